@@ -1,0 +1,222 @@
+#include "base/config.h"
+
+#include "base/address.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include "base/schema.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct config *config_new(const struct config_service *service)
+{
+	struct config *c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	c->schema = service;
+	c->service = calloc(1, service->size + 1);
+	bool good = c->service != NULL;
+	struct section s;
+	for (size_t i = 0; good && schema_section(service, i, &s); i++)
+		if (!s.titled)
+			good = schema_init(s.options, schema_base(&s, c, 0));
+	if (good)
+		return c;
+	config_free(c);
+	return NULL;
+}
+
+void config_free(struct config *c)
+{
+	if (!c)
+		return;
+	struct section s;
+	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
+		for (size_t j = 0; j < (s.titled ? c->n_listen : 1); j++)
+			schema_clear(s.options, schema_base(&s, c, j));
+	for (size_t j = 0; j < c->n_listen; j++)
+		free(c->listen[j].title);
+	free(c->service);
+	free(c);
+}
+
+/* What no row can say alone. */
+static void validate(const struct config *c, const char *file, const struct place *listen,
+		     const struct place *log, struct errors *e)
+{
+	if (c->log.target == LOG_TO_FILE && !*c->log.file)
+		errors_add(e, log->file ? log->file : file, log->line,
+			   "log.target = \"file\" needs log.file = \"/a/path\"");
+	for (size_t i = 0; i < c->n_listen; i++) {
+		struct address a, b;
+		if (!*c->listen[i].address || !address_parse(c->listen[i].address, &a))
+			continue;
+		for (size_t j = 0; j < i; j++)
+			if (*c->listen[j].address && address_parse(c->listen[j].address, &b) &&
+			    address_equal(&a, &b) &&
+			    (address_port(&a) || a.sa.ss_family == AF_UNIX))
+				errors_add(e, listen[i].file, listen[i].line,
+					   "listen \"%s\" has the address of listen \"%s\", %s",
+					   c->listen[i].title, c->listen[j].title,
+					   c->listen[i].address);
+	}
+}
+
+/* Without any listen section there is one, with the defaults. */
+static bool default_listen(struct config *c)
+{
+	struct section s;
+	for (size_t i = 0; c->n_listen == 0 && schema_section(c->schema, i, &s); i++)
+		if (s.titled) {
+			c->listen[0].title = strdup("main");
+			c->n_listen = 1;
+			return c->listen[0].title && schema_init(s.options, &c->listen[0]);
+		}
+	return true;
+}
+
+struct config *config_load(const char *file, const struct config_service *service, struct errors *e)
+{
+	size_t before = e->n;
+	struct config *c = config_new(service);
+	if (!c) {
+		errors_add(e, file, 0, "out of memory");
+		return NULL;
+	}
+	if (file) {
+		struct place listen[CONFIG_LISTEN_MAX] = {0}, log = {0};
+		struct parse *p = parse_file(file, c, listen, &log, e);
+		if (e->n == before)
+			validate(c, file, listen, &log, e);
+		parse_free(p);
+	}
+	if (e->n == before && !default_listen(c))
+		errors_add(e, file, 0, "out of memory");
+	if (e->n == before)
+		return c;
+	config_free(c);
+	return NULL;
+}
+
+static void print_section(const struct config *c, const struct section *s, size_t index, FILE *out)
+{
+	const char *indent = *s->name ? "\t" : "";
+	if (s->help)
+		fprintf(out, "\n# %s.\n", s->help);
+	if (s->titled) {
+		static const struct option title = {
+			"title", OPTION_TEXT, offsetof(struct listen_config, title),
+			"",	 0,	      0,
+			NULL,	 NULL,	      false,
+			NULL};
+		fprintf(out, "%s ", s->name);
+		schema_show(&title, &c->listen[index], out);
+		fprintf(out, " {\n");
+	} else if (*s->name) {
+		fprintf(out, "%s {\n", s->name);
+	}
+	for (const struct option *o = s->options; o->name; o++) {
+		char accepts[256];
+		schema_accepts(o, accepts, sizeof(accepts));
+		fprintf(out, "%s# %s: %s%s.\n%s%s = ", indent, o->help, accepts,
+			o->restart ? "; needs a restart" : "", indent, o->name);
+		schema_show(o, schema_base(s, (struct config *)(uintptr_t)c, index), out);
+		fputc('\n', out);
+	}
+	if (*s->name)
+		fprintf(out, "}\n");
+}
+
+void config_print(const struct config *c, FILE *out)
+{
+	struct section s;
+	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
+		for (size_t j = 0; j < (s.titled ? c->n_listen : 1); j++)
+			print_section(c, &s, j, out);
+}
+
+struct comparison {
+	void (*tell)(void *context, const char *line);
+	void *context;
+};
+
+/* One line for one option; NEW or OLD is NULL where the section was added or removed. */
+static void compare_option(const struct option *o, const char *prefix, const void *old, void *new,
+			   const struct comparison *to)
+{
+	if (schema_equal(o, old, new))
+		return;
+	char *line = NULL;
+	size_t size;
+	FILE *out = open_memstream(&line, &size);
+	if (!out)
+		return;
+	fprintf(out, "%s%s: ", prefix, o->name);
+	schema_show(o, old, out);
+	fprintf(out, " -> ");
+	schema_show(o, new, out);
+	if (o->restart) {
+		fprintf(out, " needs a restart, keeping ");
+		schema_copy(o, new, old);
+		schema_show(o, new, out);
+	}
+	fclose(out);
+	to->tell(to->context, line);
+	free(line);
+}
+
+static struct listen_config *find_listen(struct config *c, const char *title)
+{
+	for (size_t i = 0; i < c->n_listen; i++)
+		if (strcmp(c->listen[i].title, title) == 0)
+			return &c->listen[i];
+	return NULL;
+}
+
+static void tell_listen(const char *what, const struct listen_config *l,
+			const struct comparison *to)
+{
+	char line[512];
+	snprintf(line, sizeof(line), "listen \"%s\" %s: %s", l->title, what, l->address);
+	to->tell(to->context, line);
+}
+
+static void compare_listen(const struct section *s, struct config *old, struct config *new,
+			   const struct comparison *to)
+{
+	for (size_t i = 0; i < old->n_listen; i++) {
+		struct listen_config *l = find_listen(new, old->listen[i].title);
+		char prefix[256];
+		snprintf(prefix, sizeof(prefix), "listen \"%s\".", old->listen[i].title);
+		for (const struct option *o = s->options; l && o->name; o++)
+			compare_option(o, prefix, &old->listen[i], l, to);
+		if (!l)
+			tell_listen("removed", &old->listen[i], to);
+	}
+	for (size_t i = 0; i < new->n_listen; i++)
+		if (!find_listen(old, new->listen[i].title))
+			tell_listen("added", &new->listen[i], to);
+}
+
+void config_compare(const struct config *old, struct config *new,
+		    void (*tell)(void *context, const char *line), void *context)
+{
+	struct comparison to = {tell, context};
+	struct config *before = (struct config *)(uintptr_t)old; /* read only, but for find_ */
+	struct section s;
+	for (size_t i = 0; schema_section(new->schema, i, &s); i++) {
+		char prefix[128];
+		snprintf(prefix, sizeof(prefix), "%s%s", s.name, *s.name ? "." : "");
+		if (s.titled)
+			compare_listen(&s, before, new, &to);
+		else
+			for (const struct option *o = s.options; o->name; o++)
+				compare_option(o, prefix, schema_base(&s, before, 0),
+					       schema_base(&s, new, 0), &to);
+	}
+}
+
+int config_log_level(const struct config *c)
+{
+	return LOG_DEBUG - (int)c->log.level; /* the words stand in the order of the levels */
+}

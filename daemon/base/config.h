@@ -1,0 +1,75 @@
+/*
+ * The configuration: a file in, an immutable struct config out, or errors and nothing.
+ *
+ * Control thread only while loading (libconfuse's parser is global); a loaded configuration is
+ * never changed again and is read by any thread that holds the snapshot it is part of.
+ */
+#ifndef SKELD_CONFIG_H
+#define SKELD_CONFIG_H
+
+#include "base/errors.h"
+#include "base/option.h"
+
+#include <stdio.h>
+
+enum { CONFIG_LISTEN_MAX = 64 };
+
+struct listen_config {
+	char *title;
+	char *address; /* "" = off */
+	int64_t backlog;
+};
+
+struct config {
+	int64_t workers; /* 0 = one per CPU that the process may use */
+	char *user, *group;
+	int64_t drain_timeout; /* seconds */
+	struct {
+		int64_t level;	/* index in "debug info notice warning error" */
+		int64_t target; /* enum log_kind */
+		char *file;
+	} log;
+	struct {
+		int64_t connections;
+		int64_t idle_timeout; /* seconds, 0 = none */
+		int64_t buffer;	      /* bytes */
+	} limits;
+	struct {
+		char *address;
+	} admin;
+	size_t n_listen;
+	struct listen_config listen[CONFIG_LISTEN_MAX];
+	const struct config_service *schema;
+	void *service; /* the service's own structure, filled from its own table */
+};
+
+/* The section that the service brings. */
+struct config_service {
+	const char *name;	      /* of the section */
+	const struct option *options; /* NULL: it has none */
+	size_t size;		      /* of its structure */
+};
+
+/*
+ * Read, parse and validate FILE and what it includes. Everything that is wrong is appended to E,
+ * each with its FILE:LINE, and then the result is NULL. FILE NULL gives the defaults. The caller
+ * owns the result.
+ */
+struct config *config_load(const char *file, const struct config_service *service,
+			   struct errors *e);
+void config_free(struct config *c);
+
+/* Print every option with its value, as a file that loads to the same configuration (-T). */
+void config_print(const struct config *c, FILE *out);
+
+/*
+ * Call TELL with a line ("limits.idle_timeout: 300 -> 60") for each difference. An option that
+ * needs a restart takes OLD's value in NEW, and its line says so. NEW is not yet shared.
+ */
+void config_compare(const struct config *old, struct config *new,
+		    void (*tell)(void *context, const char *line), void *context);
+
+/* The syslog level for log.level. */
+int config_log_level(const struct config *c);
+
+#endif

@@ -1,0 +1,51 @@
+#include "base/text.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Length of the well-formed and printable UTF-8 character at s, 0 if there is none (RFC 3629). */
+static size_t printable(const unsigned char *s, size_t n)
+{
+	if (s[0] < 0x80)
+		return s[0] >= 0x20 && s[0] != 0x7f;
+	size_t length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+	if (s[0] < 0xc2 || s[0] > 0xf4 || n < length)
+		return 0;
+	uint32_t c = s[0] & (0xffu >> (length + 1));
+	for (size_t i = 1; i < length; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3fu);
+	}
+	static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000}; /* 0x80-0x9f: C1 controls */
+	bool surrogate = c >= 0xd800 && c <= 0xdfff;
+	/* Line and paragraph separators, and what turns the direction of writing, hide text too. */
+	bool layout = (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+	return c < least[length] || c > 0x10ffff || surrogate || layout ? 0 : length;
+}
+
+size_t text_escape(char *out, size_t size, const char *text, size_t length)
+{
+	static const char hex[] = "0123456789abcdef";
+	size_t used = 0;
+	for (size_t i = 0; i < length;) {
+		const unsigned char *s = (const unsigned char *)text + i;
+		size_t n = printable(s, length - i);
+		if (used + (n ? n : 4) >= size)
+			break;
+		if (n) {
+			memcpy(out + used, s, n);
+			used += n;
+			i += n;
+		} else {
+			out[used++] = '\\';
+			out[used++] = 'x';
+			out[used++] = hex[*s >> 4];
+			out[used++] = hex[*s & 15];
+			i++;
+		}
+	}
+	out[used] = '\0';
+	return used;
+}
