@@ -1,0 +1,102 @@
+#include "base/process.h"
+
+#include <dirent.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+static double cpu_seconds(const struct family *f, unsigned i)
+{
+	(void)f;
+	(void)i;
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static double start_time(const struct family *f, unsigned i)
+{
+	(void)i;
+	return *(const double *)f->context;
+}
+
+/* /proc/self/statm: size and resident, in pages (proc(5)). */
+static double memory(unsigned column)
+{
+	unsigned long pages[2] = {0};
+	FILE *in = fopen("/proc/self/statm", "re");
+	if (in && fscanf(in, "%lu %lu", &pages[0], &pages[1]) != 2)
+		memset(pages, 0, sizeof(pages));
+	if (in)
+		fclose(in);
+	return (double)pages[column] * (double)sysconf(_SC_PAGESIZE);
+}
+
+static double virtual_memory(const struct family *f, unsigned i)
+{
+	(void)f;
+	(void)i;
+	return memory(0);
+}
+
+static double resident_memory(const struct family *f, unsigned i)
+{
+	(void)f;
+	(void)i;
+	return memory(1);
+}
+
+static double open_fds(const struct family *f, unsigned i)
+{
+	(void)f;
+	(void)i;
+	double n = 0;
+	DIR *d = opendir("/proc/self/fd");
+	if (!d)
+		return 0;
+	for (const struct dirent *e; (e = readdir(d));)
+		n += e->d_name[0] != '.';
+	closedir(d);
+	return n - 1; /* the one that is looking */
+}
+
+static double max_fds(const struct family *f, unsigned i)
+{
+	(void)f;
+	(void)i;
+	struct rlimit r;
+	return getrlimit(RLIMIT_NOFILE, &r) == 0 ? (double)r.rlim_cur : 0;
+}
+
+void process_register(struct stats *s, double *started)
+{
+	static const struct {
+		struct metric metric;
+		double (*value)(const struct family *, unsigned);
+	} table[] = {{{"process_cpu_seconds_total", METRIC_COUNTER,
+		       "User and system processor time in seconds", "process", "cpu_s"},
+		      cpu_seconds},
+		     {{"process_resident_memory_bytes", METRIC_GAUGE, "Resident memory in bytes",
+		       "process", "rss"},
+		      resident_memory},
+		     {{"process_virtual_memory_bytes", METRIC_GAUGE, "Virtual memory in bytes",
+		       "process", "vsz"},
+		      virtual_memory},
+		     {{"process_open_fds", METRIC_GAUGE, "Open file descriptors", "process", "fds"},
+		      open_fds},
+		     {{"process_max_fds", METRIC_GAUGE, "Limit of open file descriptors", "process",
+		       "max_fds"},
+		      max_fds},
+		     {{"process_start_time_seconds", METRIC_GAUGE,
+		       "Start of the process, in seconds since the epoch", NULL, NULL},
+		      start_time}};
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	*started = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
+		stats_add(s, &(struct family){.metric = &table[i].metric,
+					      .n = 1,
+					      .value = table[i].value,
+					      .context = started});
+}

@@ -1,0 +1,326 @@
+/*
+ * The life of a connection. Everything that happens to it ends in settle(), which alone decides
+ * what it waits for next, and whether it is over.
+ */
+#include "data/connection.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+enum { LINGER_SECONDS = 2 };
+
+/* Something moved: to the end of the queue of those that may be idle. */
+void connection_touch(struct connection *c)
+{
+	if (c->seen == c->worker->now || c->lingers)
+		return;
+	c->seen = c->worker->now;
+	TAILQ_REMOVE(&c->worker->busy, c, entry);
+	TAILQ_INSERT_TAIL(&c->worker->busy, c, entry);
+}
+
+void connection_fail(struct connection *c, enum close_reason why)
+{
+	if (!c->broken && !c->closing)
+		c->why = why;
+	c->broken = true;
+}
+
+/* An idle connection owns no buffer. */
+static void drop(struct evbuffer **b)
+{
+	if (*b)
+		evbuffer_free(*b);
+	*b = NULL;
+}
+
+static void tell_over(struct connection *c)
+{
+	if (c->over)
+		return;
+	c->over = true;
+	if (c->worker->plane->service->closed)
+		c->worker->plane->service->closed(c);
+}
+
+static void destroy(struct connection *c)
+{
+	struct worker *w = c->worker;
+	c->entered = c->broken = true; /* the service can reach no further than its own data */
+	if (c->event.ev_base && event_initialized(&c->event))
+		event_del(&c->event);
+	if (event_get_fd(&c->event) >= 0) {
+		connection_log(c, LOG_DEBUG, "closed: %s", close_reasons[c->why]);
+		evutil_closesocket(event_get_fd(&c->event));
+		c->event.ev_fd = -1;
+		TAILQ_REMOVE(c->lingers ? &w->lingering : &w->busy, c, entry);
+		w->n_connections--;
+		atomic_fetch_sub(&w->plane->open, 1);
+		worker_add(w, COUNT_CLOSED + (size_t)c->why, 1);
+	}
+	tell_over(c);
+	c->entered = false;
+	if (c->holds)
+		return; /* freed after the last connection_release() */
+	drop(&c->in);
+	drop(&c->out);
+	free(c);
+	worker_check_drained(w);
+}
+
+static void on_event(evutil_socket_t fd, short what, void *arg);
+
+static void wait_for(struct connection *c, bool read, bool write)
+{
+	if (c->waits_read == read && c->waits_write == write)
+		return;
+	if (c->waits_read || c->waits_write)
+		event_del(&c->event);
+	c->waits_read = read;
+	c->waits_write = write;
+	if (!read && !write)
+		return;
+	short what = (short)(EV_PERSIST | (read ? EV_READ : 0) | (write ? EV_WRITE : 0));
+	event_assign(&c->event, c->worker->base, event_get_fd(&c->event), what, on_event, c);
+	event_add(&c->event, NULL);
+}
+
+/*
+ * All is written. Closing while the peer still sends makes the kernel reset the connection and
+ * drop what it has not delivered: so where something is undelivered, say that no more comes, and
+ * wait for the peer to take it, a little (RFC 9112, 9.6, describes the same for HTTP).
+ */
+static void finish(struct connection *c)
+{
+	int undelivered = 0;
+	evutil_socket_t fd = event_get_fd(&c->event);
+	if (c->ended || c->peer.family == AF_UNIX || ioctl(fd, SIOCOUTQ, &undelivered) < 0 ||
+	    !undelivered) {
+		destroy(c);
+		return;
+	}
+	shutdown(fd, SHUT_WR);
+	c->seen = c->worker->now;
+	c->lingers = true;
+	TAILQ_REMOVE(&c->worker->busy, c, entry);
+	TAILQ_INSERT_TAIL(&c->worker->lingering, c, entry);
+	tell_over(c);
+	wait_for(c, true, false);
+}
+
+static void settle(struct connection *c)
+{
+	size_t out = queued(c->out), in = queued(c->in), limit = limit_of(c);
+	if (in >= limit && !c->holds && !c->offer_again && !c->ended && !c->closing) {
+		connection_log(c, LOG_NOTICE, "a request is larger than limits.buffer = %zu bytes",
+			       limit);
+		connection_fail(c, CLOSED_OVERFLOW);
+	}
+	bool quiet = !c->broken && !out && !c->holds;
+	if (quiet && c->draining && !c->owed && !in && !c->closing) {
+		c->why = CLOSED_DRAIN;
+		c->closing = true;
+	}
+	if (quiet && c->closing) {
+		finish(c);
+		return;
+	}
+	if (quiet && c->ended)
+		connection_fail(c, CLOSED_BY_PEER);
+	if (c->broken) {
+		destroy(c);
+		return;
+	}
+	if (!in)
+		drop(&c->in);
+	if (!out)
+		drop(&c->out);
+	wait_for(c, !c->ended && !c->closing && out < limit && in<limit, out> 0);
+}
+
+/* Offer the service all that it has not consumed. */
+static void offer(struct connection *c, const char *bytes, size_t n)
+{
+	if (c->closing || c->broken)
+		return;
+	if (!queued(c->in)) {
+		size_t used = c->worker->plane->service->data(c, bytes, n);
+		if (used >= n)
+			return;
+		if (!c->in)
+			c->in = evbuffer_new();
+		if (!c->in || evbuffer_add(c->in, bytes + used, n - used) < 0)
+			connection_fail(c, CLOSED_ERROR);
+		return;
+	}
+	if (n && evbuffer_add(c->in, bytes, n) < 0) {
+		connection_fail(c, CLOSED_ERROR);
+		return;
+	}
+	size_t all = queued(c->in);
+	const char *whole = (const char *)evbuffer_pullup(c->in, -1);
+	size_t used = whole ? c->worker->plane->service->data(c, whole, all) : 0;
+	evbuffer_drain(c->in, used < all ? used : all);
+	if (!whole)
+		connection_fail(c, CLOSED_ERROR);
+}
+
+static void receive(struct connection *c)
+{
+	size_t out = queued(c->out), in = queued(c->in), limit = limit_of(c);
+	size_t room = limit - (out > in ? out : in);
+	ssize_t n = recv(event_get_fd(&c->event), c->worker->scratch,
+			 room < SCRATCH_SIZE ? room : SCRATCH_SIZE, 0);
+	if (n > 0) {
+		worker_add(c->worker, COUNT_RECEIVED, (uint64_t)n);
+		connection_touch(c);
+		c->owed -= (size_t)n < c->owed ? (size_t)n : c->owed;
+		offer(c, c->worker->scratch, (size_t)n);
+		return;
+	}
+	c->owed = 0;
+	if (n == 0)
+		c->ended = true;
+	else if (errno != EAGAIN && errno != EINTR)
+		connection_fail(c, CLOSED_ERROR);
+}
+
+static void send_queued(struct connection *c)
+{
+	int n = evbuffer_write(c->out, event_get_fd(&c->event));
+	if (n > 0) {
+		worker_add(c->worker, COUNT_SENT, (uint64_t)n);
+		connection_touch(c);
+	} else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		connection_fail(c, CLOSED_ERROR);
+	}
+}
+
+/* Go as far as can be gone without waiting. One read a turn is fair to the others. */
+static void advance(struct connection *c, bool readable)
+{
+	c->entered = true;
+	for (;;) {
+		size_t limit = limit_of(c);
+		if (c->offer_again && queued(c->out) <= limit / 2) {
+			c->offer_again = false;
+			if (queued(c->in))
+				offer(c, NULL, 0);
+			continue;
+		}
+		bool may_read = !c->broken && !c->closing && !c->ended && queued(c->out) < limit &&
+				queued(c->in) < limit;
+		if (!may_read || (!readable && !c->owed))
+			break;
+		receive(c);
+		readable = false;
+	}
+	c->entered = false;
+	settle(c);
+}
+
+/* The peer takes the last bytes; what it still says is no longer heard. */
+static void linger(struct connection *c)
+{
+	ssize_t n = recv(event_get_fd(&c->event), c->worker->scratch, SCRATCH_SIZE, 0);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		destroy(c);
+}
+
+static void on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct connection *c = arg;
+	if (fd < 0) { /* it was closed while it was held, and is released now */
+		destroy(c);
+		return;
+	}
+	if (c->lingers) {
+		linger(c);
+		return;
+	}
+	if (queued(c->out))
+		send_queued(c);
+	advance(c, what & EV_READ);
+}
+
+void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer)
+{
+	struct connection *c = calloc(1, sizeof(*c));
+	if (!c) {
+		evutil_closesocket(fd);
+		atomic_fetch_sub(&w->plane->open, 1);
+		worker_add(w, COUNT_CLOSED + CLOSED_ERROR, 1);
+		return;
+	}
+	c->worker = w;
+	c->seen = w->now;
+	if (peer->ss_family == AF_INET)
+		c->peer.v4 = *(const struct sockaddr_in *)peer;
+	else if (peer->ss_family == AF_INET6)
+		c->peer.v6 = *(const struct sockaddr_in6 *)peer;
+	else
+		c->peer.family = AF_UNIX;
+	w->n_connections++;
+	TAILQ_INSERT_TAIL(&w->busy, c, entry);
+	event_assign(&c->event, w->base, fd, EV_READ | EV_PERSIST, on_event, c);
+	connection_log(c, LOG_DEBUG, "accepted by worker %u", w->index);
+	c->entered = true;
+	const struct service *s = w->plane->service;
+	if (!s->data || (s->opened && s->opened(c) < 0)) {
+		c->why = CLOSED_BY_SERVICE;
+		c->closing = true;
+	}
+	c->entered = false;
+	settle(c);
+}
+
+void connections_tick(struct worker *w)
+{
+	struct connection *c;
+	int64_t timeout = w->snapshot->config->limits.idle_timeout;
+	while (timeout && (c = TAILQ_FIRST(&w->busy)) && w->now - c->seen > timeout) {
+		if (c->holds) {
+			connection_touch(c);
+			continue;
+		}
+		connection_fail(c, CLOSED_IDLE);
+		destroy(c);
+	}
+	while ((c = TAILQ_FIRST(&w->lingering)) && w->now - c->seen > LINGER_SECONDS)
+		destroy(c);
+}
+
+void connections_drain(struct worker *w)
+{
+	struct connection *c, *next;
+	for (c = TAILQ_FIRST(&w->busy); c; c = next) {
+		next = TAILQ_NEXT(c, entry);
+		int owed = 0;
+		ioctl(event_get_fd(&c->event), FIONREAD, &owed);
+		c->owed = owed > 0 ? (size_t)owed : 0;
+		c->draining = c->entered = true;
+		if (w->plane->service->draining && !c->closing)
+			w->plane->service->draining(c);
+		/* An end that came is seen by a read, too. */
+		advance(c, true);
+	}
+}
+
+void connections_close(struct worker *w)
+{
+	struct connection *c;
+	while ((c = TAILQ_FIRST(&w->busy)) || (c = TAILQ_FIRST(&w->lingering))) {
+		atomic_fetch_add(&w->plane->deadline, 1);
+		c->why = CLOSED_DEADLINE;
+		destroy(c);
+	}
+}
+
+void connection_settle_soon(struct connection *c)
+{
+	if (!c->entered)
+		event_active(&c->event, EV_TIMEOUT, 1);
+}

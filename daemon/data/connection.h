@@ -1,0 +1,56 @@
+/* A connection, as data/connection.c (its life) and data/seam.c (what services call) see it. */
+#ifndef SKELD_CONNECTION_H
+#define SKELD_CONNECTION_H
+
+#include "data/worker.h"
+
+#include <event2/buffer.h>
+#include <netinet/in.h>
+
+struct connection {
+	struct event event;
+	struct worker *worker;
+	void *data;		       /* the service's */
+	struct evbuffer *in, *out;     /* not consumed, not sent; made when needed */
+	TAILQ_ENTRY(connection) entry; /* in worker->busy or ->lingering */
+	union {
+		sa_family_t family;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} peer;
+	uint32_t seen;	       /* worker->now when something last moved */
+	unsigned holds;	       /* by the service */
+	size_t owed;	       /* draining: bytes received before it began, and not read yet */
+	enum close_reason why; /* once closing or broken */
+	bool entered : 1;      /* below settle() on the stack */
+	bool waits_write : 1;  /* interest of the event */
+	bool waits_read : 1;
+	bool ended : 1;	      /* the peer will send no more */
+	bool offer_again : 1; /* the service left something that waits for no more bytes */
+	bool closing : 1;     /* no more data for the service; close when all is sent */
+	bool broken : 1;      /* close now */
+	bool draining : 1;    /* close when all that was received is answered */
+	bool over : 1;	      /* the service was told */
+	bool lingers : 1;
+};
+
+static inline size_t queued(const struct evbuffer *b)
+{
+	return b ? evbuffer_get_length(b) : 0;
+}
+
+static inline size_t limit_of(const struct connection *c)
+{
+	return (size_t)c->worker->snapshot->config->limits.buffer;
+}
+
+/* Something moved: it is not idle. */
+void connection_touch(struct connection *c);
+
+/* Over, for this reason unless there was one before; settled later. */
+void connection_fail(struct connection *c, enum close_reason why);
+
+/* Have it settled in the next turn of the loop, unless that happens anyway. */
+void connection_settle_soon(struct connection *c);
+
+#endif

@@ -1,0 +1,150 @@
+#include "data/listener.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static const char *path_of(const struct address *a)
+{
+	return ((const struct sockaddr_un *)&a->sa)->sun_path;
+}
+
+/* A socket file that nobody listens on is left over from a crash. Anything else stays. */
+static void remove_stale(const struct address *a)
+{
+	struct stat st;
+	if (lstat(path_of(a), &st) < 0 || !S_ISSOCK(st.st_mode))
+		return;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return;
+	if (connect(fd, (const struct sockaddr *)&a->sa, a->length) < 0 && errno == ECONNREFUSED)
+		unlink(path_of(a));
+	close(fd);
+}
+
+static int open_socket(const struct address *a, int backlog, bool share)
+{
+	int one = 1, family = a->sa.ss_family;
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -1;
+	bool good = true;
+	if (family == AF_UNIX) {
+		remove_stale(a);
+	} else {
+		/* TCP_NODELAY is inherited by what is accepted: no system call for each. */
+		good = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
+		       setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) == 0 &&
+		       (family != AF_INET6 ||
+			setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) == 0) &&
+		       (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0);
+	}
+	if (good && bind(fd, (const struct sockaddr *)&a->sa, a->length) == 0 &&
+	    listen(fd, backlog) == 0)
+		return fd;
+	int saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+/*
+ * The first socket is bound without SO_REUSEPORT, so that an address which another process has is
+ * refused: with it, the kernel would silently share connections with a second daemon of the same
+ * user. Once bound and listening, it lets the others in.
+ */
+static int open_sockets(struct listener *l, int backlog, size_t n, bool share)
+{
+	int one = 1;
+	for (size_t i = 0; i < n; i++) {
+		int fd = open_socket(&l->actual, backlog, share || i > 0);
+		if (fd < 0)
+			return -1;
+		l->fds[l->n_fds++] = fd;
+		if (i > 0)
+			continue;
+		if (n > 1 && !share &&
+		    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
+			return -1;
+		l->actual.length = sizeof(l->actual.sa);
+		if (getsockname(fd, (struct sockaddr *)&l->actual.sa, &l->actual.length) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+struct listener *listener_open(const char *title, const struct address *a, int backlog, size_t n,
+			       bool share, struct errors *e)
+{
+	if (a->sa.ss_family == AF_UNIX)
+		n = 1;
+	struct listener *l = calloc(1, sizeof(*l) + n * sizeof(int));
+	if (l)
+		*l = (struct listener){
+			.refs = 1, .title = strdup(title), .asked = *a, .actual = *a};
+	char text[ADDRESS_TEXT_MAX];
+	struct stat st;
+	address_show(a, text);
+	if (!l || !l->title || open_sockets(l, backlog, n, share) < 0) {
+		errors_add(e, NULL, 0, "cannot listen on %s (listen \"%s\"): %s", text, title,
+			   strerror(errno));
+		if (l)
+			listener_unref(l);
+		return NULL;
+	}
+	if (a->sa.ss_family == AF_UNIX && lstat(path_of(a), &st) == 0) {
+		l->device = st.st_dev;
+		l->inode = st.st_ino;
+	}
+	return l;
+}
+
+void listener_set_backlog(const struct listener *l, int backlog)
+{
+	for (size_t i = 0; i < l->n_fds; i++)
+		listen(l->fds[i], backlog);
+}
+
+void listener_retire(const struct listener *l)
+{
+	/* A filter that lets nothing through, so that no handshake is completed after the last
+	 * accept(2) (socket(7), SO_ATTACH_FILTER). If it cannot be had, the gap is microseconds. */
+	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog program = {1, &drop};
+	struct stat st;
+	if (l->inherited)
+		return;
+	for (size_t i = 0; i < l->n_fds; i++)
+		if (l->asked.sa.ss_family == AF_UNIX)
+			shutdown(l->fds[i], SHUT_RD); /* connect(2) is refused, the queue stays */
+		else
+			setsockopt(l->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &program,
+				   sizeof(program));
+	if (l->inode && lstat(path_of(&l->asked), &st) == 0 && st.st_dev == l->device &&
+	    st.st_ino == l->inode)
+		unlink(path_of(&l->asked));
+}
+
+struct listener *listener_ref(struct listener *l)
+{
+	atomic_fetch_add(&l->refs, 1);
+	return l;
+}
+
+void listener_unref(struct listener *l)
+{
+	if (atomic_fetch_sub(&l->refs, 1) != 1)
+		return;
+	for (size_t i = 0; i < l->n_fds; i++)
+		close(l->fds[i]);
+	free(l->title);
+	free(l);
+}

@@ -1,0 +1,34 @@
+/*
+ * What the data plane works by: a configuration and the listeners made for it, with a generation
+ * number. Immutable once published; each holder has a reference, and the last one out frees it,
+ * on whatever thread that is.
+ */
+#ifndef SKELD_SNAPSHOT_H
+#define SKELD_SNAPSHOT_H
+
+#include "base/config.h"
+#include "data/listener.h"
+
+struct snapshot {
+	_Atomic unsigned refs;
+	uint64_t generation;
+	struct config *config;
+	size_t n_listeners;
+	struct listener *listener[CONFIG_LISTEN_MAX];
+};
+
+/*
+ * Take over CONFIG, keep those of OLD's listeners whose address is still asked for, and open the
+ * others with N sockets each. OLD may be NULL. When one cannot be opened: NULL, errors, nothing
+ * opened, CONFIG still the caller's.
+ */
+struct snapshot *snapshot_new(struct config *config, const struct snapshot *old, size_t n,
+			      struct errors *e);
+
+/* Is this listener among its own? */
+bool snapshot_has(const struct snapshot *s, const struct listener *l);
+
+struct snapshot *snapshot_ref(struct snapshot *s);
+void snapshot_unref(struct snapshot *s);
+
+#endif
