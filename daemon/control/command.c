@@ -1,0 +1,279 @@
+#include "control/command.h"
+
+#include "base/config.h"
+#include "control/runtime.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { STATUS_MAX = 8192, WAIT_SECONDS = 10 };
+
+void command_open_standard_files(void)
+{
+	int fd;
+	do {
+		fd = open("/dev/null", O_RDWR); /* the lowest number that is free */
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+int command_check(const struct options *o, const struct service *its)
+{
+	struct config_service schema = {its->name, its->options, its->config_size};
+	struct errors e = {0};
+	struct config *c = config_load(o->config, &schema, &e);
+	for (size_t i = 0; i < errors_shown(&e); i++)
+		fprintf(stderr, "%s\n", errors_text(&e, i));
+	errors_clear(&e);
+	if (!c)
+		return EX_CONFIG;
+	if (o->mode == MODE_DUMP)
+		config_print(c, stdout);
+	else
+		printf("%s: good\n", o->config);
+	config_free(c);
+	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* The running daemon, as the other process sees it. */
+struct peer {
+	const char *dir;
+	pid_t pid;
+	int pidfd; /* readable when it has ended */
+	int watch; /* inotify: a file was replaced */
+	char status[STATUS_MAX];
+};
+
+static int read_file(const char *dir, const char *name, char *text, size_t size)
+{
+	char path[4096];
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+	if (fd >= 0)
+		close(fd);
+	text[n < 0 ? 0 : n] = '\0';
+	return n < 0 ? -1 : 0;
+}
+
+/* The value of KEY in the status file, copied to OUT; "" when it is not there. */
+static const char *status_value(const char *status, const char *key, char *out, size_t size)
+{
+	size_t length = strlen(key);
+	*out = '\0';
+	for (const char *line = status; line && *line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, key, length) == 0 && line[length] == '=') {
+			line += length + 1;
+			snprintf(out, size, "%.*s", (int)strcspn(line, "\n"), line);
+			break;
+		}
+	}
+	return out;
+}
+
+static unsigned long long reloads_done(const struct peer *p)
+{
+	char ok[32], rejected[32];
+	return strtoull(status_value(p->status, "reloads_ok", ok, sizeof(ok)), NULL, 10) +
+	       strtoull(status_value(p->status, "reloads_rejected", rejected, sizeof(rejected)),
+			NULL, 10);
+}
+
+static bool in_state(const struct peer *p, const char *state)
+{
+	char now[32];
+	return strcmp(status_value(p->status, "state", now, sizeof(now)), state) == 0;
+}
+
+static int peer_find(struct peer *p, const char *dir)
+{
+	*p = (struct peer){.dir = dir, .pidfd = -1, .watch = -1};
+	p->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (p->watch >= 0)
+		inotify_add_watch(p->watch, dir, IN_MOVED_TO);
+	p->pid = runtime_owner(dir);
+	if (p->pid > 0)
+		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+	/* Not another process that got the same number meanwhile: ask again, now that it is held.
+	 */
+	if (p->pid <= 0 || p->pidfd < 0 || runtime_owner(dir) != p->pid) {
+		fprintf(stderr, "skeld: not running: nobody holds %s/skeld.pid\n", dir);
+		return EXIT_NOT_RUNNING;
+	}
+	read_file(dir, "status", p->status, sizeof(p->status));
+	return 0;
+}
+
+static void peer_close(struct peer *p)
+{
+	if (p->pidfd >= 0)
+		close(p->pidfd);
+	if (p->watch >= 0)
+		close(p->watch);
+}
+
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+enum waited { WAITED_NEWS, WAITED_ENDED, WAITED_TOO_LONG };
+
+/* Until a file in the directory was replaced, the daemon ended, or UNTIL has come. */
+static enum waited peer_wait(struct peer *p, double until)
+{
+	struct pollfd fds[] = {{p->watch, POLLIN, 0}, {p->pidfd, POLLIN, 0}};
+	double left = until - now();
+	if (left <= 0 || poll(fds, 2, (int)(left * 1000) + 1) <= 0)
+		return WAITED_TOO_LONG;
+	if (fds[1].revents)
+		return WAITED_ENDED;
+	char events[4096];
+	while (read(p->watch, events, sizeof(events)) > 0)
+		;
+	read_file(p->dir, "status", p->status, sizeof(p->status));
+	return WAITED_NEWS;
+}
+
+static int peer_send(const struct peer *p, int signal)
+{
+	if (syscall(SYS_pidfd_send_signal, p->pidfd, signal, NULL, 0) == 0)
+		return 0;
+	fprintf(stderr, "skeld: cannot signal pid %d: %s\n", (int)p->pid, strerror(errno));
+	return errno == ESRCH ? EXIT_NOT_RUNNING : EXIT_FAILURE;
+}
+
+static int no_outcome(const struct peer *p, const char *what, int seconds)
+{
+	fprintf(stderr, "skeld: pid %d: no outcome of %s within %d s\n", (int)p->pid, what,
+		seconds);
+	return EX_TEMPFAIL;
+}
+
+static int ended(const struct peer *p)
+{
+	fprintf(stderr, "skeld: pid %d ended meanwhile\n", (int)p->pid);
+	return EXIT_NOT_RUNNING;
+}
+
+static int command_reload(struct peer *p)
+{
+	char text[2048];
+	if (in_state(p, "draining") || in_state(p, "stopped")) {
+		fprintf(stderr, "skeld: pid %d is stopping and does not reload any more\n",
+			(int)p->pid);
+		return EXIT_FAILURE;
+	}
+	/* A reload that is running may have read the file before now: ours is the one after it. */
+	unsigned long long wanted = reloads_done(p) + (in_state(p, "reloading") ? 2 : 1);
+	int failed = peer_send(p, SIGHUP);
+	if (failed)
+		return failed;
+	for (double until = now() + WAIT_SECONDS; reloads_done(p) < wanted;) {
+		switch (peer_wait(p, until)) {
+		case WAITED_ENDED:
+			return ended(p);
+		case WAITED_TOO_LONG:
+			return no_outcome(p, "reload", WAIT_SECONDS);
+		case WAITED_NEWS:
+			break;
+		}
+	}
+	if (strcmp(status_value(p->status, "last_reload", text, sizeof(text)), "rejected") == 0) {
+		fprintf(stderr, "%s\n",
+			status_value(p->status, "last_reload_error", text, sizeof(text)));
+		fprintf(stderr, "skeld: reload rejected, pid %d goes on with generation %s\n",
+			(int)p->pid, status_value(p->status, "generation", text, sizeof(text)));
+		return EX_CONFIG;
+	}
+	printf("reloaded: pid %d serves generation %s\n", (int)p->pid,
+	       status_value(p->status, "generation", text, sizeof(text)));
+	return EXIT_SUCCESS;
+}
+
+static int command_stop(struct peer *p)
+{
+	char text[32];
+	int failed = peer_send(p, SIGTERM);
+	if (failed)
+		return failed;
+	int seconds = atoi(status_value(p->status, "drain_timeout", text, sizeof(text)));
+	seconds += WAIT_SECONDS;
+	double until = now() + seconds;
+	for (;;) {
+		switch (peer_wait(p, until)) {
+		case WAITED_ENDED:
+			printf("stopped: pid %d\n", (int)p->pid);
+			return EXIT_SUCCESS;
+		case WAITED_TOO_LONG:
+			return no_outcome(p, "stop", seconds);
+		case WAITED_NEWS:
+			break;
+		}
+	}
+}
+
+/* The file is only replaced by a dump: whichever comes first after the signal has it all. */
+static int command_stats(struct peer *p)
+{
+	static char text[1 << 20];
+	struct inotify_event *event;
+	char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+	struct pollfd fds[] = {{p->watch, POLLIN, 0}, {p->pidfd, POLLIN, 0}};
+	int failed = peer_send(p, SIGUSR1);
+	if (failed)
+		return failed;
+	for (double until = now() + WAIT_SECONDS, left; (left = until - now()) > 0;) {
+		if (poll(fds, 2, (int)(left * 1000) + 1) <= 0)
+			break;
+		if (fds[1].revents)
+			return ended(p);
+		ssize_t n = read(p->watch, events, sizeof(events));
+		for (char *at = events; n > 0 && at < events + n;
+		     at += sizeof(*event) + event->len) {
+			event = (struct inotify_event *)(void *)at;
+			if (event->len && strcmp(event->name, "stats.prom") == 0) {
+				if (read_file(p->dir, "stats.prom", text, sizeof(text)) < 0)
+					return EXIT_FAILURE;
+				fputs(text, stdout);
+				return EXIT_SUCCESS;
+			}
+		}
+	}
+	return no_outcome(p, "stats", WAIT_SECONDS);
+}
+
+int command_signal(const struct options *o)
+{
+	static const char *const commands[] = {"reload", "stats", "stop", "status"};
+	size_t i = 0;
+	while (i < 4 && strcmp(o->argument, commands[i]) != 0)
+		i++;
+	if (i == 4) {
+		fprintf(stderr, "skeld: -s %s: expected reload, stats, stop or status\n",
+			o->argument);
+		return EX_USAGE;
+	}
+	struct peer p;
+	int code = peer_find(&p, o->runtime_dir);
+	if (code == 0 && i == 3)
+		fputs(p.status, stdout);
+	else if (code == 0)
+		code = i == 0 ? command_reload(&p) : i == 1 ? command_stats(&p) : command_stop(&p);
+	peer_close(&p);
+	return code;
+}

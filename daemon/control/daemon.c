@@ -1,0 +1,265 @@
+#include "control/daemon.h"
+
+#include "base/log.h"
+#include "control/privileges.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+const char *const state_names[N_STATES] = {"starting", "running", "reloading", "draining",
+					   "stopped"};
+
+enum { TICK_SECONDS = 1, LAG_WARNING_SECONDS = 2 };
+
+int64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+void daemon_set_state(struct daemon *d, enum state s)
+{
+	log_info("state: %s -> %s", state_names[d->state], state_names[s]);
+	bool ready = s == RUNNING && d->state != DRAINING;
+	d->state = s;
+	if (s == RELOADING)
+		notify_reloading(&d->notify);
+	if (ready)
+		notify_send(&d->notify, "READY=1");
+	report_status(d);
+	if (d->hooks && d->hooks->changed)
+		d->hooks->changed(d->hooks->context, d);
+}
+
+void daemon_leave(struct daemon *d, int exit_code)
+{
+	d->exit_code = exit_code;
+	daemon_set_state(d, STOPPED);
+	event_base_loopbreak(d->base);
+}
+
+struct config *daemon_load(const struct daemon *d, struct errors *e)
+{
+	struct config *c = config_load(d->options->config, &d->schema, e);
+	if (c && d->hooks && d->hooks->adjust)
+		d->hooks->adjust(d->hooks->context, c);
+	return c;
+}
+
+static void tell_listener(const struct listener *l, const char *what)
+{
+	char address[ADDRESS_TEXT_MAX];
+	address_show(&l->actual, address);
+	log_info("%s %s (%s)", what, address, l->title);
+}
+
+void daemon_log_listeners(const struct snapshot *new, const struct snapshot *old)
+{
+	for (size_t i = 0; old && i < old->n_listeners; i++)
+		if (!snapshot_has(new, old->listener[i]))
+			tell_listener(old->listener[i], "no longer listening on");
+	for (size_t i = 0; i < new->n_listeners; i++)
+		if (!old || !snapshot_has(old, new->listener[i]))
+			tell_listener(new->listener[i], "listening on");
+}
+
+static void on_news(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	eventfd_t n;
+	(void)what;
+	eventfd_read(fd, &n);
+	reload_news(d);
+	stop_news(d);
+}
+
+/* A worker that does not answer is named once, and once more when it is back. */
+static void watch_workers(struct daemon *d)
+{
+	double now = (double)now_ns() / 1e9;
+	for (unsigned i = 0; i < plane_workers(d->plane); i++) {
+		double lag = plane_lag(d->plane, i, now);
+		bool *named = &d->named[i];
+		if (lag >= LAG_WARNING_SECONDS && !*named)
+			log_warning("worker %u has not answered for %.1f s: its connections wait; "
+				    "is a callback of the service stuck?",
+				    i, lag);
+		else if (lag == 0 && *named)
+			log_notice("worker %u answers again", i);
+		*named = lag >= LAG_WARNING_SECONDS;
+	}
+	plane_ask(d->plane, now);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	(void)fd;
+	(void)what;
+	watch_workers(d);
+	notify_retry(&d->notify);
+}
+
+static int tell_errors(struct errors *e, int exit_code)
+{
+	for (size_t i = 0; i < errors_shown(e); i++)
+		log_error("%s", errors_text(e, i));
+	errors_clear(e);
+	return exit_code;
+}
+
+static unsigned count_cpus(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+	return n > 256 ? 256 : (unsigned)n;
+}
+
+/* What can fail for lack of memory or descriptors alone. */
+static bool make_events(struct daemon *d)
+{
+	d->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	d->base = event_base_new();
+	if (d->news_fd < 0 || !d->base || event_base_priority_init(d->base, 2) < 0)
+		return false;
+	d->news = event_new(d->base, d->news_fd, EV_READ | EV_PERSIST, on_news, d);
+	d->tick = event_new(d->base, -1, EV_PERSIST, on_tick, d);
+	d->deadline = evtimer_new(d->base, stop_deadline, d);
+	d->reloads.overdue = evtimer_new(d->base, reload_overdue, d);
+	return d->news && d->tick && d->deadline && d->reloads.overdue &&
+	       event_add(d->news, NULL) == 0 &&
+	       event_add(d->tick, &(struct timeval){.tv_sec = TICK_SECONDS}) == 0;
+}
+
+/* Everything that may fail, in order; finish() undoes as much of it as was done. */
+static int start(struct daemon *d, struct errors *e)
+{
+	struct config *c = daemon_load(d, e);
+	if (!c)
+		return EX_CONFIG;
+	struct log_target *log = log_open((enum log_kind)c->log.target, c->log.file, e);
+	if (log) {
+		log_use(log);
+		log_set_level(config_log_level(c));
+	}
+	log_notice("skeld " SKELD_VERSION " starts: pid %d, configuration %s, runtime directory %s",
+		   (int)getpid(), d->options->config, d->options->runtime_dir);
+	unsigned n = c->workers ? (unsigned)c->workers : count_cpus();
+	if (!log || runtime_open(&d->runtime, d->options->runtime_dir, e) < 0 ||
+	    !(d->current = snapshot_new(c, NULL, n, e))) {
+		config_free(c);
+		return EXIT_FAILURE;
+	}
+	privileges_raise_nofile(c);
+	if (privileges_drop(c, &d->runtime, e) < 0)
+		return EXIT_FAILURE;
+	d->named = calloc(n, sizeof(*d->named));
+	if (!d->named || !make_events(d)) {
+		errors_add(e, NULL, 0, "cannot make the event loop: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	d->plane = plane_new(d->its, n, d->news_fd, e);
+	if (!d->plane || plane_start(d->plane, d->current, e) < 0)
+		return EXIT_FAILURE;
+	daemon_log_listeners(d->current, NULL);
+	report_init(d);
+	if (signals_start(d) < 0) {
+		errors_add(e, NULL, 0, "cannot handle signals: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	return runtime_announce(&d->runtime, e) < 0 ? EXIT_FAILURE : 0;
+}
+
+/* Stop the workers. False: one is stuck, and what it uses must stay. */
+static bool end_workers(struct daemon *d)
+{
+	unsigned first = 0;
+	if (!d->plane)
+		return true;
+	plane_close(d->plane);
+	unsigned stuck = plane_join(d->plane, 1, &first);
+	if (!stuck)
+		return true;
+	log_error("%u worker%s (the first is %u) did not end: stuck in a callback; the process "
+		  "ends without",
+		  stuck, stuck == 1 ? "" : "s", first);
+	d->exit_code = EXIT_FAILURE;
+	return false;
+}
+
+static void free_events(struct daemon *d)
+{
+	struct event *events[] = {d->news, d->tick, d->deadline, d->reloads.overdue};
+	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
+		if (events[i])
+			event_free(events[i]);
+	if (d->base)
+		event_base_free(d->base);
+	if (d->news_fd >= 0)
+		close(d->news_fd);
+}
+
+/* Undo start(), in reverse; once, and after the loop. */
+static void finish(struct daemon *d)
+{
+	bool started = d->state != STARTING;
+	signals_block();
+	if (d->current) /* also after a failed start: a unix socket leaves no file behind */
+		for (size_t i = 0; i < d->current->n_listeners; i++)
+			listener_retire(d->current->listener[i]);
+	bool ended = end_workers(d);
+	if (d->hooks && d->hooks->ends)
+		d->hooks->ends(d->hooks->context, d);
+	if (started)
+		stats_log(&d->stats);
+	signals_stop(d);
+	if (ended) {
+		plane_free(d->plane);
+		snapshot_unref(d->current);
+		free_events(d);
+	}
+	runtime_close(&d->runtime);
+	notify_close(&d->notify);
+	free(d->reloads.error);
+	free(d->named);
+	if (started)
+		log_notice("stopped after %lld s, exit %d", (long long)(time(NULL) - d->started),
+			   d->exit_code);
+	log_use(NULL);
+}
+
+int daemon_run(const struct options *o, const struct service *its, const struct hooks *hooks)
+{
+	struct daemon d = {.options = o,
+			   .its = its,
+			   .hooks = hooks,
+			   .schema = {its->name, its->options, its->config_size},
+			   .started = time(NULL),
+			   .news_fd = -1,
+			   .runtime = {.dir = -1, .pid = -1}};
+	struct errors e = {0};
+	int64_t began = now_ns();
+	d.reloads.last_good = d.started;
+	notify_open(&d.notify);
+	d.exit_code = start(&d, &e);
+	if (d.exit_code != 0) {
+		tell_errors(&e, 0);
+		log_error("not started, exit %d", d.exit_code);
+	} else {
+		daemon_set_state(&d, RUNNING);
+		log_notice("ready: generation 1, %u worker%s, started in %.1f ms",
+			   plane_workers(d.plane), plane_workers(d.plane) == 1 ? "" : "s",
+			   (double)(now_ns() - began) / 1e6);
+		if (hooks && hooks->ready)
+			hooks->ready(hooks->context, &d);
+		event_base_dispatch(d.base);
+	}
+	finish(&d);
+	return d.exit_code;
+}

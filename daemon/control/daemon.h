@@ -1,0 +1,104 @@
+/*
+ * The control plane: one thread, one event base, one structure that is passed everywhere.
+ *
+ * It never waits for the data plane, never does its work, and is driven by signals, by the
+ * workers' news, and by two timers.
+ */
+#ifndef SKELD_DAEMON_H
+#define SKELD_DAEMON_H
+
+#include "base/stats.h"
+#include "control/notify.h"
+#include "control/options.h"
+#include "control/runtime.h"
+#include "control/signals.h"
+#include "data/plane.h"
+
+#include <event2/event.h>
+#include <time.h>
+
+enum state { STARTING, RUNNING, RELOADING, DRAINING, STOPPED, N_STATES };
+extern const char *const state_names[N_STATES];
+
+enum outcome { OUTCOME_NONE, OUTCOME_OK, OUTCOME_REJECTED };
+
+struct reloads {
+	uint64_t ok, rejected;
+	enum outcome last;
+	char *error;	  /* of the last one, when it was rejected */
+	time_t last_good; /* when the present configuration was loaded, seconds since the epoch */
+	int64_t began;	  /* the running one, monotonic ns */
+	bool again;	  /* one more was asked for while one was running */
+	struct event *overdue;
+};
+
+/* The self-test looks on, and runs on addresses of its own. */
+struct hooks {
+	void (*adjust)(void *context, struct config *c);
+	void (*ready)(void *context, struct daemon *d);
+	void (*handled)(void *context, struct daemon *d, const struct arrival *a);
+	void (*changed)(void *context, struct daemon *d); /* the state */
+	void (*ends)(void *context, struct daemon *d);	  /* nothing was freed yet */
+	void *context;
+};
+
+struct daemon {
+	const struct options *options;
+	const struct service *its;
+	const struct hooks *hooks; /* may be NULL */
+	struct config_service schema;
+	struct event_base *base;
+	enum state state;
+	int exit_code;
+	time_t started;
+	double process_started;
+	struct runtime runtime;
+	struct notify notify;
+	struct stats stats;
+	struct signals signals;
+	struct snapshot *current;
+	struct plane *plane;
+	int news_fd; /* eventfd: a worker has something to say */
+	struct event *news, *tick, *deadline;
+	struct reloads reloads;
+	bool *named; /* workers that the log says do not answer */
+	bool late;   /* the drain's deadline has passed */
+};
+
+/* Run until stopped. Returns the exit code. HOOKS may be NULL. */
+int daemon_run(const struct options *o, const struct service *its, const struct hooks *hooks);
+
+/* daemon.c: the one place where the state changes. Logged, in the status file, told to systemd. */
+void daemon_set_state(struct daemon *d, enum state s);
+
+/* daemon.c: leave the loop, with this exit code. */
+void daemon_leave(struct daemon *d, int exit_code);
+
+/* daemon.c: read the configuration, adjusted by the hooks. */
+struct config *daemon_load(const struct daemon *d, struct errors *e);
+
+/* daemon.c: say which addresses NEW listens on and OLD (may be NULL) did not, and the reverse. */
+void daemon_log_listeners(const struct snapshot *new, const struct snapshot *old);
+
+/* reload.c */
+void reload_begin(struct daemon *d);
+void reload_again(struct daemon *d);   /* one more after the running one */
+void reload_news(struct daemon *d);    /* workers may have taken the new snapshot */
+void reload_abandon(struct daemon *d); /* the daemon stops: nobody waits any more */
+void reload_overdue(evutil_socket_t fd, short what, void *arg);
+
+/* stop.c */
+void stop_begin(struct daemon *d); /* drain, then leave */
+void stop_now(struct daemon *d);   /* leave, exit 1 */
+void stop_news(struct daemon *d);  /* workers may be drained */
+void stop_deadline(evutil_socket_t fd, short what, void *arg);
+
+/* report.c */
+void report_status(struct daemon *d); /* the status file and STATUS= */
+void report_stats(struct daemon *d);  /* the dump: log lines and stats.prom */
+void report_init(struct daemon *d);   /* the registry */
+
+/* CLOCK_MONOTONIC, nanoseconds. */
+int64_t now_ns(void);
+
+#endif

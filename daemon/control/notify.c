@@ -1,0 +1,76 @@
+#include "control/notify.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+void notify_open(struct notify *n)
+{
+	*n = (struct notify){.fd = -1, .address = {.sun_family = AF_UNIX}};
+	const char *path = getenv("NOTIFY_SOCKET");
+	size_t length = path ? strlen(path) : 0;
+	if (length && (*path == '/' || *path == '@') && length < sizeof(n->address.sun_path)) {
+		memcpy(n->address.sun_path, path, length);
+		/* An abstract address begins with a NUL, and is exactly as long as it is. */
+		if (*path == '@')
+			n->address.sun_path[0] = '\0';
+		n->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+		n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	}
+	if (length && n->fd < 0)
+		log_warning("cannot tell the service manager anything: NOTIFY_SOCKET=%s: %s", path,
+			    n->length ? strerror(errno) : "expected /path or @name");
+	unsetenv("NOTIFY_SOCKET");
+}
+
+void notify_retry(struct notify *n)
+{
+	size_t length = strlen(n->owed);
+	if (n->fd < 0 || !length)
+		return;
+	ssize_t r = sendto(n->fd, n->owed, length, MSG_DONTWAIT | MSG_NOSIGNAL,
+			   (struct sockaddr *)&n->address, n->length);
+	if (r < 0 && (errno == EAGAIN || errno == ENOBUFS))
+		return;
+	if (r < 0)
+		log_warning("cannot tell the service manager \"%s\": %s", n->owed, strerror(errno));
+	n->owed[0] = '\0';
+}
+
+void notify_send(struct notify *n, const char *format, ...)
+{
+	if (n->fd < 0)
+		return;
+	/* Later lines override earlier ones: two messages in one datagram mean the same. */
+	size_t used = strlen(n->owed);
+	if (used && used < sizeof(n->owed) - 1)
+		n->owed[used++] = '\n';
+	va_list ap;
+	va_start(ap, format);
+	vsnprintf(n->owed + used, sizeof(n->owed) - used, format, ap);
+	va_end(ap);
+	notify_retry(n);
+}
+
+void notify_reloading(struct notify *n)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	notify_send(n, "RELOADING=1\nMONOTONIC_USEC=%lld",
+		    (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000);
+}
+
+void notify_close(struct notify *n)
+{
+	notify_retry(n);
+	if (n->fd >= 0)
+		close(n->fd);
+	n->fd = -1;
+}

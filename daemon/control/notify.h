@@ -1,0 +1,36 @@
+/*
+ * The service manager's notification protocol, sd_notify(3): datagrams of KEY=VALUE lines to the
+ * socket named by NOTIFY_SOCKET. libsystemd does it too, and is too large a thing to link for a
+ * datagram. Control thread.
+ */
+#ifndef SKELD_NOTIFY_H
+#define SKELD_NOTIFY_H
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum { NOTIFY_MAX = 4096 };
+
+struct notify {
+	int fd; /* -1: nobody asked */
+	struct sockaddr_un address;
+	socklen_t length;
+	char owed[NOTIFY_MAX]; /* what the manager had no room for yet */
+};
+
+/* Reads NOTIFY_SOCKET and removes it from the environment: children must not speak for us. */
+void notify_open(struct notify *n);
+
+/*
+ * Send one datagram; lines are separated by newlines. Never blocks: what finds no room is kept,
+ * and goes out first thing with the next one or notify_retry().
+ */
+void notify_send(struct notify *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void notify_retry(struct notify *n);
+
+/* RELOADING=1 with the time it needs in the same datagram (sd_notify(3), from 253 on). */
+void notify_reloading(struct notify *n);
+
+void notify_close(struct notify *n);
+
+#endif

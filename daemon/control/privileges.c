@@ -1,0 +1,62 @@
+#include "control/privileges.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+int privileges_drop(const struct config *c, const struct runtime *r, struct errors *e)
+{
+	if (!*c->user && !*c->group)
+		return 0;
+	if (geteuid() != 0) {
+		errors_add(e, NULL, 0,
+			   "user and group can be changed by root only: start as root, "
+			   "or set user = \"\" and group = \"\"");
+		return -1;
+	}
+	errno = 0;
+	const struct passwd *user = *c->user ? getpwnam(c->user) : NULL;
+	const struct group *group = *c->group ? getgrnam(c->group) : NULL;
+	if ((*c->user && !user) || (*c->group && !group)) {
+		errors_add(e, NULL, 0, "%s \"%s\": %s", *c->user && !user ? "user" : "group",
+			   *c->user && !user ? c->user : c->group,
+			   errno ? strerror(errno) : "does not exist");
+		return -1;
+	}
+	uid_t uid = user ? user->pw_uid : 0;
+	gid_t gid = group ? group->gr_gid : user->pw_gid;
+	bool good = (!r->made || fchown(r->dir, uid, gid) == 0) && fchown(r->pid, uid, gid) == 0 &&
+		    (user ? initgroups(c->user, gid) : setgroups(1, &gid)) == 0 &&
+		    setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0;
+	if (!good) {
+		errors_add(e, NULL, 0, "cannot become user \"%s\", group \"%s\": %s", c->user,
+			   c->group, strerror(errno));
+		return -1;
+	}
+	if (faccessat(r->dir, ".", W_OK, AT_EACCESS) < 0) {
+		errors_add(e, NULL, 0, "user \"%s\" cannot write to the runtime directory %s: %s",
+			   c->user, r->path, strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+void privileges_raise_nofile(const struct config *c)
+{
+	enum { OTHERS = 64 }; /* what the daemon itself has open */
+	rlim_t wanted = (rlim_t)c->limits.connections + OTHERS;
+	struct rlimit r;
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= wanted)
+		return;
+	r.rlim_cur = wanted < r.rlim_max ? wanted : r.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur < wanted)
+		log_warning("limits.connections = %lld, but this process may open %llu descriptors "
+			    "at most: raise LimitNOFILE= or ulimit -n",
+			    (long long)c->limits.connections, (unsigned long long)r.rlim_cur);
+}

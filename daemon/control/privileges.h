@@ -1,0 +1,18 @@
+/* What a daemon that is started as root gives up. Control thread, before there is any other. */
+#ifndef SKELD_PRIVILEGES_H
+#define SKELD_PRIVILEGES_H
+
+#include "base/config.h"
+#include "control/runtime.h"
+
+/*
+ * Become the configured user and group for good; the runtime directory, if we made it, becomes
+ * theirs. Nothing when no user is configured. -1 and an error when it cannot be done, or we are
+ * not root.
+ */
+int privileges_drop(const struct config *c, const struct runtime *r, struct errors *e);
+
+/* Raise the limit of open descriptors as far as limits.connections needs; warn if it cannot be. */
+void privileges_raise_nofile(const struct config *c);
+
+#endif

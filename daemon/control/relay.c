@@ -1,0 +1,85 @@
+#include "control/relay.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+/* A handler has no argument: this is one of the two things that may be global. */
+static struct {
+	struct arrival ring[RELAY_RING];
+	struct arrival late[NSIG]; /* what found the ring full, by signal */
+	int late_order[NSIG];	   /* and in which order the kinds first did */
+	volatile size_t n, n_late;
+	volatile sig_atomic_t woken; /* libevent's byte is under way */
+	uint64_t received[NSIG];
+	struct sigaction libevents[NSIG];
+	sigset_t handled;
+} relay;
+
+static void on_signal(int signal, siginfo_t *info, void *context)
+{
+	int saved = errno;
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	(void)context;
+	relay.received[signal]++;
+	struct arrival *last = relay.n ? &relay.ring[relay.n - 1] : NULL;
+	struct arrival *late = &relay.late[signal];
+	struct arrival new = {.signal = signal,
+			      .code = info->si_code,
+			      .pid = info->si_pid,
+			      .uid = info->si_uid,
+			      .count = 1,
+			      .at = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec};
+	if (late->count) {
+		late->count++;
+	} else if (!relay.n_late && last && last->signal == signal && last->pid == new.pid) {
+		last->count++;
+	} else if (!relay.n_late && relay.n < RELAY_RING) {
+		relay.ring[relay.n++] = new;
+	} else {
+		*late = new;
+		relay.late_order[relay.n_late++] = signal;
+	}
+	if (!relay.woken) {
+		relay.woken = 1;
+		relay.libevents[signal].sa_handler(signal);
+	}
+	errno = saved;
+}
+
+int relay_install(int signal, const sigset_t *handled)
+{
+	relay.handled = *handled;
+	if (sigaction(signal, NULL, &relay.libevents[signal]) < 0)
+		return -1;
+	struct sigaction ours = {.sa_flags = SA_SIGINFO | SA_RESTART, .sa_mask = *handled};
+	ours.sa_sigaction = on_signal;
+	return sigaction(signal, &ours, NULL);
+}
+
+size_t relay_take(struct arrival batch[RELAY_BATCH])
+{
+	sigset_t before;
+	pthread_sigmask(SIG_BLOCK, &relay.handled, &before);
+	size_t n = relay.n;
+	memcpy(batch, relay.ring, n * sizeof(*batch));
+	for (size_t i = 0; i < relay.n_late; i++) {
+		batch[n++] = relay.late[relay.late_order[i]];
+		relay.late[relay.late_order[i]].count = 0;
+	}
+	relay.n = relay.n_late = 0;
+	relay.woken = 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return n;
+}
+
+uint64_t relay_received(int signal)
+{
+	return relay.received[signal];
+}
+
+void relay_reset(void)
+{
+	memset(&relay, 0, sizeof(relay));
+}

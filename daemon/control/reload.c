@@ -1,0 +1,149 @@
+/*
+ * A reload: read, parse, validate, prepare, commit, and wait until every worker has taken it over.
+ * Up to the commit anything may fail and nothing has changed; from there on nothing can fail.
+ */
+#include "base/log.h"
+#include "control/daemon.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { OVERDUE_SECONDS = 1 };
+
+struct prepared {
+	struct snapshot *snapshot;
+	struct log_target *log;
+	struct errors changes; /* lines for the log, if it comes to that */
+};
+
+static void note_change(void *context, const char *line)
+{
+	errors_add(context, NULL, 0, "%s", line);
+}
+
+/* Whatever can fail. All of it is undone when one thing does. */
+static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
+{
+	struct config *c = daemon_load(d, e);
+	int64_t read = now_ns();
+	log_debug("reload: read and validated in %.3f ms", (double)(read - d->reloads.began) / 1e6);
+	if (!c)
+		return false;
+	config_compare(d->current->config, c, note_change, &p->changes);
+	p->log = log_open((enum log_kind)c->log.target, c->log.file, e);
+	if (p->log)
+		p->snapshot = snapshot_new(c, d->current, plane_workers(d->plane), e);
+	if (p->snapshot) {
+		log_debug("reload: prepared in %.3f ms", (double)(now_ns() - read) / 1e6);
+		return true;
+	}
+	log_discard(p->log);
+	config_free(c);
+	return false;
+}
+
+/* From here on nothing can fail. */
+static void commit(struct daemon *d, struct prepared *p)
+{
+	struct snapshot *old = d->current, *new = p->snapshot;
+	log_use(p->log);
+	log_set_level(config_log_level(new->config));
+	for (size_t i = 0; i < old->n_listeners; i++)
+		if (!snapshot_has(new, old->listener[i]))
+			listener_retire(old->listener[i]);
+	daemon_log_listeners(new, old);
+	d->current = new;
+	plane_publish(d->plane, new);
+	snapshot_unref(old);
+	for (size_t i = 0; i < errors_shown(&p->changes); i++)
+		log_notice("%s", errors_text(&p->changes, i));
+}
+
+static void finish(struct daemon *d, enum outcome outcome, char *error)
+{
+	struct reloads *r = &d->reloads;
+	free(r->error);
+	r->error = error;
+	r->last = outcome;
+	if (outcome == OUTCOME_OK) {
+		r->ok++;
+		r->last_good = time(NULL);
+	} else {
+		r->rejected++;
+	}
+	event_del(r->overdue);
+	daemon_set_state(d, RUNNING);
+	if (!r->again)
+		return;
+	r->again = false;
+	reload_begin(d);
+}
+
+/* "FILE:LINE: text (and 2 more)", for the status file and systemctl status. */
+static char *summary(const struct errors *e)
+{
+	char *text = NULL;
+	int n = e->n > 1 ? asprintf(&text, "%s (and %zu more)", errors_text(e, 0), e->n - 1)
+			 : asprintf(&text, "%s", errors_text(e, 0));
+	return n < 0 ? NULL : text;
+}
+
+void reload_begin(struct daemon *d)
+{
+	struct prepared p = {0};
+	struct errors e = {0};
+	d->reloads.began = now_ns();
+	daemon_set_state(d, RELOADING);
+	if (prepare(d, &p, &e)) {
+		commit(d, &p);
+		event_add(d->reloads.overdue, &(struct timeval){.tv_sec = OVERDUE_SECONDS});
+		reload_news(d);
+	} else {
+		for (size_t i = 0; i < errors_shown(&e); i++)
+			log_error("%s", errors_text(&e, i));
+		log_error("reload rejected, %zu error%s: still generation %llu, nothing changed",
+			  e.n, e.n == 1 ? "" : "s", (unsigned long long)d->current->generation);
+		finish(d, OUTCOME_REJECTED, summary(&e));
+	}
+	errors_clear(&p.changes);
+	errors_clear(&e);
+}
+
+void reload_again(struct daemon *d)
+{
+	d->reloads.again = true;
+}
+
+void reload_news(struct daemon *d)
+{
+	uint64_t generation = d->current->generation;
+	if (d->state != RELOADING || plane_behind(d->plane, generation, NULL))
+		return;
+	log_notice("reloaded: generation %llu is served by every worker, %.1f ms",
+		   (unsigned long long)generation, (double)(now_ns() - d->reloads.began) / 1e6);
+	finish(d, OUTCOME_OK, NULL);
+}
+
+/* A worker is stuck. The others serve the new configuration: that is what counts. */
+void reload_overdue(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	unsigned first = 0, n = plane_behind(d->plane, d->current->generation, &first);
+	(void)fd;
+	(void)what;
+	log_warning("reloaded: generation %llu, but %u worker%s (the first is %u) did not take it "
+		    "over within %d s: stuck in a callback? It will as soon as it can",
+		    (unsigned long long)d->current->generation, n, n == 1 ? "" : "s", first,
+		    OVERDUE_SECONDS);
+	finish(d, OUTCOME_OK, NULL);
+}
+
+void reload_abandon(struct daemon *d)
+{
+	event_del(d->reloads.overdue);
+	if (d->state == RELOADING)
+		d->reloads.ok++, d->reloads.last = OUTCOME_OK; /* it was committed */
+	if (d->reloads.again)
+		log_notice("the reload that was asked for meanwhile is dropped: the daemon stops");
+	d->reloads.again = false;
+}

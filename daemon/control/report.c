@@ -1,0 +1,145 @@
+#include "base/log.h"
+#include "base/process.h"
+#include "base/text.h"
+#include "control/daemon.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const outcomes[] = {"none", "ok", "rejected"};
+
+/* Replace a runtime file by what WRITE prints. Failing costs the file, never the daemon. */
+static void replace(struct daemon *d, const char *name,
+		    void (*print)(const struct daemon *d, FILE *out))
+{
+	struct errors e = {0};
+	char *text = NULL;
+	size_t length = 0;
+	FILE *out = open_memstream(&text, &length);
+	if (!out)
+		return;
+	print(d, out);
+	if (fclose(out) == 0)
+		runtime_replace(&d->runtime, name, text, length, &e);
+	for (size_t i = 0; i < errors_shown(&e); i++)
+		log_warning("%s", errors_text(&e, i));
+	errors_clear(&e);
+	free(text);
+}
+
+static void print_status(const struct daemon *d, FILE *out)
+{
+	char error[1024] = "";
+	if (d->reloads.error)
+		text_escape(error, sizeof(error), d->reloads.error, strlen(d->reloads.error));
+	fprintf(out,
+		"pid=%d\nstate=%s\ngeneration=%llu\nreloads_ok=%llu\nreloads_rejected=%llu\n"
+		"last_reload=%s\nlast_reload_error=%s\nstarted=%lld\ndrain_timeout=%lld\n",
+		(int)getpid(), state_names[d->state], (unsigned long long)d->current->generation,
+		(unsigned long long)d->reloads.ok, (unsigned long long)d->reloads.rejected,
+		outcomes[d->reloads.last], error, (long long)d->started,
+		(long long)d->current->config->drain_timeout);
+}
+
+void report_status(struct daemon *d)
+{
+	replace(d, "status", print_status);
+	size_t open = plane_open(d->plane);
+	notify_send(&d->notify, "STATUS=%s, generation %llu, %zu connection%s%s%s",
+		    state_names[d->state], (unsigned long long)d->current->generation, open,
+		    open == 1 ? "" : "s", d->reloads.error ? "; last reload rejected: " : "",
+		    d->reloads.error ? d->reloads.error : "");
+}
+
+static void print_stats(const struct daemon *d, FILE *out)
+{
+	stats_write(&d->stats, out);
+}
+
+void report_stats(struct daemon *d)
+{
+	stats_log(&d->stats);
+	replace(d, "stats.prom", print_stats);
+}
+
+/* The daemon's own metrics. */
+
+static double one(const struct family *f, unsigned i)
+{
+	(void)f;
+	(void)i;
+	return 1;
+}
+
+static double in_state(const struct family *f, unsigned i)
+{
+	return ((const struct daemon *)f->context)->state == i;
+}
+
+static double generation(const struct family *f, unsigned i)
+{
+	(void)i;
+	return (double)((const struct daemon *)f->context)->current->generation;
+}
+
+static double reload_count(const struct family *f, unsigned i)
+{
+	const struct reloads *r = &((const struct daemon *)f->context)->reloads;
+	return (double)(i == 0 ? r->ok : r->rejected);
+}
+
+static double last_successful(const struct family *f, unsigned i)
+{
+	(void)i;
+	return ((const struct daemon *)f->context)->reloads.last != OUTCOME_REJECTED;
+}
+
+static double last_success(const struct family *f, unsigned i)
+{
+	(void)i;
+	return (double)((const struct daemon *)f->context)->reloads.last_good;
+}
+
+static double lost_lines(const struct family *f, unsigned i)
+{
+	(void)f;
+	(void)i;
+	return (double)log_lost();
+}
+
+void report_init(struct daemon *d)
+{
+	static const struct metric rows[] = {
+		{"skeld_build_info", METRIC_GAUGE, "The version that runs", NULL, NULL},
+		{"skeld_state", METRIC_GAUGE, "1 for the state that the daemon is in", "config",
+		 "state"},
+		{"skeld_config_generation", METRIC_GAUGE, "Configurations loaded since the start",
+		 "config", "generation"},
+		{"skeld_config_reloads_total", METRIC_COUNTER, "Reloads, by result", "config",
+		 "reloads"},
+		{"skeld_config_last_reload_successful", METRIC_GAUGE,
+		 "1 unless the last reload was rejected", NULL, NULL},
+		{"skeld_config_last_reload_success_timestamp_seconds", METRIC_GAUGE,
+		 "When the present configuration was loaded, in seconds since the epoch", NULL,
+		 NULL},
+		{"skeld_log_lines_lost_total", METRIC_COUNTER,
+		 "Log lines that could not be written", "log", "lost"}};
+	static const char *const versions[] = {SKELD_VERSION};
+	static const char *const results[] = {"ok", "rejected"};
+	const struct family families[] = {
+		{&rows[0], "version", versions, 1, .value = one},
+		{&rows[1], "state", state_names, N_STATES, .value = in_state},
+		{&rows[2], .n = 1, .value = generation},
+		{&rows[3], "result", results, 2, .value = reload_count},
+		{&rows[4], .n = 1, .value = last_successful},
+		{&rows[5], .n = 1, .value = last_success}};
+	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++) {
+		struct family f = families[i];
+		f.context = d;
+		stats_add(&d->stats, &f);
+	}
+	signals_register(d, &d->stats);
+	plane_register(d->plane, &d->stats);
+	stats_add(&d->stats, &(struct family){&rows[6], .n = 1, .value = lost_lines});
+	process_register(&d->stats, &d->process_started);
+}

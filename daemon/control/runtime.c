@@ -1,0 +1,138 @@
+#include "control/runtime.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const files[] = {"skeld.pid", "status", "stats.prom", ".new"};
+
+/* POSIX locks: F_GETLK tells who has it, which no text in the file can be trusted to. */
+static struct flock whole_file(void)
+{
+	return (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET};
+}
+
+/* The holder of the lock may have removed the file before it let go: then it is not this one. */
+static bool is_still_there(int dir, int fd)
+{
+	struct stat a, b;
+	return fstat(fd, &a) == 0 && fstatat(dir, "skeld.pid", &b, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static int lock(struct runtime *r, struct errors *e)
+{
+	for (;;) {
+		struct flock l = whole_file();
+		r->pid = openat(r->dir, "skeld.pid", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+				0644);
+		if (r->pid < 0) {
+			errors_add(e, NULL, 0, "cannot open %s/skeld.pid: %s", r->path,
+				   strerror(errno));
+			return -1;
+		}
+		if (fcntl(r->pid, F_SETLK, &l) == 0) {
+			if (is_still_there(r->dir, r->pid))
+				return 0;
+			close(r->pid);
+			continue;
+		}
+		int why = errno;
+		l = whole_file();
+		if ((why == EAGAIN || why == EACCES) && fcntl(r->pid, F_GETLK, &l) == 0) {
+			if (l.l_type == F_UNLCK) { /* it ended just now */
+				close(r->pid);
+				continue;
+			}
+			errors_add(e, NULL, 0,
+				   "another instance runs: pid %d holds %s/skeld.pid; use another "
+				   "--runtime-dir for a second one",
+				   (int)l.l_pid, r->path);
+		} else {
+			errors_add(e, NULL, 0, "cannot lock %s/skeld.pid: %s", r->path,
+				   strerror(why));
+		}
+		close(r->pid);
+		r->pid = -1;
+		return -1;
+	}
+}
+
+int runtime_open(struct runtime *r, const char *path, struct errors *e)
+{
+	*r = (struct runtime){.path = path, .dir = -1, .pid = -1};
+	r->made = mkdir(path, 0755) == 0;
+	r->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r->dir < 0) {
+		errors_add(e, NULL, 0, "cannot use the runtime directory %s: %s", path,
+			   strerror(errno));
+		return -1;
+	}
+	if (lock(r, e) == 0)
+		return 0;
+	close(r->dir);
+	r->dir = -1;
+	return -1;
+}
+
+int runtime_announce(const struct runtime *r, struct errors *e)
+{
+	char text[32];
+	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	if (ftruncate(r->pid, 0) == 0 && pwrite(r->pid, text, (size_t)n, 0) == n)
+		return 0;
+	errors_add(e, NULL, 0, "cannot write %s/skeld.pid: %s", r->path, strerror(errno));
+	return -1;
+}
+
+int runtime_replace(const struct runtime *r, const char *name, const char *text, size_t length,
+		    struct errors *e)
+{
+	int fd =
+		openat(r->dir, ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	bool good = fd >= 0;
+	for (size_t done = 0; good && done < length;) {
+		ssize_t n = write(fd, text + done, length - done);
+		good = n > 0;
+		done += good ? (size_t)n : 0;
+	}
+	if (good && renameat(r->dir, ".new", r->dir, name) < 0)
+		good = false;
+	if (!good)
+		errors_add(e, NULL, 0, "cannot write %s/%s: %s; the one that was there stays",
+			   r->path, name, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return good ? 0 : -1;
+}
+
+void runtime_close(struct runtime *r)
+{
+	if (r->dir < 0)
+		return;
+	for (size_t i = sizeof(files) / sizeof(*files); i-- > 0;)
+		unlinkat(r->dir, files[i], 0); /* the pid file last, and still locked */
+	if (r->made)
+		rmdir(r->path);
+	close(r->pid);
+	close(r->dir);
+	r->dir = r->pid = -1;
+}
+
+pid_t runtime_owner(const char *path)
+{
+	char name[4096];
+	snprintf(name, sizeof(name), "%s/skeld.pid", path);
+	/* Read-only is enough to ask, and works for those who may not write. */
+	int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct flock l = whole_file();
+	pid_t pid = 0;
+	if (fd >= 0 && fcntl(fd, F_GETLK, &l) == 0 && l.l_type != F_UNLCK)
+		pid = l.l_pid;
+	if (fd >= 0)
+		close(fd);
+	return pid;
+}

@@ -1,0 +1,168 @@
+#include "control/signals.h"
+
+#include "base/log.h"
+#include "control/daemon.h"
+#include "control/sender.h"
+
+#include <string.h>
+
+struct action {
+	const char *does; /* for the log, after the sender */
+	void (*run)(struct daemon *d);
+};
+
+static void toggle_debug(struct daemon *d)
+{
+	int level = config_log_level(d->current->config);
+	log_set_level(log_level() == LOG_DEBUG && level != LOG_DEBUG ? level : LOG_DEBUG);
+}
+
+static const struct action reload = {"reload the configuration", reload_begin};
+static const struct action reload_later = {"reload once more after this one", reload_again};
+static const struct action dump = {"dump stats", report_stats};
+static const struct action debug = {"toggle debug logging", toggle_debug};
+static const struct action drain = {"drain and stop", stop_begin};
+static const struct action stop = {"stop now", stop_now};
+static const struct action ignore = {"ignored, the daemon is stopping", NULL};
+
+/* clang-format off */
+/* What every signal does in every state. Before RUNNING all are blocked, and wait. */
+static const struct {
+	int signal;
+	const char *name;
+	const struct action *in[N_STATES];
+} table[N_SIGNALS] = {
+	/*                     RUNNING    RELOADING       DRAINING   STOPPED  */
+	{SIGHUP, "SIGHUP",   {NULL, &reload, &reload_later, &ignore, &ignore}},
+	{SIGUSR1, "SIGUSR1", {NULL, &dump,   &dump,         &dump,   &ignore}},
+	{SIGUSR2, "SIGUSR2", {NULL, &debug,  &debug,        &debug,  &ignore}},
+	{SIGINT, "SIGINT",   {NULL, &drain,  &drain,        &stop,   &ignore}},
+	{SIGTERM, "SIGTERM", {NULL, &drain,  &drain,        &stop,   &ignore}},
+	{SIGQUIT, "SIGQUIT", {NULL, &stop,   &stop,         &stop,   &ignore}},
+	/* SIGPIPE is ignored: a peer that is gone is an error of write(2). */
+};
+/* clang-format on */
+
+static sigset_t handled_set(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	for (size_t i = 0; i < N_SIGNALS; i++)
+		sigaddset(&set, table[i].signal);
+	return set;
+}
+
+static void dispatch(struct daemon *d, const struct arrival *a)
+{
+	size_t i = 0;
+	while (table[i].signal != a->signal)
+		i++;
+	const struct action *action = table[i].in[d->state];
+	char sender[SENDER_MAX], times[32] = "";
+	sender_describe(a, sender);
+	if (a->count > 1)
+		snprintf(times, sizeof(times), " (%llu times)", (unsigned long long)a->count);
+	log_notice("%s%s from %s: %s", table[i].name, times, sender, action->does);
+	d->signals.handled[i]++;
+	d->signals.coalesced[i] += a->count - 1;
+	histogram_add(&d->signals.latency, (double)(now_ns() - a->at) / 1e9);
+	if (action->run)
+		action->run(d);
+	if (d->hooks && d->hooks->handled)
+		d->hooks->handled(d->hooks->context, d, a);
+}
+
+/* Called by libevent for whichever signal woke it; the relay knows all that came, in order. */
+static void on_signals(evutil_socket_t fd, short what, void *arg)
+{
+	struct arrival batch[RELAY_BATCH];
+	size_t n = relay_take(batch);
+	(void)fd;
+	(void)what;
+	for (size_t i = 0; i < n; i++)
+		dispatch(arg, &batch[i]);
+}
+
+void signals_block(void)
+{
+	sigset_t set = handled_set();
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+int signals_start(struct daemon *d)
+{
+	sigset_t set = handled_set(), none;
+	for (size_t i = 0; i < N_SIGNALS; i++) {
+		struct event *e = evsignal_new(d->base, table[i].signal, on_signals, d);
+		d->signals.event[i] = e;
+		if (!e || event_priority_set(e, 0) < 0 || event_add(e, NULL) < 0 ||
+		    relay_install(table[i].signal, &set) < 0)
+			return -1;
+	}
+	/* Set, not unblock: whoever started us may have left others blocked. */
+	sigemptyset(&none);
+	return pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
+void signals_stop(struct daemon *d)
+{
+	signals_block();
+	for (size_t i = 0; i < N_SIGNALS; i++)
+		if (d->signals.event[i])
+			event_free(d->signals.event[i]);
+	relay_reset();
+}
+
+/* Metrics. */
+
+static double received(const struct family *f, unsigned i)
+{
+	(void)f;
+	return (double)relay_received(table[i].signal);
+}
+
+static double handled(const struct family *f, unsigned i)
+{
+	return (double)((const struct signals *)f->context)->handled[i];
+}
+
+static double coalesced(const struct family *f, unsigned i)
+{
+	return (double)((const struct signals *)f->context)->coalesced[i];
+}
+
+void signals_register(struct daemon *d, struct stats *s)
+{
+	static const struct metric rows[] = {
+		{"skeld_signals_received_total", METRIC_COUNTER, "Signals delivered", "signals",
+		 "received"},
+		{"skeld_signals_handled_total", METRIC_COUNTER, "Signals acted upon", "signals",
+		 "handled"},
+		{"skeld_signals_coalesced_total", METRIC_COUNTER,
+		 "Signals that one of the same kind before them was handled for", "signals",
+		 "coalesced"},
+		{"skeld_signal_latency_seconds", METRIC_HISTOGRAM,
+		 "Time from a signal's arrival to its handler", "signals", "latency"}};
+	static const char *names[N_SIGNALS];
+	for (size_t i = 0; i < N_SIGNALS; i++)
+		names[i] = table[i].name;
+	double (*const values[])(const struct family *, unsigned) = {received, handled, coalesced};
+	for (size_t i = 0; i < 3; i++)
+		stats_add(s, &(struct family){&rows[i], "signal", names, N_SIGNALS,
+					      .value = values[i], .context = &d->signals});
+	stats_add(s, &(struct family){&rows[3], .n = 1, .histogram = &d->signals.latency});
+}
+
+const char *signal_name(int signal)
+{
+	for (size_t i = 0; i < N_SIGNALS; i++)
+		if (table[i].signal == signal)
+			return table[i].name;
+	return "?";
+}
+
+int signals_at(unsigned i)
+{
+	return table[i].signal;
+}

@@ -1,0 +1,36 @@
+/*
+ * What every signal does in every state: one table, in signals.c.
+ */
+#ifndef SKELD_SIGNALS_H
+#define SKELD_SIGNALS_H
+
+#include "base/stats.h"
+#include "control/relay.h"
+
+struct daemon;
+struct event;
+
+enum { N_SIGNALS = 6 };
+
+struct signals {
+	struct event *event[N_SIGNALS];
+	uint64_t handled[N_SIGNALS], coalesced[N_SIGNALS];
+	struct histogram latency; /* arrival to handler */
+};
+
+/* The first thing main does: until there are handlers, no signal may arrive. */
+void signals_block(void);
+
+/* Add the events, put the relay in front of them, and only then let signals in. -1 and errno. */
+int signals_start(struct daemon *d);
+
+/* Block all, remove the events. */
+void signals_stop(struct daemon *d);
+
+void signals_register(struct daemon *d, struct stats *s);
+
+/* "SIGHUP"; and the signal in the I-th row of the table. */
+const char *signal_name(int signal);
+int signals_at(unsigned i);
+
+#endif

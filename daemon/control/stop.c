@@ -1,0 +1,61 @@
+/* How the daemon ends: drained, at its deadline, or at once. */
+#include "base/log.h"
+#include "control/daemon.h"
+
+#include <stdlib.h>
+
+void stop_begin(struct daemon *d)
+{
+	long long seconds = d->current->config->drain_timeout;
+	size_t open = plane_open(d->plane);
+	reload_abandon(d);
+	log_notice("draining: %zu connection%s open, waiting %lld s at most; a second signal stops "
+		   "now",
+		   open, open == 1 ? "" : "s", seconds);
+	notify_send(&d->notify, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%lld", (seconds + 5) * 1000000);
+	daemon_set_state(d, DRAINING);
+	for (size_t i = 0; i < d->current->n_listeners; i++)
+		listener_retire(d->current->listener[i]);
+	plane_drain(d->plane);
+	event_add(d->deadline, &(struct timeval){.tv_sec = seconds});
+}
+
+void stop_news(struct daemon *d)
+{
+	if (d->state != DRAINING || !plane_drained(d->plane))
+		return;
+	unsigned long long n = plane_cut_off(d->plane);
+	if (n)
+		log_warning("drained: %llu connection%s cut off at the deadline", n,
+			    n == 1 ? " was" : "s were");
+	else
+		log_notice("drained: every connection was finished");
+	daemon_leave(d, 0);
+}
+
+/* Once for the deadline, and once more if even closing does not get through. */
+void stop_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	(void)fd;
+	(void)what;
+	if (d->late) {
+		daemon_leave(d, 1);
+		return;
+	}
+	d->late = true;
+	log_warning("drain_timeout is over: closing %zu connection%s that are not finished",
+		    plane_open(d->plane), plane_open(d->plane) == 1 ? "" : "s");
+	plane_close(d->plane);
+	event_add(d->deadline, &(struct timeval){.tv_sec = 1});
+}
+
+void stop_now(struct daemon *d)
+{
+	size_t open = plane_open(d->plane);
+	if (d->state != DRAINING)
+		notify_send(&d->notify, "STOPPING=1");
+	reload_abandon(d);
+	log_warning("stopping now: %zu connection%s cut off", open, open == 1 ? " is" : "s are");
+	daemon_leave(d, 1);
+}

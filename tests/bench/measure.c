@@ -1,0 +1,220 @@
+#include "measure.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef IP_BIND_ADDRESS_NO_PORT
+#define IP_BIND_ADDRESS_NO_PORT 24
+#endif
+
+enum { SOURCE_ADDRESSES = 64 };
+
+_Noreturn static void die_with(int error, const char *format, va_list arguments)
+{
+	fprintf(stderr, "%s: ", program_invocation_short_name);
+	vfprintf(stderr, format, arguments);
+	if (error)
+		fprintf(stderr, ": %s", strerror(error));
+	fputc('\n', stderr);
+	exit(1);
+}
+
+void die(const char *format, ...)
+{
+	int error = errno;
+	va_list arguments;
+
+	va_start(arguments, format);
+	die_with(error, format, arguments);
+}
+
+void diex(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	die_with(0, format, arguments);
+}
+
+double number_between(const char *text, double low, double high, const char *name)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (end == text || *end || !(value >= low && value <= high))
+		diex("%s is \"%s\": expected a number from %.10g to %.10g", name, text, low, high);
+	return value;
+}
+
+static double microseconds(const struct timespec *time)
+{
+	return (double)time->tv_sec * 1e6 + (double)time->tv_nsec * 1e-3;
+}
+
+double clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return microseconds(&now);
+}
+
+void pause_us(double us)
+{
+	struct timespec left = {.tv_sec = (time_t)(us / 1e6)};
+
+	left.tv_nsec = (long)((us - (double)left.tv_sec * 1e6) * 1e3);
+	while (nanosleep(&left, &left) && errno == EINTR)
+		;
+}
+
+double process_cpu_us(pid_t pid)
+{
+	clockid_t clock;
+	struct timespec used;
+
+	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used))
+		diex("no processor clock of process %d", pid);
+	return microseconds(&used);
+}
+
+static void add_memory_of(pid_t pid, struct memory *sum)
+{
+	char path[64], line[256];
+	double kilobytes;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
+	file = fopen(path, "re");
+	if (!file)
+		die("%s", path);
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "Pss: %lf", &kilobytes) == 1)
+			sum->pss += kilobytes * 1024;
+		else if (sscanf(line, "Private_Clean: %lf", &kilobytes) == 1 ||
+			 sscanf(line, "Private_Dirty: %lf", &kilobytes) == 1)
+			sum->private_used += kilobytes * 1024;
+	}
+	fclose(file);
+}
+
+struct memory process_memory(pid_t pid)
+{
+	struct memory sum = {0};
+	char path[64];
+	FILE *children;
+	int child;
+
+	add_memory_of(pid, &sum);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+	children = fopen(path, "re");
+	if (!children)
+		die("%s", path);
+	while (fscanf(children, "%d", &child) == 1)
+		add_memory_of(child, &sum);
+	fclose(children);
+	return sum;
+}
+
+void samples_add(struct samples *samples, double value)
+{
+	if (samples->n == samples->room) {
+		samples->room = samples->room ? samples->room * 2 : 1 << 16;
+		samples->values =
+			realloc(samples->values, samples->room * sizeof(*samples->values));
+		if (!samples->values)
+			die("samples");
+	}
+	samples->values[samples->n++] = value;
+}
+
+void samples_clear(struct samples *samples)
+{
+	samples->n = 0;
+}
+
+void samples_free(struct samples *samples)
+{
+	free(samples->values);
+	*samples = (struct samples){0};
+}
+
+static int by_value(const void *left, const void *right)
+{
+	double a = *(const double *)left, b = *(const double *)right;
+
+	return (a > b) - (a < b);
+}
+
+double samples_at(struct samples *samples, double fraction)
+{
+	if (!samples->n)
+		return 0;
+	qsort(samples->values, samples->n, sizeof(*samples->values), by_value);
+	return samples->values[(size_t)((double)(samples->n - 1) * fraction)];
+}
+
+void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		die("getrlimit");
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		die("setrlimit");
+}
+
+int client_connect(unsigned short port, unsigned number, bool blocking)
+{
+	const int on = 1;
+	const struct timeval patience = {.tv_sec = 5};
+	struct sockaddr_in from = {.sin_family = AF_INET,
+				   .sin_addr.s_addr =
+					   htonl(INADDR_LOOPBACK + 1 + number % SOURCE_ADDRESSES)};
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons(port),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | (blocking ? 0 : SOCK_NONBLOCK), 0);
+
+	if (fd < 0)
+		return -1;
+	/* Without this, bind() would have to find a port that is free for every destination. */
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (blocking) {
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	}
+	if (bind(fd, (struct sockaddr *)&from, sizeof(from)) ||
+	    (connect(fd, (struct sockaddr *)&to, sizeof(to)) && errno != EINPROGRESS)) {
+		int error = errno;
+
+		close(fd);
+		errno = error;
+		return -1;
+	}
+	return fd;
+}
+
+bool client_send(int fd, const void *bytes, size_t size)
+{
+	return send(fd, bytes, size, MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+bool client_receive(int fd, void *bytes, size_t size)
+{
+	return recv(fd, bytes, size, MSG_WAITALL) == (ssize_t)size;
+}

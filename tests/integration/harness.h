@@ -1,0 +1,94 @@
+/*
+ * Drives the real binary: spawns it in a private directory with a service manager of our own
+ * (NOTIFY_SOCKET), whose datagrams are the clock of the tests. Nothing sleeps; every wait has a
+ * deadline of 10 s times $SKELD_TEST_SLOW, and one that passes fails the test with what was
+ * awaited, what the service manager was told, and what the daemon wrote.
+ *
+ * A failed check ends the test (see Criterion), so nothing here returns an error. The daemon
+ * dies with the test. $SKELD_TEST_WRAP, "valgrind -q" say, is put in front of the binary.
+ */
+#ifndef SKELD_TESTS_HARNESS_H
+#define SKELD_TESTS_HARNESS_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Whether the daemon was built with this sanitizer: "address" or "thread". */
+#define SANITIZED(with) (strcmp(SKELD_SANITIZED, with) == 0)
+
+struct text { /* grows, always ends in NUL */
+	char *bytes;
+	size_t size, room;
+};
+
+struct fixture {
+	char dir[32];	   /* private, removed with the fixture */
+	char config[64];   /* dir/skeld.conf */
+	char runtime[64];  /* dir/run */
+	char binary[4096]; /* what daemon_spawn runs */
+	uid_t uid;	   /* who runs it */
+	int stderr_fd;	   /* where its stderr goes, -1 = the log that log_*() read */
+	void (*prepare)(struct fixture *f); /* called in the child, last before exec */
+	pid_t pid;			    /* 0: not running */
+	int pidfd;
+	bool ended;	     /* it was seen to have ended */
+	int notify;	     /* NOTIFY_SOCKET's other end */
+	struct text notices; /* every datagram, each followed by an empty line */
+	size_t noticed;	     /* how much of it notify_wait() has consumed */
+	struct text log, scratch, out, err;
+	char value[4096];
+};
+
+struct fixture *fixture_new(void);
+void fixture_free(struct fixture *f);
+/* From now on run as UID, which gets the directory and a copy of the binary. Root only. */
+void fixture_run_as(struct fixture *f, uid_t uid);
+
+/* Wait until CONDITION holds, looking at it again at every datagram and every 2 ms. */
+#define await(f, condition)                                                                        \
+	for (int64_t until_ = deadline(); !(condition);)                                           \
+	await_turn(f, until_, #condition)
+
+int64_t deadline(void);
+bool is_past(int64_t until);
+void await_turn(struct fixture *f, int64_t until, const char *what);
+/* Wait until FD is ready for EVENTS (poll). */
+void await_fd(struct fixture *f, int fd, short events, int64_t until, const char *what);
+void take_notices(struct fixture *f); /* what the daemon told so far, without waiting */
+_Noreturn void give_up(struct fixture *f, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+#define MUST(call)                                                                                 \
+	do {                                                                                       \
+		if (!(call))                                                                       \
+			give_up(f, "%s: %s", #call, strerror(errno));                              \
+	} while (0)
+
+/* A configuration of one worker and one listener on a free port. */
+#define LISTEN_MAIN "listen \"main\" { address = \"127.0.0.1:0\" }\n"
+#define BASE	    "workers = 1\nadmin { address = \"\" }\n" LISTEN_MAIN
+
+void config_write(struct fixture *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void file_write(struct fixture *f, const char *path, const void *bytes, size_t n);
+/* A path in the private directory, in a buffer of the caller's. */
+const char *path_in(struct fixture *f, const char *name, char path[static 64]);
+
+void spawn(struct fixture *f, const char *const argv[]); /* any program, as f->pid */
+void daemon_spawn(struct fixture *f);
+void daemon_start(struct fixture *f, const char *config); /* and wait for READY=1 */
+void daemon_signal(struct fixture *f, int signo);
+/* Wait for a datagram with LINE in it, passing over those without. The datagram is returned. */
+const char *notify_wait(struct fixture *f, const char *line);
+void daemon_reload_and_wait(struct fixture *f);
+int daemon_wait_exit(struct fixture *f); /* exit code, or 128 + signal */
+int daemon_stop(struct fixture *f, int signo);
+
+/* Run the binary to its end with ARGS; its output is in f->out and f->err. */
+int skeld_run(struct fixture *f, ...) __attribute__((sentinel));
+/* From a process of its own, N times SIGNO in a tight loop; returns its pid, reap it. */
+pid_t storm(struct fixture *f, int signo, long n);
+void reap(struct fixture *f, pid_t pid);
+
+#endif

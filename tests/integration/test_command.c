@@ -1,0 +1,179 @@
+/* The command line, and its exit codes. */
+#include "client.h"
+#include "observe.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = fixture_new();
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(command, .init = setup, .fini = teardown);
+
+static bool out_contains(const char *part)
+{
+	return strstr(f->out.bytes, part);
+}
+
+static bool err_contains(const char *part)
+{
+	return strstr(f->err.bytes, part);
+}
+
+static int tell(const char *command)
+{
+	return skeld_run(f, "-r", f->runtime, "-s", command, NULL);
+}
+
+Test(command, check_is_0_or_78_with_the_place)
+{
+	config_write(f, "%s", BASE);
+	cr_assert_eq(skeld_run(f, "-t", "-c", f->config, NULL), 0);
+	cr_assert_eq(skeld_run(f, "--check", "--config", f->config, NULL), 0);
+	config_write(f, BASE "nonsense = 1\ndrain_timeout = -1\n");
+	cr_assert_eq(skeld_run(f, "-t", "-c", f->config, NULL), 78);
+	cr_assert(err_contains("skeld.conf:4: ") && err_contains("skeld.conf:5: "), "%s",
+		  f->err.bytes);
+	cr_assert_eq(skeld_run(f, "-t", "-c", "/nonexistent.conf", NULL), 78);
+	cr_assert(err_contains("/nonexistent.conf"), "%s", f->err.bytes);
+}
+
+Test(command, check_tells_what_a_reload_would)
+{
+	static const char *const bad[] = {"limits {\n", "workers = 1", "", "include(\"x.conf\")\n"};
+	daemon_start(f, BASE);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		config_write(f, "%s", bad[i]);
+		cr_assert_eq(skeld_run(f, "-t", "-c", f->config, NULL), 78);
+		daemon_reload_and_wait(f);
+		expect_status(f, "last_reload", "rejected");
+		cr_assert(err_contains(status_get(f, "last_reload_error")), "%s\n%s", f->err.bytes,
+			  f->value);
+	}
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(command, dump_fed_back_gives_the_same)
+{
+	char first[16384];
+	config_write(f, BASE "listen \"b\" { address = \"unix:/tmp/\\\"q\\\" ${x} \\\\ b\" }\n"
+			     "echo { banner = \"tab\\t, nl\\n, $ and \\\"\" }\n"
+			     "log { level = warning file = '/var/log/x' }\n");
+	cr_assert_eq(skeld_run(f, "-T", "-c", f->config, NULL), 0);
+	cr_assert_lt(f->out.size, sizeof(first));
+	strcpy(first, f->out.bytes);
+	cr_assert(out_contains("level = \"warning\"") && out_contains("workers = 1\n"), "%s",
+		  first);
+	config_write(f, "%s", first);
+	cr_assert_eq(skeld_run(f, "--dump-config", "-c", f->config, NULL), 0, "%s", f->err.bytes);
+	cr_assert_str_eq(f->out.bytes, first);
+	config_write(f, "nonsense\n");
+	cr_assert_eq(skeld_run(f, "-T", "-c", f->config, NULL), 78);
+	cr_assert_eq(f->out.size, 0, "%s", f->out.bytes);
+}
+
+Test(command, a_wrong_use_is_64)
+{
+	cr_assert_eq(skeld_run(f, "--nonsense", NULL), 64);
+	cr_assert_gt(f->err.size, 0);
+	cr_assert_eq(skeld_run(f, "-c", NULL), 64);
+	cr_assert_eq(skeld_run(f, "argument", NULL), 64);
+	cr_assert_eq(skeld_run(f, "-s", "dance", NULL), 64);
+	cr_assert(err_contains("reload"), "what is accepted is not said: %s", f->err.bytes);
+	cr_assert_eq(skeld_run(f, "--self-test=dance", NULL), 64);
+}
+
+Test(command, help_and_version_are_0)
+{
+	static const char *const options[] = {"--config",      "--runtime-dir", "--check",
+					      "--dump-config", "--signal",	"--self-test",
+					      "--help",	       "--version"};
+	cr_assert_eq(skeld_run(f, "--help", NULL), 0);
+	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
+		cr_assert(out_contains(options[i]), "%s is not in\n%s", options[i], f->out.bytes);
+	cr_assert_eq(skeld_run(f, "-h", NULL), 0);
+	cr_assert_eq(skeld_run(f, "-V", NULL), 0);
+	cr_assert(out_contains("skeld "), "%s", f->out.bytes);
+	cr_assert_eq(skeld_run(f, "--version", NULL), 0);
+}
+
+Test(command, with_nothing_running_it_is_3)
+{
+	static const char *const commands[] = {"reload", "stats", "stop", "status"};
+	for (size_t i = 0; i < 4; i++) {
+		cr_assert_eq(tell(commands[i]), 3, "%s", commands[i]);
+		cr_assert_gt(f->err.size, 0);
+	}
+	cr_assert_eq(skeld_run(f, "-r", "/nonexistent", "-s", "status", NULL), 3);
+}
+
+Test(command, status_prints_the_state)
+{
+	char pid[32];
+	daemon_start(f, BASE);
+	snprintf(pid, sizeof(pid), "%d", (int)f->pid);
+	cr_assert_eq(tell("status"), 0);
+	cr_assert(out_contains("running") && out_contains(pid), "%s", f->out.bytes);
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(command, reload_waits_for_the_outcome)
+{
+	daemon_start(f, BASE);
+	config_write(f, BASE "drain_timeout = 7\n");
+	cr_assert_eq(tell("reload"), 0, "%s", f->err.bytes);
+	expect_status(f, "generation", "2"); /* it has happened already */
+	config_write(f, BASE "drain_timeout = never\n");
+	cr_assert_eq(tell("reload"), 78);
+	cr_assert(err_contains("skeld.conf:4: "), "%s", f->err.bytes);
+	expect_status(f, "generation", "2");
+	config_write(f, BASE);
+	cr_assert_eq(tell("reload"), 0, "%s", f->err.bytes);
+	expect_status(f, "generation", "3");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(command, stats_prints_them)
+{
+	daemon_start(f, BASE);
+	client_echo(f, client_connect(f, "main"), "hello\n");
+	cr_assert_eq(tell("stats"), 0);
+	cr_assert(out_contains("skeld_config_generation 1\n"), "%s", f->out.bytes);
+	cr_assert(out_contains("skeld_connections_accepted_total 1\n"), "%s", f->out.bytes);
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(command, stop_waits_for_the_end)
+{
+	daemon_start(f, BASE);
+	cr_assert_eq(tell("stop"), 0, "%s", f->err.bytes);
+	cr_assert(!runtime_file_exists(f, "skeld.pid"));
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert_eq(tell("stop"), 3);
+}
+
+Test(command, works_for_the_daemons_own_user_only)
+{
+	if (getuid() != 0)
+		cr_skip_test("needs root");
+	daemon_start(f, BASE);
+	fixture_run_as(f, 65534);
+	int code = tell("reload");
+	cr_assert(code != 0 && code != 3, "exit %d", code);
+	cr_assert_gt(f->err.size, 0);
+	cr_assert_eq(tell("status"), 0, "%s", f->err.bytes);
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}

@@ -1,0 +1,263 @@
+/* Listeners come, go and move by a reload, and no connection is lost by it. */
+#include "client.h"
+#include "observe.h"
+
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = fixture_new();
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(listen, .init = setup, .fini = teardown);
+
+#define PLAIN "workers = 1\nadmin { address = \"\" }\n"
+
+static void expect_refused(const char *address)
+{
+	int fd = client_try(f, address);
+	cr_assert_lt(fd, 0, "%s accepts", address);
+}
+
+static void copy_address(const char *title, char address[static 128])
+{
+	snprintf(address, 128, "%s", listener_address(f, title));
+}
+
+Test(listen, a_listener_is_added_by_a_reload)
+{
+	daemon_start(f, BASE);
+	int client = client_connect(f, "main");
+	config_write(f, BASE "listen \"second\" { address = \"127.0.0.1:0\" }\n");
+	daemon_reload_and_wait(f);
+	client_echo(f, client_connect(f, "second"), "new\n");
+	client_echo(f, client_connect(f, "main"), "old\n");
+	client_echo(f, client, "open all the while\n");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(listen, a_listener_is_removed_by_a_reload)
+{
+	char second[128];
+	daemon_start(f, BASE "listen \"second\" { address = \"127.0.0.1:0\" }\n");
+	copy_address("second", second);
+	int client = client_connect(f, "second");
+	client_echo(f, client, "before\n");
+	config_write(f, BASE);
+	daemon_reload_and_wait(f);
+	expect_refused(second);
+	client_echo(f, client, "its connections stay\n");
+	client_echo(f, client_connect(f, "main"), "the other stays\n");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(listen, a_listener_moves_by_a_reload)
+{
+	char old[128];
+	daemon_start(f, BASE);
+	copy_address("main", old);
+	int client = client_connect(f, "main");
+	client_echo(f, client, "before\n");
+	config_write(f, PLAIN "listen \"main\" { address = \"127.0.0.2:0\" }\n");
+	daemon_reload_and_wait(f);
+	expect_status(f, "last_reload", "ok");
+	cr_assert_eq(strncmp(listener_address(f, "main"), "127.0.0.2:", 10), 0);
+	client_echo(f, client_connect(f, "main"), "moved\n");
+	expect_refused(old);
+	client_echo(f, client, "open all the while\n");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(listen, an_unchanged_listener_keeps_its_port)
+{
+	char address[128];
+	daemon_start(f, BASE);
+	copy_address("main", address);
+	config_write(f, BASE "drain_timeout = 5\n");
+	daemon_reload_and_wait(f);
+	int client = client_try(f, address);
+	cr_assert_geq(client, 0);
+	client_echo(f, client, "same port\n");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(listen, two_listeners_may_swap_their_addresses)
+{
+	char a[128], b[128];
+	daemon_start(f, PLAIN "listen \"a\" { address = \"127.0.0.1:0\" }\n"
+			      "listen \"b\" { address = \"127.0.0.1:0\" }\n");
+	copy_address("a", a);
+	copy_address("b", b);
+	for (int i = 0; i < 2; i++) { /* fixed ports now, then the other way round */
+		config_write(f,
+			     PLAIN "listen \"a\" { address = \"%s\" }\n"
+				   "listen \"b\" { address = \"%s\" }\n",
+			     i ? b : a, i ? a : b);
+		daemon_reload_and_wait(f);
+		expect_status(f, "last_reload", "ok");
+		client_echo(f, client_try(f, a), "there\n");
+		client_echo(f, client_try(f, b), "there\n");
+	}
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(listen, an_address_in_use_rejects_the_whole_reload)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t n = sizeof(in);
+	int taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	MUST(bind(taken, (struct sockaddr *)&in, n) == 0 && listen(taken, 1) == 0);
+	MUST(getsockname(taken, (struct sockaddr *)&in, &n) == 0);
+
+	char before[sizeof(f->value)], address[32];
+	snprintf(address, sizeof(address), "127.0.0.1:%d", ntohs(in.sin_port));
+	daemon_start(f, BASE);
+	int client = client_connect(f, "main");
+	client_echo(f, client, "before\n");
+	strcpy(before, proc_fds(f));
+	config_write(f,
+		     PLAIN "drain_timeout = 3\nlisten \"first\" { address = \"unix:%s/first\" }\n"
+			   "listen \"second\" { address = \"%s\" }\n",
+		     f->dir, address);
+	daemon_reload_and_wait(f);
+	expect_rejected(f, 1, address);
+	cr_assert_not_null(strstr(status_get(f, "last_reload_error"), "skeld.conf:5: "), "%s",
+			   f->value);
+	const char *after = proc_fds(f);
+	cr_assert(strcmp(before, after) == 0, "before:\n%s\nafter:\n%s", before, after);
+	char path[64];
+	cr_assert_neq(access(path_in(f, "first", path), F_OK), 0, "%s was left", path);
+	client_echo(f, client, "served on\n");
+	client_echo(f, client_connect(f, "main"), "and accepted on\n");
+	close(taken);
+	daemon_reload_and_wait(f);
+	expect_status(f, "last_reload", "ok");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(listen, an_address_in_use_at_the_start_is_told)
+{
+	char address[128];
+	daemon_start(f, BASE);
+	copy_address("main", address);
+	struct fixture *second = fixture_new();
+	config_write(second, PLAIN "listen \"main\" { address = \"%s\" }\n", address);
+	daemon_spawn(second);
+	cr_assert_neq(daemon_wait_exit(second), 0);
+	cr_assert(log_contains(second, address), "%s", log_text(second));
+	cr_assert(!runtime_file_exists(second, "skeld.pid"));
+	fixture_free(second);
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(listen, on_a_unix_socket)
+{
+	char path[64];
+	config_write(f, PLAIN "listen \"u\" { address = \"unix:%s/sock\" }\n", f->dir);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	client_echo(f, client_connect(f, "u"), "over unix\n");
+	daemon_reload_and_wait(f);
+	client_echo(f, client_connect(f, "u"), "after a reload\n");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	cr_assert_neq(access(path_in(f, "sock", path), F_OK), 0, "%s was left", path);
+}
+
+Test(listen, a_unix_socket_left_by_a_crash_is_taken_over)
+{
+	config_write(f, PLAIN "listen \"u\" { address = \"unix:%s/sock\" }\n", f->dir);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	cr_assert_eq(daemon_stop(f, SIGKILL), 128 + SIGKILL);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	client_echo(f, client_connect(f, "u"), "again\n");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(listen, a_file_in_the_place_of_a_unix_socket_is_not_harmed)
+{
+	char path[64];
+	daemon_start(f, BASE);
+	file_write(f, path_in(f, "precious", path), "data\n", 5);
+	config_write(f, PLAIN "listen \"u\" { address = \"unix:%s\" }\n", path);
+	daemon_reload_and_wait(f);
+	expect_rejected(f, 1, "precious");
+	cr_assert_str_eq(file_text(f, path), "data\n");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	cr_assert_str_eq(file_text(f, path), "data\n");
+}
+
+Test(listen, on_ipv6)
+{
+	int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	bool possible = probe >= 0 && bind(probe, (struct sockaddr *)&in6, sizeof(in6)) == 0;
+	close(probe);
+	if (!possible)
+		cr_skip_test("no IPv6 here");
+	daemon_start(f, PLAIN "listen \"six\" { address = \"[::1]:0\" }\n");
+	cr_assert_eq(strncmp(listener_address(f, "six"), "[::1]:", 6), 0);
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+/* The daemon stands still while CLIENTS connect: the kernel completes what nobody accepts. */
+static void connect_while_stopped(const char *title, int clients[], size_t n)
+{
+	char address[128];
+	copy_address(title, address);
+	MUST(kill(f->pid, SIGSTOP) == 0);
+	for (size_t i = 0; i < n; i++) {
+		clients[i] = client_try(f, address);
+		cr_assert_geq(clients[i], 0);
+		client_send(f, clients[i], "early\n", 6);
+	}
+}
+
+Test(listen, a_connection_made_before_its_listener_went_is_served)
+{
+	enum { CLIENTS = 20 };
+	int clients[CLIENTS];
+	daemon_start(f, BASE "listen \"second\" { address = \"127.0.0.1:0\" }\n");
+	config_write(f, BASE);
+	connect_while_stopped("second", clients, CLIENTS);
+	daemon_signal(f, SIGHUP);
+	daemon_signal(f, SIGCONT);
+	notify_wait(f, "RELOADING=1");
+	notify_wait(f, "READY=1");
+	for (size_t i = 0; i < CLIENTS; i++) {
+		client_expect(f, clients[i], "early\n", 6);
+		client_echo(f, clients[i], "and on\n");
+	}
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(listen, a_connection_made_before_the_stop_is_answered)
+{
+	enum { CLIENTS = 20 };
+	int clients[CLIENTS];
+	daemon_start(f, BASE);
+	connect_while_stopped("main", clients, CLIENTS);
+	daemon_signal(f, SIGTERM);
+	daemon_signal(f, SIGCONT);
+	for (size_t i = 0; i < CLIENTS; i++) {
+		client_expect(f, clients[i], "early\n", 6);
+		client_expect_eof(f, clients[i]);
+	}
+	cr_assert_eq(daemon_wait_exit(f), 0);
+}

@@ -1,0 +1,249 @@
+/* The runtime directory: the locked pid file, the status file, who may run. */
+#include "client.h"
+#include "observe.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = fixture_new();
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(runtime, .init = setup, .fini = teardown);
+
+static const char *runtime_path(const char *name)
+{
+	static char path[96];
+	snprintf(path, sizeof(path), "%s/%s", f->runtime, name);
+	return path;
+}
+
+Test(runtime, the_pid_file_holds_the_pid)
+{
+	daemon_start(f, BASE);
+	const char *text = file_text(f, runtime_path("skeld.pid"));
+	cr_assert_not_null(text);
+	cr_assert_eq(strtol(text, NULL, 10), f->pid);
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(runtime, second_instance_is_refused)
+{
+	char pid[32];
+	daemon_start(f, BASE);
+	cr_assert_eq(skeld_run(f, "-c", f->config, "-r", f->runtime, NULL), 1);
+	snprintf(pid, sizeof(pid), "%d", (int)f->pid);
+	cr_assert_not_null(strstr(f->err.bytes, pid), "no %s in: %s", pid, f->err.bytes);
+	client_echo(f, client_connect(f, "main"), "unharmed\n");
+	expect_status(f, "pid", pid);
+	expect_status(f, "state", "running");
+	daemon_reload_and_wait(f);
+	cr_assert_eq(skeld_run(f, "-c", f->config, "-r", f->runtime, NULL), 1);
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(runtime, files_are_removed_at_exit)
+{
+	static const char *const names[] = {"skeld.pid", "status", "stats.prom"};
+	daemon_start(f, BASE);
+	stats_dump(f);
+	for (size_t i = 0; i < 3; i++)
+		cr_assert(runtime_file_exists(f, names[i]), "%s", names[i]);
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	/* Not even a temporary one: an empty directory can be removed. */
+	cr_assert_eq(rmdir(f->runtime), 0, "something is left in %s", f->runtime);
+}
+
+Test(runtime, a_crash_does_not_prevent_the_next_start)
+{
+	daemon_start(f, BASE);
+	stats_dump(f);
+	cr_assert_eq(daemon_stop(f, SIGKILL), 128 + SIGKILL);
+	cr_assert(runtime_file_exists(f, "skeld.pid"));
+	cr_assert_eq(skeld_run(f, "-r", f->runtime, "-s", "status", NULL), 3);
+	daemon_start(f, BASE);
+	expect_status(f, "generation", "1");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(runtime, a_link_in_the_place_of_the_pid_file_is_not_followed)
+{
+	char victim[64];
+	file_write(f, path_in(f, "victim", victim), "precious\n", 9);
+	MUST(symlink(victim, runtime_path("skeld.pid")) == 0);
+	config_write(f, "%s", BASE);
+	daemon_spawn(f);
+	cr_assert_eq(daemon_wait_exit(f), 1);
+	cr_assert_str_eq(file_text(f, victim), "precious\n");
+}
+
+Test(runtime, a_missing_directory_is_created)
+{
+	struct stat st;
+	MUST(rmdir(f->runtime) == 0);
+	daemon_start(f, BASE);
+	MUST(stat(f->runtime, &st) == 0);
+	cr_assert_eq(st.st_mode & 07777, 0755);
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(runtime, a_directory_that_cannot_be_used_is_exit_1)
+{
+	MUST(rmdir(f->runtime) == 0);
+	file_write(f, f->runtime, "", 0);
+	config_write(f, "%s", BASE);
+	daemon_spawn(f);
+	cr_assert_eq(daemon_wait_exit(f), 1);
+	cr_assert(log_contains(f, f->runtime), "%s", log_text(f));
+	MUST(unlink(f->runtime) == 0);
+}
+
+Test(runtime, the_status_file_tells_the_state)
+{
+	static const char *const keys[] = {
+		"pid",	       "state",	  "generation",	      "reloads_ok", "reloads_rejected",
+		"last_reload", "started", "last_reload_error"};
+	char pid[32];
+	daemon_start(f, BASE);
+	snprintf(pid, sizeof(pid), "%d", (int)f->pid);
+	expect_status(f, "pid", pid);
+	expect_status(f, "state", "running");
+	expect_status(f, "generation", "1");
+	expect_status(f, "last_reload", "none");
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
+		status_get(f, keys[i]);
+	daemon_reload_and_wait(f);
+	expect_status(f, "last_reload", "ok");
+	expect_status(f, "last_reload_error", "");
+	config_write(f, BASE "nonsense\n");
+	daemon_reload_and_wait(f);
+	expect_rejected(f, 2, "skeld.conf:4: ");
+	config_write(f, BASE);
+	daemon_reload_and_wait(f);
+	expect_status(f, "last_reload", "ok");
+	expect_status(f, "last_reload_error", "");
+	expect_status(f, "reloads_ok", "2");
+	expect_status(f, "reloads_rejected", "1");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+struct reader {
+	char path[96];
+	atomic_bool stop;
+	long reads, bad;
+};
+
+/* Complete: every key, and the last line has its end. */
+static void *read_status(void *arg)
+{
+	static const char *const keys[] = {"pid=",	    "\nstate=",	      "\ngeneration=",
+					   "\nreloads_ok=", "\nlast_reload=", "\nstarted="};
+	struct reader *r = arg;
+	for (; !atomic_load(&r->stop); r->reads++) {
+		char text[8192];
+		FILE *file = fopen(r->path, "re");
+		size_t n = file ? fread(text, 1, sizeof(text) - 1, file) : 0;
+		if (file)
+			fclose(file);
+		text[n] = '\0';
+		bool good = n && text[n - 1] == '\n';
+		for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
+			good = good && strstr(text, keys[i]);
+		r->bad += !good;
+	}
+	return NULL;
+}
+
+Test(runtime, the_status_file_is_replaced_atomically)
+{
+	struct reader r = {0};
+	pthread_t thread;
+	daemon_start(f, BASE);
+	snprintf(r.path, sizeof(r.path), "%s/status", f->runtime);
+	MUST(pthread_create(&thread, NULL, read_status, &r) == 0);
+	for (int i = 0; i < 200; i++) {
+		config_write(f, BASE "%s",
+			     i % 2 ? "nonsense_that_makes_the_file_longer = 1\n" : "");
+		daemon_reload_and_wait(f);
+	}
+	atomic_store(&r.stop, true);
+	pthread_join(thread, NULL);
+	cr_assert_gt(r.reads, 100);
+	cr_assert_eq(r.bad, 0, "%ld of %ld reads were incomplete", r.bad, r.reads);
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(runtime, stats_have_every_name)
+{
+	static const char *const names[] = {"skeld_build_info",
+					    "skeld_state",
+					    "skeld_config_generation",
+					    "skeld_config_reloads_total",
+					    "skeld_config_last_reload_successful",
+					    "skeld_config_last_reload_success_timestamp_seconds",
+					    "skeld_signals_received_total",
+					    "skeld_signals_handled_total",
+					    "skeld_signals_coalesced_total",
+					    "skeld_signal_latency_seconds",
+					    "skeld_connections_open",
+					    "skeld_connections_accepted_total",
+					    "skeld_connections_closed_total",
+					    "skeld_received_bytes_total",
+					    "skeld_sent_bytes_total",
+					    "skeld_worker_lag_seconds",
+					    "process_cpu_seconds_total",
+					    "process_resident_memory_bytes",
+					    "process_open_fds",
+					    "process_start_time_seconds"};
+	char type[128];
+	daemon_start(f, BASE);
+	stats_dump(f);
+	const char *text = file_text(f, runtime_path("stats.prom"));
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		snprintf(type, sizeof(type), "# TYPE %s ", names[i]);
+		cr_assert_not_null(strstr(text, type), "%sis not in\n%s", type, text);
+	}
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}
+
+Test(runtime, stats_count_what_happens)
+{
+	daemon_start(f, BASE);
+	int first = client_connect(f, "main"), second = client_connect(f, "main");
+	client_echo(f, first, "0123456789");
+	client_echo(f, second, "01234");
+	close(second);
+	daemon_reload_and_wait(f);
+	config_write(f, "nonsense\n");
+	daemon_reload_and_wait(f);
+	do /* until the worker has seen the second one leave */
+		stats_dump(f);
+	while (stats_value(f, "skeld_connections_open") != 1);
+	cr_assert_eq(stats_value(f, "skeld_connections_accepted_total"), 2);
+	cr_assert_eq(stats_value(f, "skeld_received_bytes_total"), 15);
+	cr_assert_eq(stats_value(f, "skeld_sent_bytes_total"), 15);
+	cr_assert_eq(stats_value(f, "skeld_config_generation"), 2);
+	cr_assert_eq(stats_value(f, "skeld_config_reloads_total{result=\"ok\"}"), 1);
+	cr_assert_eq(stats_value(f, "skeld_config_reloads_total{result=\"rejected\"}"), 1);
+	cr_assert_eq(stats_value(f, "skeld_config_last_reload_successful"), 0);
+	cr_assert_gt(stats_value(f, "skeld_config_last_reload_success_timestamp_seconds"),
+		     (double)time(NULL) - 600);
+	client_echo(f, first, "on");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}

@@ -1,0 +1,117 @@
+/* skeld --self-test, wherever it is run. */
+#include "observe.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = fixture_new();
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(selftest, .init = setup, .fini = teardown);
+
+static void expect_passed(int code)
+{
+	const char *text = f->out.bytes;
+	cr_assert_eq(code, 0, "exit %d\n%s\n%s", code, text, f->err.bytes);
+	cr_assert(f->out.size > 1 && text[f->out.size - 1] == '\n', "no output");
+	size_t start = f->out.size - 1;
+	while (start && text[start - 1] != '\n')
+		start--;
+	int passed = 0, failed = -1, end = 0;
+	sscanf(text + start, "%d passed, %d failed%n", &passed, &failed, &end);
+	cr_assert(passed > 0 && failed == 0 && end && text[start + (size_t)end] == '\n', "%s",
+		  text + start);
+}
+
+Test(selftest, passes)
+{
+	/* The thread sanitizer delivers signals by number, when it likes. */
+	if (SANITIZED("thread"))
+		cr_skip_test("needs signals delivered at once");
+	expect_passed(skeld_run(f, "--self-test", NULL));
+}
+
+Test(selftest, order_prints_each_step)
+{
+	static const char *const steps[] = {
+		"starting send_signals for ", "sending SIGHUP",	 "yielding control",
+		"signal_handler('SIGHUP')",   "sending SIGHUP",	 "yielding control",
+		"signal_handler('SIGHUP')",   "sending SIGUSR1", "yielding control",
+		"signal_handler('SIGUSR1')",  "sending SIGINT",	 "yielding control",
+		"signal_handler('SIGINT')"};
+	expect_passed(skeld_run(f, "--self-test=order", NULL));
+	const char *at = f->out.bytes;
+	for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+		const char *found = strstr(at, steps[i]);
+		cr_assert_not_null(found, "step %zu, %s, is not in\n%s", i, steps[i], f->out.bytes);
+		at = found + strlen(steps[i]);
+	}
+}
+
+Test(selftest, parts_can_be_chosen)
+{
+	expect_passed(skeld_run(f, "--self-test=storm,order", NULL));
+}
+
+Test(selftest, passes_for_a_user_who_is_not_root)
+{
+	if (getuid() != 0)
+		cr_skip_test("is what the other tests show");
+	fixture_run_as(f, 65534);
+	expect_passed(skeld_run(f, "--self-test=order,storm", NULL));
+}
+
+static void close_stdin(struct fixture *fixture)
+{
+	(void)fixture;
+	close(STDIN_FILENO);
+}
+
+Test(selftest, passes_with_stdin_closed)
+{
+	f->prepare = close_stdin;
+	expect_passed(skeld_run(f, "--self-test=order,storm", NULL));
+}
+
+static void go_nowhere(struct fixture *fixture)
+{
+	if (chdir(fixture->dir) < 0 || rmdir(fixture->runtime) < 0)
+		_exit(125);
+}
+
+Test(selftest, needs_no_directory_of_its_own)
+{
+	f->prepare = go_nowhere;
+	expect_passed(skeld_run(f, "--self-test=order", NULL));
+}
+
+Test(selftest, passes_twice_at_once)
+{
+	const char *const argv[] = {f->binary, "--self-test=order,storm", NULL};
+	spawn(f, argv);
+	expect_passed(skeld_run(f, "--self-test=order,storm", NULL));
+	cr_assert_eq(daemon_wait_exit(f), 0, "%s", log_text(f));
+	cr_assert(log_contains(f, " passed, 0 failed\n"), "%s", log_text(f));
+}
+
+Test(selftest, leaves_a_running_daemon_alone)
+{
+	daemon_start(f, BASE);
+	expect_passed(skeld_run(f, "--self-test=order,storm", "-r", f->runtime, NULL));
+	expect_status(f, "state", "running");
+	expect_status(f, "generation", "1");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+}

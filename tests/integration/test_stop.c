@@ -1,0 +1,229 @@
+/* Draining, its deadline, and the ways to stop sooner. */
+#include "client.h"
+#include "observe.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = fixture_new();
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(stop, .init = setup, .fini = teardown);
+
+/* A daemon with a client that keeps a drain from ending. */
+static int start_busy(const char *more)
+{
+	config_write(f, BASE LISTEN_BUSY "%s", f->dir, more);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	return client_stubborn(f);
+}
+
+static void start_draining(void)
+{
+	daemon_signal(f, SIGINT);
+	notify_wait(f, "STOPPING=1");
+	await(f, strcmp(status_get(f, "state"), "draining") == 0);
+}
+
+Test(stop, sigint_and_sigterm_exit_0)
+{
+	daemon_start(f, BASE);
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_start(f, BASE);
+	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
+}
+
+Test(stop, an_idle_connection_is_closed_at_once)
+{
+	daemon_start(f, BASE "drain_timeout = 3600\n");
+	int client = client_connect(f, "main");
+	client_echo(f, client, "hello\n");
+	int silent = client_connect(f, "main");
+	daemon_signal(f, SIGINT);
+	client_expect_eof(f, client);
+	client_expect_eof(f, silent);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+}
+
+Test(stop, drain_answers_what_was_received)
+{
+	enum { BYTES = 40000 }; /* fits the first window: all of it is received */
+	char *bytes = malloc(BYTES);
+	MUST(bytes);
+	for (size_t i = 0; i < BYTES; i++)
+		bytes[i] = (char)('a' + i % 26);
+	daemon_start(f, BASE);
+	int client = client_connect(f, "main");
+	client_echo(f, client, "hello\n");
+	client_send(f, client, bytes, BYTES);
+	daemon_signal(f, SIGINT);
+	client_expect(f, client, bytes, BYTES);
+	client_expect_eof(f, client);
+	free(bytes);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+}
+
+Test(stop, a_busy_connection_ends_the_drain_when_it_is_done)
+{
+	int client = start_busy("drain_timeout = 3600\n");
+	start_draining();
+	client_relent(f, client);
+	client_expect_eof(f, client);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+}
+
+Test(stop, drain_deadline_exits_0)
+{
+	int client = start_busy("drain_timeout = 1\n");
+	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
+	close(client);
+	cr_assert(log_contains(f, "1 connection"), "%s", log_text(f));
+}
+
+Test(stop, a_drain_timeout_of_0_does_not_wait)
+{
+	int client = start_busy("drain_timeout = 0\n");
+	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
+	close(client);
+}
+
+Test(stop, nobody_is_accepted_while_draining)
+{
+	char address[128];
+	int client = start_busy("drain_timeout = 3600\n");
+	snprintf(address, sizeof(address), "%s", listener_address(f, "main"));
+	start_draining();
+	int fd = -1; /* the listeners are emptied, then closed */
+	await(f, (close(fd), fd = client_try(f, address)) < 0);
+	client_relent(f, client);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+}
+
+Test(stop, second_sigint_forces_exit_1)
+{
+	start_busy("drain_timeout = 3600\n");
+	start_draining();
+	cr_assert_eq(daemon_stop(f, SIGINT), 1);
+	cr_assert(log_contains(f, "stats signals: "));
+	cr_assert(!runtime_file_exists(f, "skeld.pid") && !runtime_file_exists(f, "status"));
+}
+
+Test(stop, sigterm_after_sigint_forces_exit_1)
+{
+	start_busy("drain_timeout = 3600\n");
+	start_draining();
+	cr_assert_eq(daemon_stop(f, SIGTERM), 1);
+}
+
+Test(stop, sigquit_stops_now_with_1)
+{
+	start_busy("drain_timeout = 3600\n");
+	cr_assert_eq(daemon_stop(f, SIGQUIT), 1);
+	expect_signals_told(f);
+	cr_assert(!runtime_file_exists(f, "skeld.pid") && !runtime_file_exists(f, "status"));
+}
+
+Test(stop, sigquit_while_draining_stops_now_with_1)
+{
+	start_busy("drain_timeout = 3600\n");
+	start_draining();
+	cr_assert_eq(daemon_stop(f, SIGQUIT), 1);
+}
+
+Test(stop, sighup_while_draining_is_ignored)
+{
+	int client = start_busy("drain_timeout = 3600\n");
+	start_draining();
+	config_write(f, "nonsense\n");
+	daemon_signal(f, SIGHUP);
+	await(f, log_contains(f, "ignored"));
+	cr_assert_not_null(strstr(log_line_with(f, "ignored"), "SIGHUP from pid"), "%s", f->value);
+	expect_status(f, "state", "draining");
+	expect_status(f, "last_reload", "none");
+	client_relent(f, client);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert_null(strstr(f->notices.bytes, "RELOADING=1"));
+	cr_assert_eq(stats_told(f, "handled", "SIGHUP"), 1);
+	expect_signals_told(f);
+}
+
+Test(stop, sigusr1_while_draining_dumps)
+{
+	int client = start_busy("drain_timeout = 3600\n");
+	start_draining();
+	expect_signals_accounted(f);
+	cr_assert_eq(stats_value(f, "skeld_connections_open"), 1);
+	client_relent(f, client);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+}
+
+Test(stop, sigusr2_while_draining_toggles_debug)
+{
+	int client = start_busy("drain_timeout = 3600\n");
+	start_draining();
+	daemon_signal(f, SIGUSR2);
+	await(f, log_contains(f, "SIGUSR2 from pid"));
+	expect_status(f, "state", "draining");
+	client_relent(f, client);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+}
+
+Test(stop, the_first_line_says_what_it_waits_for)
+{
+	start_busy("drain_timeout = 77\n");
+	start_draining();
+	await(f, log_contains(f, "77"));
+	cr_assert_not_null(strstr(log_line_with(f, "77"), "1 "), "%s", f->value);
+	cr_assert_eq(daemon_stop(f, SIGINT), 1);
+}
+
+Test(stop, a_stats_line_closes_every_run)
+{
+	daemon_start(f, "log { level = \"error\" }\n" BASE);
+	client_echo(f, client_connect(f, "main"), "counted\n");
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	cr_assert(log_contains(f, "stats signals: received SIGINT 1"), "%s", log_text(f));
+	expect_signals_told(f);
+}
+
+Test(stop, a_storm_of_clients_is_answered_to_the_last)
+{
+	enum { CLIENTS = 200 };
+	int clients[CLIENTS];
+	daemon_start(f, "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN);
+	for (size_t i = 0; i < CLIENTS; i++) {
+		clients[i] = client_connect(f, "main");
+		client_send(f, clients[i], "last words\n", 11);
+	}
+	daemon_signal(f, SIGTERM);
+	for (size_t i = 0; i < CLIENTS; i++) {
+		client_expect(f, clients[i], "last words\n", 11);
+		client_expect_eof(f, clients[i]);
+	}
+	cr_assert_eq(daemon_wait_exit(f), 0);
+}
+
+Test(stop, stop_during_a_reload_stops)
+{
+	/* The stop arrives together with the reload or in the middle of it. */
+	daemon_start(f, BASE);
+	for (int i = 0; i < 20; i++)
+		daemon_signal(f, SIGHUP);
+	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
+	expect_signals_told(f);
+}

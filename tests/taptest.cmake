@@ -1,0 +1,35 @@
+# skeld_test(NAME name COMMAND command [argument...] [CRITERION] [TIMEOUT seconds] [LABELS label...])
+#
+# Adds a test program that CTest runs through run-tap. The command is a target or a script; it speaks
+# TAP, a Criterion program by itself, anything else on its standard output. Labels: `all` is for what
+# needs large packages (only scripts/test --all runs it), `long` for what only --long runs.
+# The program finds in its environment SKELD (the daemon), SKELD_SOURCE and SKELD_BUILD (directories).
+
+function(skeld_test)
+	cmake_parse_arguments(PARSE_ARGV 0 arg "CRITERION" "NAME;TIMEOUT" "COMMAND;LABELS")
+	if(NOT arg_NAME OR NOT arg_COMMAND OR arg_UNPARSED_ARGUMENTS)
+		message(FATAL_ERROR "skeld_test: NAME and COMMAND are needed, \"${arg_UNPARSED_ARGUMENTS}\" is not understood")
+	endif()
+	if(NOT arg_TIMEOUT)
+		set(arg_TIMEOUT 120)
+	endif()
+	if(SKELD_SANITIZE)
+		string(APPEND arg_NAME "-${SKELD_SANITIZE}")
+	endif()
+	list(POP_FRONT arg_COMMAND program)
+	if(TARGET ${program})
+		set(program $<TARGET_FILE:${program}>)
+	endif()
+	add_test(NAME ${arg_NAME} COMMAND ${PROJECT_SOURCE_DIR}/tests/run-tap $<$<BOOL:${arg_CRITERION}>:--criterion>
+		${PROJECT_BINARY_DIR}/tap/${arg_NAME}.tap ${program} ${arg_COMMAND} COMMAND_EXPAND_LISTS)
+	set_tests_properties(${arg_NAME} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
+		SKIP_RETURN_CODE 77 ENVIRONMENT
+		"SKELD=$<TARGET_FILE:skeld>;SKELD_SOURCE=${PROJECT_SOURCE_DIR};SKELD_BUILD=${PROJECT_BINARY_DIR}")
+endfunction()
+
+# Criterion's runner does not start under the thread sanitizer. Only the daemon is built with it; the
+# tests that drive it are not, and the units, which link its code, are left out.
+if(SKELD_SANITIZE STREQUAL "thread")
+	add_compile_options(-fno-sanitize=thread)
+	add_link_options(-fno-sanitize=thread)
+endif()
