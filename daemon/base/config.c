@@ -26,6 +26,12 @@ static struct config *config_new(const struct config_service *service)
 	return NULL;
 }
 
+static void free_listen(struct listen_config *l)
+{
+	free(l->title);
+	free(l->place.file);
+}
+
 void config_free(struct config *c)
 {
 	if (!c)
@@ -35,17 +41,17 @@ void config_free(struct config *c)
 		for (size_t j = 0; j < (s.titled ? c->n_listen : 1); j++)
 			schema_clear(s.options, schema_base(&s, c, j));
 	for (size_t j = 0; j < c->n_listen; j++)
-		free(c->listen[j].title);
+		free_listen(&c->listen[j]);
+	free(c->log.place.file);
 	free(c->service);
 	free(c);
 }
 
 /* What no row can say alone. */
-static void validate(const struct config *c, const char *file, const struct place *listen,
-		     const struct place *log, struct errors *e)
+static void validate(const struct config *c, const char *file, struct errors *e)
 {
 	if (c->log.target == LOG_TO_FILE && !*c->log.file)
-		errors_add(e, log->file ? log->file : file, log->line,
+		errors_add(e, c->log.place.file ? c->log.place.file : file, c->log.place.line,
 			   "log.target = \"file\" needs log.file = \"/a/path\"");
 	for (size_t i = 0; i < c->n_listen; i++) {
 		struct address a, b;
@@ -55,7 +61,7 @@ static void validate(const struct config *c, const char *file, const struct plac
 			if (*c->listen[j].address && address_parse(c->listen[j].address, &b) &&
 			    address_equal(&a, &b) &&
 			    (address_port(&a) || a.sa.ss_family == AF_UNIX))
-				errors_add(e, listen[i].file, listen[i].line,
+				errors_add(e, c->listen[i].place.file, c->listen[i].place.line,
 					   "listen \"%s\" has the address of listen \"%s\", %s",
 					   c->listen[i].title, c->listen[j].title,
 					   c->listen[i].address);
@@ -84,11 +90,9 @@ struct config *config_load(const char *file, const struct config_service *servic
 		return NULL;
 	}
 	if (file) {
-		struct place listen[CONFIG_LISTEN_MAX] = {0}, log = {0};
-		struct parse *p = parse_file(file, c, listen, &log, e);
+		parse_file(file, c, e);
 		if (e->n == before)
-			validate(c, file, listen, &log, e);
-		parse_free(p);
+			validate(c, file, e);
 	}
 	if (e->n == before && !default_listen(c))
 		errors_add(e, file, 0, "out of memory");

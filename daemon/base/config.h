@@ -14,7 +14,14 @@
 
 enum { CONFIG_LISTEN_MAX = 64 };
 
+/* Where something was said: the end of a section. FILE is NULL where nothing was. */
+struct place {
+	char *file; /* owned */
+	unsigned line;
+};
+
 struct listen_config {
+	struct place place;
 	char *title;
 	char *address; /* "" = off */
 	int64_t backlog;
@@ -28,6 +35,7 @@ struct config {
 		int64_t level;	/* index in "debug info notice warning error" */
 		int64_t target; /* enum log_kind */
 		char *file;
+		struct place place;
 	} log;
 	struct {
 		int64_t connections;

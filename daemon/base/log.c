@@ -1,6 +1,5 @@
 #include "base/log.h"
 
-#include "base/errors.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -114,18 +113,19 @@ static bool put(struct log_target *t, int level, const char *text, size_t length
 	n += text_escape(line + n, sizeof(line) - n - 1, text, length);
 	if (t->kind != LOG_TO_SYSLOG)
 		line[n++] = '\n';
-	ssize_t put = write_at_once(t, line, n);
-	if (put < 0 && t->kind == LOG_TO_SYSLOG && errno != EAGAIN) { /* the daemon was restarted */
+	ssize_t sent = write_at_once(t, line, n);
+	if (sent < 0 && t->kind == LOG_TO_SYSLOG &&
+	    errno != EAGAIN) { /* the daemon was restarted */
 		int fd = connect_syslog();
 		if (fd >= 0) {
 			close(t->fd);
 			t->fd = fd;
-			put = write_at_once(t, line, n);
+			sent = write_at_once(t, line, n);
 		}
 	}
-	if (put > 0)
-		t->torn = (size_t)put < n;
-	return put == (ssize_t)n;
+	if (sent > 0)
+		t->torn = (size_t)sent < n;
+	return sent == (ssize_t)n;
 }
 
 static void write_line(int level, const char *format, va_list ap)
@@ -188,11 +188,11 @@ uint64_t log_lost(void)
 	return atomic_load(&lost);
 }
 
-struct log_target *log_open(enum log_kind kind, const char *file, struct errors *e)
+struct log_target *log_open(enum log_kind kind, const char *file, char *why, size_t size)
 {
 	struct log_target *t = calloc(1, sizeof(*t));
 	if (!t) {
-		errors_add(e, NULL, 0, "log: out of memory");
+		snprintf(why, size, "cannot open the log: out of memory");
 		return NULL;
 	}
 	t->kind = kind;
@@ -208,7 +208,7 @@ struct log_target *log_open(enum log_kind kind, const char *file, struct errors 
 			     0640);
 	}
 	if (t->fd < 0) {
-		errors_add(e, NULL, 0, "cannot open the log %s: %s", file, strerror(errno));
+		snprintf(why, size, "cannot open the log %s: %s", file, strerror(errno));
 		free(t);
 		return NULL;
 	}

@@ -11,10 +11,9 @@
 #define SKELD_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <syslog.h> /* levels are syslog's LOG_DEBUG ... LOG_ERR */
-
-struct errors;
 
 enum { LOG_LINE_MAX = 4096 }; /* PIPE_BUF: a line in a pipe is never torn */
 
@@ -41,10 +40,10 @@ enum log_kind { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_FILE };
 struct log_target;
 
 /*
- * Open a target; FILE is for LOG_TO_FILE: created with mode 0640, appended to. NULL and an error
- * when it cannot be opened. Nothing of the present log changes.
+ * Open a target; FILE is for LOG_TO_FILE: created with mode 0640, appended to. NULL when it
+ * cannot be opened, and WHY (SIZE bytes) says so. Nothing of the present log changes.
  */
-struct log_target *log_open(enum log_kind kind, const char *file, struct errors *e);
+struct log_target *log_open(enum log_kind kind, const char *file, char *why, size_t size);
 
 /* Write there from now on, close what was used before. Cannot fail. NULL goes back to stderr. */
 void log_use(struct log_target *target);

@@ -1,79 +1,24 @@
 #include "base/parse.h"
 
+#include "base/parse_state.h"
 #include "base/schema.h"
-#include "base/source.h"
 
-#include <confuse.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { FILES_MAX = 100, DEPTH_MAX = 8, OPTIONS_MAX = 64, UNKNOWN_MAX = 20 };
+struct parse *running;
 
-/*
- * A hidden last line. Seen at the top level, it proves that nothing before it was left open:
- * libconfuse takes an unclosed section, comment or string at the end of a file for a good one.
- * No file can write its name, control characters are refused before the parser sees them.
- */
-#define END "\001"
-
-/*
- * A name that no table has. libconfuse ends at the first one, so each is declared as an option
- * and the file parsed once more, until all are known and everything else can be reported too.
- */
-struct unknown {
-	char section[64], name[64];
-	unsigned line;
-	bool is_section; /* followed by no "=": what comes after it cannot be understood */
-};
-
-struct file {
-	char *name;
-	struct source source;
-	const struct file *parent;
-	unsigned depth;
-};
-
-struct set { /* an option that has been set, for the sake of duplicates */
-	const struct option *option;
-	size_t listen;
-	struct place place;
-};
-
-struct parse {
-	struct config *config;
-	struct errors *errors;
-	struct place *listen, *log;
-	size_t budget; /* bytes still allowed */
-	struct file files[FILES_MAX];
-	size_t n_files;
-	struct set sets[CONFIG_LISTEN_MAX * 4 + OPTIONS_MAX];
-	size_t n_sets;
-	/* The file that is being parsed. */
-	const struct file *file;
-	struct place last; /* the last thing understood */
-	bool ended, in_listen;
-	bool scouting; /* looking for unknown names only */
-	struct unknown unknown[UNKNOWN_MAX];
-	size_t n_unknown;
-};
-
-/* libconfuse's callbacks carry no context, and its lexer is global: one parse at a time. */
-static struct parse *running;
-
-#define WRONG(cfg, ...)                                                                            \
-	errors_add(running->errors, running->file->name, (unsigned)(cfg)->line, __VA_ARGS__)
-
-static bool is_root(const cfg_t *cfg)
-{
-	return strcmp(cfg->name, "root") == 0;
-}
-
-static bool find_section(const char *name, struct section *s)
+bool find_section(const char *name, struct section *s)
 {
 	for (size_t i = 0; schema_section(running->config->schema, i, s); i++)
 		if (strcmp(s->name, name) == 0)
 			return true;
 	return false;
+}
+
+static void set_place(const cfg_t *cfg, struct place *p)
+{
+	free(p->file);
+	*p = (struct place){strdup(running->file->name), (unsigned)cfg->line};
 }
 
 /* The listen section that is being filled, a new one at its first option. */
@@ -89,12 +34,12 @@ static struct listen_config *open_listen(cfg_t *cfg, const char *title)
 	for (size_t i = 0; i < c->n_listen; i++)
 		if (strcmp(c->listen[i].title, title) == 0)
 			WRONG(cfg, "listen \"%s\" is already set at %s:%u", title,
-			      running->listen[i].file, running->listen[i].line);
+			      c->listen[i].place.file, c->listen[i].place.line);
 	struct section s;
 	find_section("listen", &s);
 	struct listen_config *l = &c->listen[c->n_listen];
-	running->listen[c->n_listen] = (struct place){running->file->name, (unsigned)cfg->line};
 	l->title = strdup(title);
+	set_place(cfg, &l->place);
 	c->n_listen++;
 	running->in_listen = true;
 	if (!l->title || !schema_init(s.options, l)) {
@@ -109,12 +54,12 @@ static void check_duplicate(cfg_t *cfg, const struct option *o, size_t listen)
 	struct parse *p = running;
 	for (size_t i = 0; i < p->n_sets; i++)
 		if (p->sets[i].option == o && p->sets[i].listen == listen) {
-			WRONG(cfg, "%s is already set at %s:%u", o->name, p->sets[i].place.file,
-			      p->sets[i].place.line);
+			WRONG(cfg, "%s is already set at %s:%u", o->name, p->sets[i].file,
+			      p->sets[i].line);
 			return;
 		}
 	if (p->n_sets < sizeof(p->sets) / sizeof(*p->sets))
-		p->sets[p->n_sets++] = (struct set){o, listen, p->last};
+		p->sets[p->n_sets++] = (struct set){o, listen, p->file->name, p->last};
 }
 
 /* Called for each `name = value`. Non-zero ends the parse. */
@@ -133,7 +78,7 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 		WRONG(cfg, "the value of %s is missing", opt->name);
 		return -1;
 	}
-	running->last = (struct place){running->file->name, (unsigned)cfg->line};
+	running->last = (unsigned)cfg->line;
 	struct section s;
 	const struct option *o = NULL;
 	if (find_section(is_root(cfg) ? "" : cfg->name, &s))
@@ -157,15 +102,15 @@ static int on_section(cfg_t *cfg, cfg_opt_t *opt)
 {
 	if (running->scouting)
 		return 0;
-	running->last = (struct place){running->file->name, (unsigned)cfg->line};
+	running->last = (unsigned)cfg->line;
 	if (strcmp(opt->name, "log") == 0)
-		*running->log = running->last;
+		set_place(cfg, &running->config->log.place);
 	if (strcmp(opt->name, "listen") != 0)
 		return 0;
 	const cfg_t *section = cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1);
 	if (!running->in_listen && !open_listen(cfg, section->title)) /* an empty one */
 		return -1;
-	running->listen[running->config->n_listen - 1] = running->last;
+	set_place(cfg, &running->config->listen[running->config->n_listen - 1].place);
 	running->in_listen = false;
 	return 0;
 }
@@ -189,7 +134,7 @@ static int on_include(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
 		return 0;
 	if (p->errors->n >= ERRORS_MAX)
 		return -1;
-	p->last = (struct place){p->file->name, (unsigned)cfg->line};
+	p->last = (unsigned)cfg->line;
 	if (argc != 1 || !*argv[0]) {
 		WRONG(cfg, "include takes one file: include(\"path\")");
 	} else if (p->file->depth == DEPTH_MAX) {
@@ -218,73 +163,6 @@ static int on_include(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
 			break;
 		}
 	return 0;
-}
-
-static struct unknown *find_unknown(const char *section, const char *name)
-{
-	for (size_t i = 0; i < running->n_unknown; i++)
-		if (strcmp(running->unknown[i].section, section) == 0 &&
-		    strcmp(running->unknown[i].name, name) == 0)
-			return &running->unknown[i];
-	return NULL;
-}
-
-static void note_unknown(const cfg_t *cfg, const char *name)
-{
-	struct unknown *u = &running->unknown[running->n_unknown];
-	const char *section = is_root(cfg) ? "" : cfg->name;
-	struct section s;
-	if (running->n_unknown == UNKNOWN_MAX || strcmp(name, END) == 0 ||
-	    (is_root(cfg) && find_section(name, &s)) || strlen(name) >= sizeof(u->name) ||
-	    strlen(section) >= sizeof(u->section))
-		return;
-	*u = (struct unknown){.line = (unsigned)cfg->line};
-	strcpy(u->section, section);
-	strcpy(u->name, name);
-	running->n_unknown++;
-}
-
-static void report_unknown(const cfg_t *cfg, const char *name)
-{
-	const char *section = is_root(cfg) ? "" : cfg->name;
-	if (strcmp(name, END) == 0)
-		WRONG(cfg, "section %s%s%s%s is not closed: expected } before the end of the file",
-		      section, cfg->title ? " \"" : "", cfg->title ? cfg->title : "",
-		      cfg->title ? "\"" : "");
-	else
-		WRONG(cfg, "unknown option %s%s%s", section, *section ? "." : "", name);
-}
-
-/* libconfuse's own messages. */
-static void on_message(cfg_t *cfg, const char *format, va_list ap)
-{
-	if (running->scouting) {
-		if (strcmp(format, "no such option '%s'") == 0)
-			note_unknown(cfg, va_arg(ap, const char *));
-		return;
-	}
-	if (strcmp(format, "no such option '%s'") == 0) {
-		report_unknown(cfg, va_arg(ap, const char *));
-		return;
-	}
-	if (strcmp(format, "missing equal sign after option '%s'") == 0) {
-		va_list copy;
-		va_copy(copy, ap);
-		struct unknown *u =
-			find_unknown(is_root(cfg) ? "" : cfg->name, va_arg(copy, const char *));
-		va_end(copy);
-		if (u) {
-			u->is_section = true;
-			return;
-		}
-	}
-	char text[512];
-	vsnprintf(text, sizeof(text), format, ap);
-	if (strstr(text, END) || strncmp(text, "premature", 9) == 0)
-		WRONG(cfg, "the file ends too early: after line %u something is incomplete",
-		      running->last.line);
-	else
-		WRONG(cfg, "%s: expected name = value, section { ... } or include(\"path\")", text);
 }
 
 /* libconfuse's table for one section: its rows and the unknown names found in it so far. */
@@ -325,7 +203,7 @@ static int parse_text(const struct file *f)
 		cfg_set_error_function(cfg, on_message);
 		cfg->filename = strdup(f->name);
 		running->ended = running->in_listen = false;
-		running->last = (struct place){f->name, 0};
+		running->last = 0;
 		result = cfg_parse_fp(cfg, in);
 		cfg_free(cfg); /* also frees and resets the lexer */
 	}
@@ -349,53 +227,34 @@ static void parse_one(struct parse *p, const struct file *f)
 	} while (p->n_unknown > known);
 	p->scouting = false;
 	int result = parse_text(f);
-	for (size_t i = 0; i < p->n_unknown; i++) {
-		const struct unknown *u = &p->unknown[i];
-		struct section s;
-		if (u->is_section && *u->section && find_section(u->name, &s))
-			errors_add(p->errors, f->name, u->line,
-				   "section %s is not closed before section %s", u->section,
-				   u->name);
-		else
-			errors_add(p->errors, f->name, u->line, "unknown %s %s%s%s%s",
-				   u->is_section ? "section" : "option", u->section,
-				   *u->section ? "." : "", u->name,
-				   u->is_section ? ": what follows it was not looked at" : "");
-	}
+	report_unknown_names(f->name);
 	running = NULL;
 	if (p->errors->n > before)
 		return;
 	if (result != CFG_SUCCESS)
-		errors_add(p->errors, f->name, p->last.line, "cannot be parsed: out of memory?");
+		errors_add(p->errors, f->name, p->last, "cannot be parsed: out of memory?");
 	else if (!p->ended)
-		errors_add(p->errors, f->name, p->last.line,
+		errors_add(p->errors, f->name, p->last,
 			   "a string or comment after this line is never closed");
 }
 
-struct parse *parse_file(const char *file, struct config *c, struct place listen[CONFIG_LISTEN_MAX],
-			 struct place *log, struct errors *e)
+void parse_file(const char *file, struct config *c, struct errors *e)
 {
 	struct parse *p = calloc(1, sizeof(*p));
 	char *name = p ? strdup(file) : NULL;
 	if (!name) {
 		free(p);
 		errors_add(e, file, 0, "out of memory");
-		return NULL;
+		return;
 	}
-	*p = (struct parse){
-		.config = c, .errors = e, .listen = listen, .log = log, .budget = SOURCE_MAX};
+	*p = (struct parse){.config = c, .errors = e, .budget = SOURCE_MAX};
 	struct file *f = add_file(p, name, NULL);
 	if (source_read(file, p->budget, NULL, 0, &f->source, e) == 0)
 		p->budget -= f->source.length;
-	for (size_t i = 0; i < p->n_files; i++)
+	for (size_t i = 0; i < p->n_files; i++) /* parsing one may add others */
 		if (p->files[i].source.text)
 			parse_one(p, &p->files[i]);
-	return p;
-}
-
-void parse_free(struct parse *p)
-{
-	for (size_t i = 0; p && i < p->n_files; i++) {
+	for (size_t i = 0; i < p->n_files; i++) {
 		free(p->files[i].name);
 		free(p->files[i].source.text);
 	}

@@ -25,14 +25,15 @@ int64_t now_ns(void)
 
 void daemon_set_state(struct daemon *d, enum state s)
 {
+	char first[64] = "";
 	log_info("state: %s -> %s", state_names[d->state], state_names[s]);
-	bool ready = s == RUNNING && d->state != DRAINING;
 	d->state = s;
-	if (s == RELOADING)
-		notify_reloading(&d->notify);
-	if (ready)
-		notify_send(&d->notify, "READY=1");
-	report_status(d);
+	if (s == RELOADING) /* with its time in the same datagram, sd_notify(3) */
+		snprintf(first, sizeof(first), "RELOADING=1\nMONOTONIC_USEC=%lld\n",
+			 (long long)(now_ns() / 1000));
+	else if (s == RUNNING)
+		snprintf(first, sizeof(first), "READY=1\n");
+	report_status(d, first);
 	if (d->hooks && d->hooks->changed)
 		d->hooks->changed(d->hooks->context, d);
 }
@@ -50,6 +51,16 @@ struct config *daemon_load(const struct daemon *d, struct errors *e)
 	if (c && d->hooks && d->hooks->adjust)
 		d->hooks->adjust(d->hooks->context, c);
 	return c;
+}
+
+struct log_target *daemon_open_log(const struct config *c, struct errors *e)
+{
+	char why[512];
+	struct log_target *t =
+		log_open((enum log_kind)c->log.target, c->log.file, why, sizeof(why));
+	if (!t)
+		errors_add(e, c->log.place.file, c->log.place.line, "%s", why);
+	return t;
 }
 
 static void tell_listener(const struct listener *l, const char *what)
@@ -143,7 +154,7 @@ static int start(struct daemon *d, struct errors *e)
 	struct config *c = daemon_load(d, e);
 	if (!c)
 		return EX_CONFIG;
-	struct log_target *log = log_open((enum log_kind)c->log.target, c->log.file, e);
+	struct log_target *log = daemon_open_log(c, e);
 	if (log) {
 		log_use(log);
 		log_set_level(config_log_level(c));

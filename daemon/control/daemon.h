@@ -77,6 +77,9 @@ void daemon_leave(struct daemon *d, int exit_code);
 /* daemon.c: read the configuration, adjusted by the hooks. */
 struct config *daemon_load(const struct daemon *d, struct errors *e);
 
+/* daemon.c: open the log that C asks for. */
+struct log_target *daemon_open_log(const struct config *c, struct errors *e);
+
 /* daemon.c: say which addresses NEW listens on and OLD (may be NULL) did not, and the reverse. */
 void daemon_log_listeners(const struct snapshot *new, const struct snapshot *old);
 
@@ -94,9 +97,12 @@ void stop_news(struct daemon *d);  /* workers may be drained */
 void stop_deadline(evutil_socket_t fd, short what, void *arg);
 
 /* report.c */
-void report_status(struct daemon *d); /* the status file and STATUS= */
-void report_stats(struct daemon *d);  /* the dump: log lines and stats.prom */
-void report_init(struct daemon *d);   /* the registry */
+
+/* The status file; then FIRST ("READY=1\n", may be "") and STATUS= in one datagram: whoever waited
+ * for the datagram finds the file as it is now. */
+void report_status(struct daemon *d, const char *first);
+void report_stats(struct daemon *d); /* the dump: log lines and stats.prom */
+void report_init(struct daemon *d);  /* the registry */
 
 /* CLOCK_MONOTONIC, nanoseconds. */
 int64_t now_ns(void);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 void notify_open(struct notify *n)
@@ -57,14 +56,6 @@ void notify_send(struct notify *n, const char *format, ...)
 	vsnprintf(n->owed + used, sizeof(n->owed) - used, format, ap);
 	va_end(ap);
 	notify_retry(n);
-}
-
-void notify_reloading(struct notify *n)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	notify_send(n, "RELOADING=1\nMONOTONIC_USEC=%lld",
-		    (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000);
 }
 
 void notify_close(struct notify *n)

@@ -28,9 +28,6 @@ void notify_open(struct notify *n);
 void notify_send(struct notify *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void notify_retry(struct notify *n);
 
-/* RELOADING=1 with the time it needs in the same datagram (sd_notify(3), from 253 on). */
-void notify_reloading(struct notify *n);
-
 void notify_close(struct notify *n);
 
 #endif

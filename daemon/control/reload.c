@@ -30,7 +30,7 @@ static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 	if (!c)
 		return false;
 	config_compare(d->current->config, c, note_change, &p->changes);
-	p->log = log_open((enum log_kind)c->log.target, c->log.file, e);
+	p->log = daemon_open_log(c, e);
 	if (p->log)
 		p->snapshot = snapshot_new(c, d->current, plane_workers(d->plane), e);
 	if (p->snapshot) {

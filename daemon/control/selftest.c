@@ -6,15 +6,12 @@
 
 #include "base/log.h"
 #include "control/daemon.h"
+#include "control/selftest_client.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -29,18 +26,13 @@ struct script {
 
 struct selftest {
 	const struct script *script;
-	const struct service *its;
 	struct options options; /* of the daemon under test */
 	char dir[256];
 	struct daemon *daemon;
 	size_t sent;
 	int handled[HANDLED_MAX];
 	size_t n_handled;
-	_Atomic bool draining;
-	struct address address;
-	pthread_t client;
-	unsigned rounds; /* probes that were answered */
-	const char *client_failure;
+	struct client client;
 	bool given_up;
 	unsigned passed, failed;
 };
@@ -56,50 +48,6 @@ static void check(struct selftest *t, bool good, const char *format, ...)
 	va_end(ap);
 	putchar('\n');
 	*(good ? &t->passed : &t->failed) += 1;
-}
-
-/* The client: a probe, its answer, and again, until the daemon closes the connection. */
-
-static bool probe(int fd, const struct service *its)
-{
-	char answer[1024];
-	size_t got = 0, wanted = strlen(its->answer);
-	if (wanted > sizeof(answer) || send(fd, its->probe, strlen(its->probe), MSG_NOSIGNAL) < 0)
-		return false;
-	while (got < wanted) {
-		ssize_t n = recv(fd, answer + got, wanted - got, 0);
-		if (n <= 0)
-			return false;
-		got += (size_t)n;
-	}
-	return memcmp(answer, its->answer, wanted) == 0;
-}
-
-static void *run_client(void *arg)
-{
-	struct selftest *t = arg;
-	struct timeval limit = {.tv_sec = GIVE_UP_SECONDS};
-	int fd = socket(t->address.sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	if (connect(fd, (struct sockaddr *)&t->address.sa, t->address.length) < 0)
-		t->client_failure = "could not connect";
-	while (!t->client_failure) {
-		struct pollfd p = {.fd = fd, .events = POLLIN};
-		char byte;
-		if (t->its->probe && !probe(fd, t->its)) {
-			if (!atomic_load(&t->draining))
-				t->client_failure = "was not answered before the drain";
-			break;
-		}
-		t->rounds++;
-		if (poll(&p, 1, 1) == 1 && recv(fd, &byte, 1, MSG_PEEK) <= 0) {
-			if (!atomic_load(&t->draining))
-				t->client_failure = "was closed before the drain";
-			break;
-		}
-	}
-	close(fd);
-	return NULL;
 }
 
 /* Sending. */
@@ -169,6 +117,7 @@ static void on_adjust(void *context, struct config *c)
 	for (size_t i = 1; i < c->n_listen; i++) {
 		free(c->listen[i].title);
 		free(c->listen[i].address);
+		free(c->listen[i].place.file);
 	}
 	c->n_listen = 1;
 	set_text(&c->listen[0].address, "127.0.0.1:0");
@@ -183,12 +132,8 @@ static void on_ready(void *context, struct daemon *d)
 {
 	struct selftest *t = context;
 	t->daemon = d;
-	t->address = d->current->listener[0]->actual;
-	sigset_t all, before; /* signals are for this thread alone */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_create(&t->client, NULL, run_client, t);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	t->client.address = d->current->listener[0]->actual;
+	client_start(&t->client);
 	event_base_once(d->base, -1, EV_TIMEOUT, give_up, t,
 			&(struct timeval){.tv_sec = GIVE_UP_SECONDS});
 	printf("starting send_signals for %d\n", (int)getpid());
@@ -213,7 +158,7 @@ static void on_changed(void *context, struct daemon *d)
 {
 	struct selftest *t = context;
 	if (d->state == DRAINING)
-		atomic_store(&t->draining, true);
+		atomic_store(&t->client.may_end, true);
 	if (t->daemon)
 		go_on(t);
 }
@@ -264,7 +209,7 @@ static void on_ends(void *context, struct daemon *d)
 	struct selftest *t = context;
 	if (!t->daemon)
 		return;
-	pthread_join(t->client, NULL);
+	const char *failure = client_join(&t->client);
 	check(t, !t->given_up, "the daemon ended by itself");
 	check_order(t);
 	check_accounts(t, d);
@@ -274,8 +219,8 @@ static void on_ends(void *context, struct daemon *d)
 	else
 		check(t, d->current->generation <= 3, "few reloads: generation %llu",
 		      (unsigned long long)d->current->generation);
-	check(t, !t->client_failure && t->rounds, "a client %s, %u rounds",
-	      t->client_failure ? t->client_failure : "was served until the drain", t->rounds);
+	check(t, !failure && t->client.rounds, "a client %s, %u rounds",
+	      failure ? failure : "was served until the drain", t->client.rounds);
 }
 
 static void show_log(const struct selftest *t)
@@ -292,7 +237,7 @@ static void show_log(const struct selftest *t)
 static int run_script(const struct script *s, const struct options *o, const struct service *its,
 		      unsigned *passed, unsigned *failed)
 {
-	struct selftest t = {.script = s, .its = its, .options = *o};
+	struct selftest t = {.script = s, .options = *o, .client.its = its};
 	char file[sizeof(t.dir) + 16];
 	const char *tmp = getenv("TMPDIR");
 	snprintf(t.dir, sizeof(t.dir), "%s/skeld-self-test-XXXXXX", tmp && *tmp ? tmp : "/tmp");

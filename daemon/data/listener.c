@@ -81,7 +81,7 @@ static int open_sockets(struct listener *l, int backlog, size_t n, bool share)
 	return 0;
 }
 
-struct listener *listener_open(const char *title, const struct address *a, int backlog, size_t n,
+struct listener *listener_open(const struct listen_config *c, const struct address *a, size_t n,
 			       bool share, struct errors *e)
 {
 	if (a->sa.ss_family == AF_UNIX)
@@ -89,13 +89,13 @@ struct listener *listener_open(const char *title, const struct address *a, int b
 	struct listener *l = calloc(1, sizeof(*l) + n * sizeof(int));
 	if (l)
 		*l = (struct listener){
-			.refs = 1, .title = strdup(title), .asked = *a, .actual = *a};
+			.refs = 1, .title = strdup(c->title), .asked = *a, .actual = *a};
 	char text[ADDRESS_TEXT_MAX];
 	struct stat st;
 	address_show(a, text);
-	if (!l || !l->title || open_sockets(l, backlog, n, share) < 0) {
-		errors_add(e, NULL, 0, "cannot listen on %s (listen \"%s\"): %s", text, title,
-			   strerror(errno));
+	if (!l || !l->title || open_sockets(l, (int)c->backlog, n, share) < 0) {
+		errors_add(e, c->place.file, c->place.line, "cannot listen on %s (%s): %s", text,
+			   c->title, strerror(errno));
 		if (l)
 			listener_unref(l);
 		return NULL;

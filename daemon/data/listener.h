@@ -7,7 +7,7 @@
 #define SKELD_LISTENER_H
 
 #include "base/address.h"
-#include "base/errors.h"
+#include "base/config.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -27,11 +27,12 @@ struct listener {
 };
 
 /*
- * Bind and listen: N sockets with SO_REUSEPORT, or one for a unix address. SHARE tells that the
- * port is also that of a listener of our own that is about to go (0.0.0.0:80 to 127.0.0.1:80).
- * Another process that has the address is an error. NULL and an error when it fails.
+ * Bind A, the address of C, and listen: N sockets with SO_REUSEPORT, or one for a unix address.
+ * SHARE tells that the port is also that of a listener of our own that is about to go (0.0.0.0:80
+ * to 127.0.0.1:80). Another process that has the address is an error. NULL and an error when it
+ * fails.
  */
-struct listener *listener_open(const char *title, const struct address *a, int backlog, size_t n,
+struct listener *listener_open(const struct listen_config *c, const struct address *a, size_t n,
 			       bool share, struct errors *e);
 
 /* listen(2) once more, for a new backlog. */

@@ -42,8 +42,7 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 		if (found)
 			listener_ref(found);
 		else
-			found = listener_open(l->title, &a, (int)l->backlog, n,
-					      port_is_ours(old, &a), e);
+			found = listener_open(l, &a, n, port_is_ours(old, &a), e);
 		if (found)
 			s->listener[s->n_listeners++] = found;
 	}
