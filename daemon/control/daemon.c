@@ -220,7 +220,7 @@ static void free_events(struct daemon *d)
 static void finish(struct daemon *d)
 {
 	bool started = d->state != STARTING;
-	signals_block();
+	signals_close(d);
 	if (d->current) /* also after a failed start: a unix socket leaves no file behind */
 		for (size_t i = 0; i < d->current->n_listeners; i++)
 			listener_retire(d->current->listener[i]);

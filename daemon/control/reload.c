@@ -3,6 +3,7 @@
  * Up to the commit anything may fail and nothing has changed; from there on nothing can fail.
  */
 #include "base/log.h"
+#include "base/text.h"
 #include "control/daemon.h"
 
 #include <stdlib.h>
@@ -82,10 +83,12 @@ static void finish(struct daemon *d, enum outcome outcome, char *error)
 /* "FILE:LINE: text (and 2 more)", for the status file and systemctl status. */
 static char *summary(const struct errors *e)
 {
-	char *text = NULL;
-	int n = e->n > 1 ? asprintf(&text, "%s (and %zu more)", errors_text(e, 0), e->n - 1)
-			 : asprintf(&text, "%s", errors_text(e, 0));
-	return n < 0 ? NULL : text;
+	const char *first = errors_text(e, 0);
+	char line[1024], more[48] = "", *text = NULL;
+	text_escape(line, sizeof(line), first, strlen(first));
+	if (e->n > 1)
+		snprintf(more, sizeof(more), " (and %zu more)", e->n - 1);
+	return asprintf(&text, "%s%s", line, more) < 0 ? NULL : text;
 }
 
 void reload_begin(struct daemon *d)
@@ -97,7 +100,6 @@ void reload_begin(struct daemon *d)
 	if (prepare(d, &p, &e)) {
 		commit(d, &p);
 		event_add(d->reloads.overdue, &(struct timeval){.tv_sec = OVERDUE_SECONDS});
-		reload_news(d);
 	} else {
 		for (size_t i = 0; i < errors_shown(&e); i++)
 			log_error("%s", errors_text(&e, i));

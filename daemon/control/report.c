@@ -1,10 +1,8 @@
 #include "base/log.h"
 #include "base/process.h"
-#include "base/text.h"
 #include "control/daemon.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static const char *const outcomes[] = {"none", "ok", "rejected"};
 
@@ -29,16 +27,13 @@ static void replace(struct daemon *d, const char *name,
 
 static void print_status(const struct daemon *d, FILE *out)
 {
-	char error[1024] = "";
-	if (d->reloads.error)
-		text_escape(error, sizeof(error), d->reloads.error, strlen(d->reloads.error));
 	fprintf(out,
 		"pid=%d\nstate=%s\ngeneration=%llu\nreloads_ok=%llu\nreloads_rejected=%llu\n"
 		"last_reload=%s\nlast_reload_error=%s\nstarted=%lld\ndrain_timeout=%lld\n",
 		(int)getpid(), state_names[d->state], (unsigned long long)d->current->generation,
 		(unsigned long long)d->reloads.ok, (unsigned long long)d->reloads.rejected,
-		outcomes[d->reloads.last], error, (long long)d->started,
-		(long long)d->current->config->drain_timeout);
+		outcomes[d->reloads.last], d->reloads.error ? d->reloads.error : "",
+		(long long)d->started, (long long)d->current->config->drain_timeout);
 }
 
 void report_status(struct daemon *d, const char *first)

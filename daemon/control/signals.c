@@ -32,14 +32,15 @@ static const struct {
 	const char *name;
 	const struct action *in[N_STATES];
 } table[N_SIGNALS] = {
-	/*                     RUNNING    RELOADING       DRAINING   STOPPED  */
-	{SIGHUP, "SIGHUP",   {NULL, &reload, &reload_later, &ignore, &ignore}},
-	{SIGUSR1, "SIGUSR1", {NULL, &dump,   &dump,         &dump,   &ignore}},
-	{SIGUSR2, "SIGUSR2", {NULL, &debug,  &debug,        &debug,  &ignore}},
-	{SIGINT, "SIGINT",   {NULL, &drain,  &drain,        &stop,   &ignore}},
-	{SIGTERM, "SIGTERM", {NULL, &drain,  &drain,        &stop,   &ignore}},
-	{SIGQUIT, "SIGQUIT", {NULL, &stop,   &stop,         &stop,   &ignore}},
-	/* SIGPIPE is ignored: a peer that is gone is an error of write(2). */
+	/*                     STARTING  RUNNING  RELOADING      DRAINING  STOPPED  */
+	{SIGHUP, "SIGHUP",   {&ignore, &reload, &reload_later, &ignore, &ignore}},
+	{SIGUSR1, "SIGUSR1", {&ignore, &dump,   &dump,         &dump,   &ignore}},
+	{SIGUSR2, "SIGUSR2", {&ignore, &debug,  &debug,        &debug,  &ignore}},
+	{SIGINT, "SIGINT",   {&ignore, &drain,  &drain,        &stop,   &ignore}},
+	{SIGTERM, "SIGTERM", {&ignore, &drain,  &drain,        &stop,   &ignore}},
+	{SIGQUIT, "SIGQUIT", {&ignore, &stop,   &stop,         &stop,   &ignore}},
+	/* SIGPIPE and SIGXFSZ are ignored: a peer that is gone and a file that may not grow are
+	 * errors of write(2). */
 };
 /* clang-format on */
 
@@ -88,6 +89,7 @@ void signals_block(void)
 	sigset_t set = handled_set();
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 int signals_start(struct daemon *d)
@@ -105,9 +107,14 @@ int signals_start(struct daemon *d)
 	return pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
 
-void signals_stop(struct daemon *d)
+void signals_close(struct daemon *d)
 {
 	signals_block();
+	on_signals(-1, 0, d);
+}
+
+void signals_stop(struct daemon *d)
+{
 	for (size_t i = 0; i < N_SIGNALS; i++)
 		if (d->signals.event[i])
 			event_free(d->signals.event[i]);

@@ -24,7 +24,10 @@ void signals_block(void);
 /* Add the events, put the relay in front of them, and only then let signals in. -1 and errno. */
 int signals_start(struct daemon *d);
 
-/* Block all, remove the events. */
+/* Block all, and account for what has arrived: nothing more will. */
+void signals_close(struct daemon *d);
+
+/* Remove the events. */
 void signals_stop(struct daemon *d);
 
 void signals_register(struct daemon *d, struct stats *s);

@@ -7,7 +7,8 @@ static struct listener *find(const struct snapshot *old, const struct address *a
 			     const struct snapshot *new)
 {
 	for (size_t i = 0; old && i < old->n_listeners; i++)
-		if (address_equal(&old->listener[i]->asked, a) &&
+		if ((address_equal(&old->listener[i]->asked, a) ||
+		     address_equal(&old->listener[i]->actual, a)) &&
 		    !snapshot_has(new, old->listener[i]))
 			return old->listener[i];
 	return NULL;
