@@ -112,13 +112,21 @@ void stats_write(const struct stats *s, FILE *out)
 	}
 }
 
+static void tell_duration(const char *what, double seconds, FILE *out)
+{
+	if (seconds < 1e-3)
+		fprintf(out, "%s <= %g us", what, seconds * 1e6);
+	else
+		fprintf(out, "%s <= %g ms", what, seconds * 1e3);
+}
+
 /* "received SIGHUP 1 SIGUSR1 3": what is zero among many is left out. */
 static void tell_family(const struct family *f, FILE *out)
 {
 	fprintf(out, " %s", f->metric->word);
 	if (f->histogram) {
-		fprintf(out, " p50 <= %g s p99 <= %g s", histogram_quantile(f->histogram, 0.5),
-			histogram_quantile(f->histogram, 0.99));
+		tell_duration(" p50", histogram_quantile(f->histogram, 0.5), out);
+		tell_duration(" p99", histogram_quantile(f->histogram, 0.99), out);
 		return;
 	}
 	bool any = false;

@@ -26,7 +26,7 @@ int64_t now_ns(void)
 void daemon_set_state(struct daemon *d, enum state s)
 {
 	char first[64] = "";
-	log_info("state: %s -> %s", state_names[d->state], state_names[s]);
+	log_debug("state: %s -> %s", state_names[d->state], state_names[s]);
 	d->state = s;
 	if (s == RELOADING) /* with its time in the same datagram, sd_notify(3) */
 		snprintf(first, sizeof(first), "RELOADING=1\nMONOTONIC_USEC=%lld\n",
