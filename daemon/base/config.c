@@ -13,6 +13,7 @@ static struct config *config_new(const struct config_service *service)
 	struct config *c = calloc(1, sizeof(*c));
 	if (!c)
 		return NULL;
+	c->refs = 1;
 	c->schema = service;
 	c->service = calloc(1, service->size + 1);
 	bool good = c->service != NULL;
@@ -22,7 +23,7 @@ static struct config *config_new(const struct config_service *service)
 			good = schema_init(s.options, schema_base(&s, c, 0));
 	if (good)
 		return c;
-	config_free(c);
+	config_unref(c);
 	return NULL;
 }
 
@@ -32,9 +33,15 @@ static void free_listen(struct listen_config *l)
 	free(l->place.file);
 }
 
-void config_free(struct config *c)
+struct config *config_ref(struct config *c)
 {
-	if (!c)
+	atomic_fetch_add(&c->refs, 1);
+	return c;
+}
+
+void config_unref(struct config *c)
+{
+	if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
 	struct section s;
 	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
@@ -98,7 +105,7 @@ struct config *config_load(const char *file, const struct config_service *servic
 		errors_add(e, file, 0, "out of memory");
 	if (e->n == before)
 		return c;
-	config_free(c);
+	config_unref(c);
 	return NULL;
 }
 

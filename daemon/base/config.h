@@ -10,6 +10,7 @@
 #include "base/errors.h"
 #include "base/option.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 enum { CONFIG_LISTEN_MAX = 64 };
@@ -28,6 +29,7 @@ struct listen_config {
 };
 
 struct config {
+	_Atomic unsigned refs;
 	int64_t workers; /* 0 = one per CPU that the process may use */
 	char *user, *group;
 	int64_t drain_timeout; /* seconds */
@@ -60,12 +62,13 @@ struct config_service {
 
 /*
  * Read, parse and validate FILE and what it includes. Everything that is wrong is appended to E,
- * each with its FILE:LINE, and then the result is NULL. FILE NULL gives the defaults. The caller
- * owns the result.
+ * each with its FILE:LINE, and then the result is NULL. FILE NULL gives the defaults. The result
+ * has one reference.
  */
 struct config *config_load(const char *file, const struct config_service *service,
 			   struct errors *e);
-void config_free(struct config *c);
+struct config *config_ref(struct config *c);
+void config_unref(struct config *c); /* NULL: nothing */
 
 /* Print every option with its value, as a file that loads to the same configuration (-T). */
 void config_print(const struct config *c, FILE *out);

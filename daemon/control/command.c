@@ -42,7 +42,7 @@ int command_check(const struct options *o, const struct service *its)
 		config_print(c, stdout);
 	else
 		printf("%s: good\n", o->config);
-	config_free(c);
+	config_unref(c);
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

@@ -14,7 +14,7 @@
 const char *const state_names[N_STATES] = {"starting", "running", "reloading", "draining",
 					   "stopped"};
 
-enum { TICK_SECONDS = 1, LAG_WARNING_SECONDS = 2 };
+enum { LAG_WARNING_SECONDS = 2 };
 
 int64_t now_ns(void)
 {
@@ -90,22 +90,40 @@ static void on_news(evutil_socket_t fd, short what, void *arg)
 	stop_news(d);
 }
 
-/* A worker that does not answer is named once, and once more when it is back. */
-static void watch_workers(struct daemon *d)
+/* sd_watchdog_enabled(3): for us alone, in microseconds. */
+static double watchdog_seconds(void)
+{
+	const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+	bool ours = usec && (!pid || strtol(pid, NULL, 10) == (long)getpid());
+	double seconds = ours ? strtod(usec, NULL) / 1e6 : 0;
+	unsetenv("WATCHDOG_USEC");
+	unsetenv("WATCHDOG_PID");
+	return seconds > 0 ? seconds : 0;
+}
+
+/*
+ * A worker that does not answer is named once, and once more when it is back. True: all answer
+ * in time, and the service manager may be told that all is well.
+ */
+static bool watch_workers(struct daemon *d)
 {
 	double now = (double)now_ns() / 1e9;
+	double limit = d->watchdog > 0 ? d->watchdog / 2 : LAG_WARNING_SECONDS;
+	bool turns = true;
 	for (unsigned i = 0; i < plane_workers(d->plane); i++) {
 		double lag = plane_lag(d->plane, i, now);
 		bool *named = &d->named[i];
-		if (lag >= LAG_WARNING_SECONDS && !*named)
+		if (lag >= limit && !*named)
 			log_warning("worker %u has not answered for %.1f s: its connections wait; "
 				    "is a callback of the service stuck?",
 				    i, lag);
 		else if (lag == 0 && *named)
 			log_notice("worker %u answers again", i);
-		*named = lag >= LAG_WARNING_SECONDS;
+		*named = lag >= limit;
+		turns = turns && lag < limit;
 	}
 	plane_ask(d->plane, now);
+	return turns;
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -113,7 +131,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	struct daemon *d = arg;
 	(void)fd;
 	(void)what;
-	watch_workers(d);
+	bool turns = watch_workers(d);
+	if (turns && d->watchdog > 0)
+		notify_send(&d->notify, "WATCHDOG=1");
 	notify_retry(&d->notify);
 }
 
@@ -135,6 +155,10 @@ static unsigned count_cpus(void)
 /* What can fail for lack of memory or descriptors alone. */
 static bool make_events(struct daemon *d)
 {
+	/* Once a second; with a watchdog, often enough that half its interval is never missed. */
+	double seconds = d->watchdog > 0 && d->watchdog < 4 ? d->watchdog / 4 : 1;
+	struct timeval tick = {(time_t)seconds,
+			       (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
 	d->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	d->base = event_base_new();
 	if (d->news_fd < 0 || !d->base || event_base_priority_init(d->base, 2) < 0)
@@ -144,8 +168,7 @@ static bool make_events(struct daemon *d)
 	d->deadline = evtimer_new(d->base, stop_deadline, d);
 	d->reloads.overdue = evtimer_new(d->base, reload_overdue, d);
 	return d->news && d->tick && d->deadline && d->reloads.overdue &&
-	       event_add(d->news, NULL) == 0 &&
-	       event_add(d->tick, &(struct timeval){.tv_sec = TICK_SECONDS}) == 0;
+	       event_add(d->news, NULL) == 0 && event_add(d->tick, &tick) == 0;
 }
 
 /* Everything that may fail, in order; finish() undoes as much of it as was done. */
@@ -163,8 +186,8 @@ static int start(struct daemon *d, struct errors *e)
 		   (int)getpid(), d->options->config, d->options->runtime_dir);
 	unsigned n = c->workers ? (unsigned)c->workers : count_cpus();
 	if (!log || runtime_open(&d->runtime, d->options->runtime_dir, e) < 0 ||
-	    !(d->current = snapshot_new(c, NULL, n, e))) {
-		config_free(c);
+	    !(d->current = snapshot_new(c, NULL, &d->passed, n, e))) {
+		config_unref(c);
 		return EXIT_FAILURE;
 	}
 	privileges_raise_nofile(c);
@@ -175,10 +198,13 @@ static int start(struct daemon *d, struct errors *e)
 		errors_add(e, NULL, 0, "cannot make the event loop: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
+	sockets_keep(&d->notify, d->current, NULL);
 	d->plane = plane_new(d->its, n, d->news_fd, e);
 	if (!d->plane || plane_start(d->plane, d->current, e) < 0)
 		return EXIT_FAILURE;
+	privileges_prefer_this_thread();
 	daemon_log_listeners(d->current, NULL);
+	sockets_sort(&d->passed, d->current, &d->notify);
 	report_init(d);
 	if (signals_start(d) < 0) {
 		errors_add(e, NULL, 0, "cannot handle signals: %s", strerror(errno));
@@ -235,6 +261,7 @@ static void finish(struct daemon *d)
 		snapshot_unref(d->current);
 		free_events(d);
 	}
+	sockets_free(&d->passed);
 	runtime_close(&d->runtime);
 	notify_close(&d->notify);
 	free(d->reloads.error);
@@ -258,6 +285,9 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 	int64_t began = now_ns();
 	d.reloads.last_good = d.started;
 	notify_open(&d.notify);
+	d.watchdog = watchdog_seconds();
+	sockets_take(&d.passed, &e);
+	tell_errors(&e, 0);
 	d.exit_code = start(&d, &e);
 	if (d.exit_code != 0) {
 		tell_errors(&e, 0);

@@ -12,6 +12,7 @@
 #include "control/options.h"
 #include "control/runtime.h"
 #include "control/signals.h"
+#include "control/sockets.h"
 #include "data/plane.h"
 
 #include <event2/event.h>
@@ -56,13 +57,15 @@ struct daemon {
 	struct notify notify;
 	struct stats stats;
 	struct signals signals;
+	struct listeners passed; /* by the service manager */
 	struct snapshot *current;
 	struct plane *plane;
 	int news_fd; /* eventfd: a worker has something to say */
 	struct event *news, *tick, *deadline;
 	struct reloads reloads;
-	bool *named; /* workers that the log says do not answer */
-	bool late;   /* the drain's deadline has passed */
+	bool *named;	 /* workers that the log says do not answer */
+	bool late;	 /* the drain's deadline has passed */
+	double watchdog; /* seconds within which the manager wants to hear of us, 0 = never */
 };
 
 /* Run until stopped. Returns the exit code. HOOKS may be NULL. */

@@ -58,6 +58,32 @@ void notify_send(struct notify *n, const char *format, ...)
 	notify_retry(n);
 }
 
+void notify_store(struct notify *n, const char *name, const int *fds, size_t n_fds)
+{
+	enum { MOST = 253 }; /* SCM_MAX_FD, unix(7) */
+	char text[300], control[CMSG_SPACE(MOST * sizeof(int))] = {0};
+	if (n->fd < 0 || n_fds > MOST)
+		return;
+	int length = snprintf(text, sizeof(text), "%s=1\nFDNAME=%s",
+			      n_fds ? "FDSTORE" : "FDSTOREREMOVE", name);
+	struct iovec data = {text, (size_t)length};
+	struct msghdr message = {.msg_name = &n->address,
+				 .msg_namelen = n->length,
+				 .msg_iov = &data,
+				 .msg_iovlen = 1};
+	if (n_fds) {
+		message.msg_control = control;
+		message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+		rights->cmsg_level = SOL_SOCKET;
+		rights->cmsg_type = SCM_RIGHTS;
+		rights->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(rights), fds, n_fds * sizeof(int));
+	}
+	if (sendmsg(n->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		log_warning("cannot tell the service manager about %s: %s", name, strerror(errno));
+}
+
 void notify_close(struct notify *n)
 {
 	notify_retry(n);

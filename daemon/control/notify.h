@@ -6,6 +6,7 @@
 #ifndef SKELD_NOTIFY_H
 #define SKELD_NOTIFY_H
 
+#include <stddef.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -27,6 +28,12 @@ void notify_open(struct notify *n);
  */
 void notify_send(struct notify *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void notify_retry(struct notify *n);
+
+/*
+ * Have the manager keep copies of N descriptors under NAME for our next start, or forget them
+ * (N = 0). Needs FileDescriptorStoreMax= in the unit; without it the manager ignores them.
+ */
+void notify_store(struct notify *n, const char *name, const int *fds, size_t n_fds);
 
 void notify_close(struct notify *n);
 

@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int privileges_drop(const struct config *c, const struct runtime *r, struct errors *e)
@@ -45,6 +47,20 @@ int privileges_drop(const struct config *c, const struct runtime *r, struct erro
 		return -1;
 	}
 	return 0;
+}
+
+void privileges_prefer_this_thread(void)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+	} attributes = {.size = 48, .policy = SCHED_OTHER, .runtime = 100000};
+	errno = 0;
+	attributes.nice = getpriority(PRIO_PROCESS, 0);
+	syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
 void privileges_raise_nofile(const struct config *c)

@@ -1,4 +1,5 @@
-/* What a daemon that is started as root gives up. Control thread, before there is any other. */
+/* What the process may do: what it gives up, and what it asks for. Control thread, before there is
+ * any other. */
 #ifndef SKELD_PRIVILEGES_H
 #define SKELD_PRIVILEGES_H
 
@@ -11,6 +12,12 @@
  * not root.
  */
 int privileges_drop(const struct config *c, const struct runtime *r, struct errors *e);
+
+/*
+ * Ask for short slices of the processor for this thread, soon when it wakes (sched_setattr(2),
+ * sched_runtime, Linux 6.12): signals are answered while every worker is busy. A wish, no more.
+ */
+void privileges_prefer_this_thread(void);
 
 /* Raise the limit of open descriptors as far as limits.connections needs; warn if it cannot be. */
 void privileges_raise_nofile(const struct config *c);

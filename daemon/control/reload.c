@@ -33,13 +33,13 @@ static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 	config_compare(d->current->config, c, note_change, &p->changes);
 	p->log = daemon_open_log(c, e);
 	if (p->log)
-		p->snapshot = snapshot_new(c, d->current, plane_workers(d->plane), e);
+		p->snapshot = snapshot_new(c, d->current, &d->passed, plane_workers(d->plane), e);
 	if (p->snapshot) {
 		log_debug("reload: prepared in %.3f ms", (double)(now_ns() - read) / 1e6);
 		return true;
 	}
 	log_discard(p->log);
-	config_free(c);
+	config_unref(c);
 	return false;
 }
 
@@ -49,6 +49,7 @@ static void commit(struct daemon *d, struct prepared *p)
 	struct snapshot *old = d->current, *new = p->snapshot;
 	log_use(p->log);
 	log_set_level(config_log_level(new->config));
+	sockets_keep(&d->notify, new, old);
 	for (size_t i = 0; i < old->n_listeners; i++)
 		if (!snapshot_has(new, old->listener[i]))
 			listener_retire(old->listener[i]);
@@ -96,6 +97,7 @@ void reload_begin(struct daemon *d)
 	struct prepared p = {0};
 	struct errors e = {0};
 	d->reloads.began = now_ns();
+	d->signals.sender = (struct sender_cache){0};
 	daemon_set_state(d, RELOADING);
 	if (prepare(d, &p, &e)) {
 		commit(d, &p);

@@ -1,5 +1,6 @@
 #include "control/sender.h"
 
+#include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,28 +9,37 @@
 /* The kernel shows this user for those that have no number here (user_namespaces(7)). */
 enum { OVERFLOW_UID = 65534 };
 
-static void describe_user(uid_t uid, char *out, size_t size)
+static void look_up(struct sender_cache *cache, uid_t uid)
 {
-	if (uid == OVERFLOW_UID) {
-		snprintf(out, size, "a user unknown here");
-		return;
-	}
-	snprintf(out, size, "uid %u", (unsigned)uid);
+	cache->uid = uid;
+	snprintf(cache->name, sizeof(cache->name), "uid %u", (unsigned)uid);
 	FILE *in = fopen("/etc/passwd", "re");
 	struct passwd entry, *found;
 	char buffer[1024];
 	while (in && fgetpwent_r(in, &entry, buffer, sizeof(buffer), &found) == 0)
 		if (entry.pw_uid == uid) {
-			snprintf(out, size, "user %s", entry.pw_name);
+			snprintf(cache->name, sizeof(cache->name), "user %s", entry.pw_name);
 			break;
 		}
 	if (in)
 		fclose(in);
 }
 
-void sender_describe(const struct arrival *a, char out[SENDER_MAX])
+static void read_comm(pid_t pid, char out[64])
 {
-	char path[64], comm[64] = "", user[64];
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, out, 63);
+	if (fd >= 0)
+		close(fd);
+	out[n < 0 ? 0 : n] = '\0';
+	out[strcspn(out, "\n")] = '\0';
+}
+
+void sender_describe(const struct arrival *a, struct sender_cache *cache, char out[SENDER_MAX])
+{
+	char comm[64];
 	if (a->code == SI_KERNEL) {
 		snprintf(out, SENDER_MAX, "the terminal");
 		return;
@@ -38,13 +48,9 @@ void sender_describe(const struct arrival *a, char out[SENDER_MAX])
 		snprintf(out, SENDER_MAX, "a process outside of this pid namespace");
 		return;
 	}
-	snprintf(path, sizeof(path), "/proc/%d/comm", (int)a->pid);
-	FILE *in = fopen(path, "re");
-	if (in && fgets(comm, sizeof(comm), in))
-		comm[strcspn(comm, "\n")] = '\0';
-	if (in)
-		fclose(in);
-	describe_user(a->uid, user, sizeof(user));
+	read_comm(a->pid, comm);
+	if (a->uid != OVERFLOW_UID && (!*cache->name || cache->uid != a->uid))
+		look_up(cache, a->uid);
 	snprintf(out, SENDER_MAX, "pid %d (%s), %s", (int)a->pid, *comm ? comm : "gone or hidden",
-		 user);
+		 a->uid == OVERFLOW_UID ? "a user unknown here" : cache->name);
 }

@@ -2,7 +2,6 @@
 
 #include "base/log.h"
 #include "control/daemon.h"
-#include "control/sender.h"
 
 #include <string.h>
 
@@ -60,7 +59,7 @@ static void dispatch(struct daemon *d, const struct arrival *a)
 		i++;
 	const struct action *action = table[i].in[d->state];
 	char sender[SENDER_MAX], times[32] = "";
-	sender_describe(a, sender);
+	sender_describe(a, &d->signals.sender, sender);
 	if (a->count > 1)
 		snprintf(times, sizeof(times), " (%llu times)", (unsigned long long)a->count);
 	log_notice("%s%s from %s: %s", table[i].name, times, sender, action->does);

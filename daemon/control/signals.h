@@ -5,7 +5,7 @@
 #define SKELD_SIGNALS_H
 
 #include "base/stats.h"
-#include "control/relay.h"
+#include "control/sender.h"
 
 struct daemon;
 struct event;
@@ -15,7 +15,8 @@ enum { N_SIGNALS = 6 };
 struct signals {
 	struct event *event[N_SIGNALS];
 	uint64_t handled[N_SIGNALS], coalesced[N_SIGNALS];
-	struct histogram latency; /* arrival to handler */
+	struct histogram latency;   /* arrival to handler */
+	struct sender_cache sender; /* forgotten by a reload */
 };
 
 /* The first thing main does: until there are handlers, no signal may arrive. */

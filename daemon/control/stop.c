@@ -14,8 +14,15 @@ void stop_begin(struct daemon *d)
 		   open, open == 1 ? "" : "s", seconds);
 	notify_send(&d->notify, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%lld", (seconds + 5) * 1000000);
 	daemon_set_state(d, DRAINING);
+	/* As if a reload removed every listener; the last worker that has emptied one closes it. */
 	for (size_t i = 0; i < d->current->n_listeners; i++)
 		listener_retire(d->current->listener[i]);
+	struct snapshot *last = snapshot_without_listeners(d->current);
+	if (last) {
+		plane_publish(d->plane, last);
+		snapshot_unref(d->current);
+		d->current = last;
+	}
 	plane_drain(d->plane);
 	event_add(d->deadline, &(struct timeval){.tv_sec = seconds});
 }

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 
 /* Accepted in one turn of the loop at most: a flood of connects starves nobody. */
-enum { ACCEPT_BATCH = 16, RECOVER_MS = 100 };
+enum { ACCEPT_BATCH = 64, RECOVER_MS = 100 };
 
 /* At most one line a second, whatever happens. */
 static bool may_warn(struct worker *w)
@@ -91,7 +91,7 @@ static void remove_acceptor(struct acceptor *a)
 {
 	struct worker *w = a->worker;
 	/* The kernel completed these connections before the listener was retired: serve them. */
-	if (!a->listener->inherited)
+	if (a->listener->keeper != KEEPER_UNIT)
 		accept_some(w, event_get_fd(&a->event), UINT32_MAX);
 	event_del(&a->event);
 	TAILQ_REMOVE(&w->acceptors, a, entry);
@@ -99,7 +99,7 @@ static void remove_acceptor(struct acceptor *a)
 	free(a);
 }
 
-static void add_acceptor(struct worker *w, struct listener *l)
+static void add_acceptor(struct worker *w, struct listener *l, int fd)
 {
 	struct acceptor *a = calloc(1, sizeof(*a));
 	if (!a) {
@@ -109,10 +109,25 @@ static void add_acceptor(struct worker *w, struct listener *l)
 	}
 	a->worker = w;
 	a->listener = listener_ref(l);
-	event_assign(&a->event, w->base, l->fds[w->index % l->n_fds], EV_READ | EV_PERSIST,
-		     on_accept, a);
+	event_assign(&a->event, w->base, fd, EV_READ | EV_PERSIST, on_accept, a);
 	event_add(&a->event, NULL);
 	TAILQ_INSERT_TAIL(&w->acceptors, a, entry);
+}
+
+static bool accepts_on(const struct worker *w, const struct listener *l)
+{
+	const struct acceptor *a;
+	TAILQ_FOREACH (a, &w->acceptors, entry)
+		if (a->listener == l)
+			return true;
+	return false;
+}
+
+static void add_acceptors(struct worker *w, struct listener *l)
+{
+	for (size_t j = 0; j < l->n_fds; j++)
+		if (listener_is_for(l, j, w->index, w->plane->n_workers))
+			add_acceptor(w, l, l->fds[j]);
 }
 
 void acceptors_update(struct worker *w, const struct snapshot *s)
@@ -123,13 +138,9 @@ void acceptors_update(struct worker *w, const struct snapshot *s)
 		if (!s || !snapshot_has(s, a->listener))
 			remove_acceptor(a);
 	}
-	for (size_t i = 0; s && i < s->n_listeners; i++) {
-		TAILQ_FOREACH (a, &w->acceptors, entry)
-			if (a->listener == s->listener[i])
-				break;
-		if (!a)
-			add_acceptor(w, s->listener[i]);
-	}
+	for (size_t i = 0; s && i < s->n_listeners; i++)
+		if (!accepts_on(w, s->listener[i]))
+			add_acceptors(w, s->listener[i]);
 	if (TAILQ_EMPTY(&w->acceptors))
 		event_del(w->recover);
 }

@@ -1,6 +1,7 @@
 #include "data/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -81,6 +82,15 @@ static int open_sockets(struct listener *l, int backlog, size_t n, bool share)
 	return 0;
 }
 
+static void remember_file(struct listener *l)
+{
+	struct stat st;
+	if (l->actual.sa.ss_family != AF_UNIX || lstat(path_of(&l->actual), &st) < 0)
+		return;
+	l->device = st.st_dev;
+	l->inode = st.st_ino;
+}
+
 struct listener *listener_open(const struct listen_config *c, const struct address *a, size_t n,
 			       bool share, struct errors *e)
 {
@@ -91,7 +101,6 @@ struct listener *listener_open(const struct listen_config *c, const struct addre
 		*l = (struct listener){
 			.refs = 1, .title = strdup(c->title), .asked = *a, .actual = *a};
 	char text[ADDRESS_TEXT_MAX];
-	struct stat st;
 	address_show(a, text);
 	if (!l || !l->title || open_sockets(l, (int)c->backlog, n, share) < 0) {
 		errors_add(e, c->place.file, c->place.line, "cannot listen on %s (%s): %s", text,
@@ -100,15 +109,76 @@ struct listener *listener_open(const struct listen_config *c, const struct addre
 			listener_unref(l);
 		return NULL;
 	}
-	if (a->sa.ss_family == AF_UNIX && lstat(path_of(a), &st) == 0) {
-		l->device = st.st_dev;
-		l->inode = st.st_ino;
-	}
+	remember_file(l);
 	return l;
+}
+
+static bool is_listening(int fd, struct address *a)
+{
+	int type = 0, accepts = 0, family;
+	socklen_t length = sizeof(type);
+	a->length = sizeof(a->sa);
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &length) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&a->sa, &a->length) < 0)
+		return false;
+	family = a->sa.ss_family;
+	return type == SOCK_STREAM && accepts &&
+	       (family == AF_INET || family == AF_INET6 || family == AF_UNIX);
+}
+
+bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keeper keeper,
+		     struct errors *e)
+{
+	struct address a = {0};
+	struct listener *l = NULL;
+	size_t at = 0;
+	int one = 1;
+	if (!is_listening(fd, &a)) {
+		errors_add(e, NULL, 0, "descriptor %d (%s) is no listening stream socket: closed",
+			   fd, name);
+	} else {
+		while (at < all->n && !(all->listener[at]->keeper == keeper &&
+					address_equal(&all->listener[at]->actual, &a)))
+			at++;
+		size_t n = at < all->n ? all->listener[at]->n_fds : 0;
+		l = at < CONFIG_LISTEN_MAX ? realloc(at < all->n ? all->listener[at] : NULL,
+						     sizeof(*l) + (n + 1) * sizeof(int))
+					   : NULL;
+		if (!l)
+			errors_add(e, NULL, 0, "descriptor %d (%s): too many: closed", fd, name);
+	}
+	if (!l) {
+		close(fd);
+		return false;
+	}
+	all->listener[at] = l;
+	if (at == all->n) {
+		all->n++;
+		*l = (struct listener){.refs = 1,
+				       .keeper = keeper,
+				       .title = strdup(name),
+				       .asked = a,
+				       .actual = a};
+		remember_file(l);
+	}
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	if (a.sa.ss_family != AF_UNIX)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	l->fds[l->n_fds++] = fd;
+	return true;
+}
+
+bool listener_is_for(const struct listener *l, size_t j, unsigned i, unsigned n)
+{
+	return l->n_fds < n ? i % l->n_fds == j : j % n == i;
 }
 
 void listener_set_backlog(const struct listener *l, int backlog)
 {
+	if (l->keeper == KEEPER_UNIT)
+		return;
 	for (size_t i = 0; i < l->n_fds; i++)
 		listen(l->fds[i], backlog);
 }
@@ -120,7 +190,7 @@ void listener_retire(const struct listener *l)
 	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
 	struct sock_fprog program = {1, &drop};
 	struct stat st;
-	if (l->inherited)
+	if (l->keeper != KEEPER_NONE)
 		return;
 	for (size_t i = 0; i < l->n_fds; i++)
 		if (l->asked.sa.ss_family == AF_UNIX)

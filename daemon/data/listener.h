@@ -14,15 +14,22 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Whose the sockets are, besides ours. */
+enum keeper {
+	KEEPER_NONE,  /* nobody's: closed at the end */
+	KEEPER_STORE, /* the service manager keeps a copy for our next start: not filtered */
+	KEEPER_UNIT   /* a socket unit's: never emptied, unlinked or configured */
+};
+
 struct listener {
 	_Atomic unsigned refs;
-	char *title;
+	_Atomic enum keeper keeper; /* set by the control thread, read by workers */
+	char *title;	       /* of its section; of the descriptor while no section asks for it */
 	struct address asked;  /* as configured, the port may be 0 */
 	struct address actual; /* as bound */
-	bool inherited;	       /* from the service manager: never emptied, unlinked or configured */
 	dev_t device; /* of a unix socket's file: it is unlinked only if it is still ours */
 	ino_t inode;
-	size_t n_fds; /* worker i takes fds[i % n_fds] */
+	size_t n_fds;
 	int fds[];
 };
 
@@ -34,6 +41,22 @@ struct listener {
  */
 struct listener *listener_open(const struct listen_config *c, const struct address *a, size_t n,
 			       bool share, struct errors *e);
+
+/* Listeners that were there before we were. */
+struct listeners {
+	size_t n;
+	struct listener *listener[CONFIG_LISTEN_MAX];
+};
+
+/*
+ * Take over descriptor FD, which the service manager passed under NAME. Several of one address
+ * become one listener. False and an error, with FD closed, when it is no listening stream socket.
+ */
+bool listeners_adopt(struct listeners *l, int fd, const char *name, enum keeper keeper,
+		     struct errors *e);
+
+/* Does worker I of N accept on the J-th of L's sockets? Each socket has a worker at least. */
+bool listener_is_for(const struct listener *l, size_t j, unsigned i, unsigned n);
 
 /* listen(2) once more, for a new backlog. */
 void listener_set_backlog(const struct listener *l, int backlog);

@@ -1,6 +1,7 @@
 #include "data/snapshot.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* OLD's listener on this address, if NEW has it not yet (port 0 may be asked for twice). */
 static struct listener *find(const struct snapshot *old, const struct address *a,
@@ -14,6 +15,19 @@ static struct listener *find(const struct snapshot *old, const struct address *a
 	return NULL;
 }
 
+/* One that the service manager passed, by title or address. */
+static struct listener *find_passed(const struct listeners *there, const char *title,
+				    const struct address *a, const struct snapshot *new)
+{
+	for (size_t i = 0; i < there->n; i++) {
+		struct listener *l = there->listener[i];
+		bool named = l->keeper == KEEPER_UNIT && strcmp(l->title, title) == 0;
+		if ((named || address_equal(&l->actual, a)) && !snapshot_has(new, l))
+			return l;
+	}
+	return NULL;
+}
+
 /* Has OLD a listener on this port, on another address? */
 static bool port_is_ours(const struct snapshot *old, const struct address *a)
 {
@@ -23,8 +37,8 @@ static bool port_is_ours(const struct snapshot *old, const struct address *a)
 	return false;
 }
 
-struct snapshot *snapshot_new(struct config *config, const struct snapshot *old, size_t n,
-			      struct errors *e)
+struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
+			      const struct listeners *there, size_t n, struct errors *e)
 {
 	struct snapshot *s = calloc(1, sizeof(*s));
 	if (!s) {
@@ -39,7 +53,9 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 		struct address a;
 		if (!*l->address || !address_parse(l->address, &a))
 			continue;
-		struct listener *found = find(old, &a, s);
+		struct listener *found = find_passed(there, l->title, &a, s);
+		if (!found)
+			found = find(old, &a, s);
 		if (found)
 			listener_ref(found);
 		else
@@ -56,6 +72,17 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 			listener_retire(s->listener[i]); /* removes the file of a unix socket */
 	snapshot_unref(s);
 	return NULL;
+}
+
+struct snapshot *snapshot_without_listeners(const struct snapshot *old)
+{
+	struct snapshot *s = calloc(1, sizeof(*s));
+	if (s) {
+		s->refs = 1;
+		s->generation = old->generation;
+		s->config = config_ref(old->config);
+	}
+	return s;
 }
 
 bool snapshot_has(const struct snapshot *s, const struct listener *l)
@@ -78,6 +105,6 @@ void snapshot_unref(struct snapshot *s)
 		return;
 	for (size_t i = 0; i < s->n_listeners; i++)
 		listener_unref(s->listener[i]);
-	config_free(s->config);
+	config_unref(s->config);
 	free(s);
 }

@@ -18,12 +18,16 @@ struct snapshot {
 };
 
 /*
- * Take over CONFIG, keep those of OLD's listeners whose address is still asked for, and open the
- * others with N sockets each. OLD may be NULL. When one cannot be opened: NULL, errors, nothing
+ * Take over CONFIG, keep those of OLD's listeners whose address is still asked for, use those of
+ * THERE that have the address or the section's title, and open the others with N sockets each.
+ * OLD may be NULL. When one cannot be opened: NULL, errors, nothing
  * opened, CONFIG still the caller's.
  */
-struct snapshot *snapshot_new(struct config *config, const struct snapshot *old, size_t n,
-			      struct errors *e);
+struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
+			      const struct listeners *there, size_t n, struct errors *e);
+
+/* OLD's configuration and generation without its listeners: what a drain begins with. */
+struct snapshot *snapshot_without_listeners(const struct snapshot *old);
 
 /* Is this listener among its own? */
 bool snapshot_has(const struct snapshot *s, const struct listener *l);

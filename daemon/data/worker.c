@@ -1,6 +1,7 @@
 #include "data/worker.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +36,7 @@ static void take_snapshot(struct worker *w)
 	w->snapshot = next;
 	if (!(w->done & ORDER_DRAIN))
 		acceptors_update(w, next);
-	if (old && w->plane->service->reloaded)
+	if (old->config != next->config && w->plane->service->reloaded)
 		w->plane->service->reloaded(w);
 	snapshot_unref(old);
 	atomic_store(&w->generation, next->generation);
@@ -111,9 +112,10 @@ int worker_init(struct worker *w, struct plane *plane, unsigned index)
 	if (!w->scratch || !w->counters || !config)
 		goto no_memory;
 	/* No other thread touches the base: no lock. Wake-ups come before connections, also when
-	 * a turn of the loop has many of them. */
+	 * a turn of the loop has many of them: each millisecond they are looked for. */
 	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-	event_config_set_max_dispatch_interval(config, NULL, 16, 1);
+	event_config_set_max_dispatch_interval(config, &(struct timeval){.tv_usec = 1000}, INT_MAX,
+					       1);
 	w->base = event_base_new_with_config(config);
 	if (!w->base || event_base_priority_init(w->base, 2) < 0)
 		goto no_memory;

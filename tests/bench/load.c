@@ -2,22 +2,22 @@
  * load: what clients of an echo server see, and what they cost it.
  *
  * Prints one `name value` per line: per_second, p50_us, p99_us, errors, and with -p the
- * processor time that process spent per message, cpu_us. Compare cpu_us: the rate is bound by
- * this one thread of clients.
+ * processor time that process spent per message, cpu_us; greeted_us is what it took until all
+ * clients, connecting at once, had their first answer. Compare cpu_us: the rate is bound by this
+ * one thread of clients.
  */
 #include "load.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 static const char usage[] =
 	"usage: load [-c CONNECTIONS] [-b BYTES] [-t SECONDS] [-p PID] [-r RATE] [-n] [-m] PORT\n"
 	"  -c  connections at a time (1)\n"
 	"  -b  bytes per message (64)\n"
-	"  -t  seconds to measure, after a fifth of that to warm up (1)\n"
+	"  -t  seconds to measure, after all were answered and a fifth of that (1)\n"
 	"  -p  the server, for cpu_us\n"
 	"  -r  messages a second in all, evenly spaced (as fast as answers come)\n"
 	"  -n  a new connection for every message\n"
@@ -115,9 +115,11 @@ static char *compose(struct options *options)
 
 static void measure(struct load *load, double seconds, pid_t pid)
 {
-	double began, cpu = 0;
+	double began = clock_us(), greeted, cpu = 0;
 
 	load_open(load);
+	load_greet(load);
+	greeted = clock_us() - began;
 	load_run(load, seconds / 5);
 	samples_clear(&load->latency);
 	began = clock_us();
@@ -133,6 +135,7 @@ static void measure(struct load *load, double seconds, pid_t pid)
 		printf("cpu_us %.4f\n", cpu / (double)load->latency.n);
 	printf("p50_us %.1f\n", samples_at(&load->latency, 0.50));
 	printf("p99_us %.1f\n", samples_at(&load->latency, 0.99));
+	printf("greeted_us %.0f\n", greeted);
 	printf("errors %ld\n", load->errors);
 	load_close(load);
 }
@@ -144,7 +147,8 @@ int main(int argc, char **argv)
 
 	parse(argc, argv, &options);
 	raise_descriptor_limit();
-	prctl(PR_SET_TIMERSLACK, 1); /* the default of 50 us would show in every latency */
+	if (options.load.rate > 0)
+		be_prompt();
 	messages = compose(&options);
 	measure(&options.load, options.seconds, options.pid);
 	free(messages);

@@ -28,7 +28,7 @@ struct load {
 	/* Private. */
 	int epoll;
 	struct client *clients;
-	size_t live;
+	size_t live, ungreeted;
 	unsigned opened;
 	struct client **idle; /* with a rate: those without a message, a ring */
 	size_t idle_first, idle_count;
@@ -37,6 +37,9 @@ struct load {
 
 /* Connects all clients. Ends the program when one is refused. */
 void load_open(struct load *load);
+
+/* Runs until every connection was answered once. Ends the program when that takes 5 s. */
+void load_greet(struct load *load);
 
 /* Runs for SECONDS, adding to latency and errors; stops early when no client is left. */
 void load_run(struct load *load, double seconds);

@@ -9,19 +9,27 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, BUFFER = 65536 };
+enum { EVENTS = 256, BUFFER = 65536, PATIENCE_US = 5000000 };
 
 struct client {
 	int fd;
 	size_t sent, received; /* of the request, of the reply */
 	double since;
 	bool waits_to_write;
+	bool greeted; /* it was answered once */
 };
+
+static void client_greeted(struct load *load, struct client *client)
+{
+	load->ungreeted -= !client->greeted;
+	client->greeted = true;
+}
 
 static void client_lost(struct load *load, struct client *client)
 {
 	load->errors++;
 	load->live--;
+	client_greeted(load, client);
 	close(client->fd);
 	client->fd = -1;
 }
@@ -30,7 +38,8 @@ static bool client_open(struct load *load, struct client *client)
 {
 	struct epoll_event watch = {.events = EPOLLIN, .data.ptr = client};
 
-	*client = (struct client){.fd = client_connect(load->port, load->opened++, false)};
+	client->fd = client_connect(load->port, load->opened++, false);
+	client->waits_to_write = false;
 	if (client->fd < 0)
 		return false;
 	if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, client->fd, &watch))
@@ -71,6 +80,7 @@ static void client_answered(struct load *load, struct client *client)
 {
 	double now = clock_us();
 
+	client_greeted(load, client);
 	samples_add(&load->latency, now - client->since);
 	if (load->reconnect) {
 		close(client->fd);
@@ -142,6 +152,7 @@ void load_open(struct load *load)
 			die("connection %zu of %zu to port %d", i + 1, load->connections,
 			    load->port);
 		load->live++;
+		load->ungreeted++;
 		if (load->rate > 0)
 			load->idle[load->idle_count++] = &load->clients[i];
 		else
@@ -150,26 +161,42 @@ void load_open(struct load *load)
 	load->due = clock_us();
 }
 
+static void turn(struct load *load)
+{
+	struct epoll_event events[EVENTS];
+	int n;
+
+	if (load->rate > 0)
+		wait_until_due(load, send_due(load));
+	n = epoll_wait(load->epoll, events, EVENTS, load->rate > 0 ? 0 : 100);
+	for (int i = 0; i < n; i++) {
+		struct client *client = events[i].data.ptr;
+
+		if (client->waits_to_write && events[i].events & EPOLLOUT)
+			client_write(load, client);
+		if (client->fd >= 0 && events[i].events & ~(unsigned)EPOLLOUT)
+			client_read(load, client);
+	}
+}
+
+void load_greet(struct load *load)
+{
+	double end = clock_us() + PATIENCE_US;
+
+	while (load->ungreeted) {
+		if (clock_us() > end)
+			diex("%zu of %zu connections are not answered after 5 s", load->ungreeted,
+			     load->connections);
+		turn(load);
+	}
+}
+
 void load_run(struct load *load, double seconds)
 {
 	double end = clock_us() + seconds * 1e6;
-	struct epoll_event events[EVENTS];
 
-	while (load->live && clock_us() < end) {
-		int n;
-
-		if (load->rate > 0)
-			wait_until_due(load, send_due(load));
-		n = epoll_wait(load->epoll, events, EVENTS, load->rate > 0 ? 0 : 100);
-		for (int i = 0; i < n; i++) {
-			struct client *client = events[i].data.ptr;
-
-			if (client->waits_to_write && events[i].events & EPOLLOUT)
-				client_write(load, client);
-			if (client->fd >= 0 && events[i].events & ~(unsigned)EPOLLOUT)
-				client_read(load, client);
-		}
-	}
+	while (load->live && clock_us() < end)
+		turn(load);
 }
 
 void load_close(struct load *load)

@@ -19,6 +19,12 @@ double number_between(const char *text, double low, double high, const char *nam
 double clock_us(void);
 void pause_us(double us);
 
+/*
+ * For a program that looks at the clock when another has done something: it should not itself
+ * wait for a processor then. As real-time as it is allowed to be; only for one that mostly sleeps.
+ */
+void be_prompt(void);
+
 /* Processor time of all threads of PID, those that ended included. */
 double process_cpu_us(pid_t pid);
 

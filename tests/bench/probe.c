@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -104,7 +103,6 @@ static void print_usage(FILE *to)
 int main(int argc, char **argv)
 {
 	raise_descriptor_limit();
-	prctl(PR_SET_TIMERSLACK, 1);
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(*commands); i++) {
 		if (strcmp(argv[1], commands[i].name) == 0 && argc - 2 >= commands[i].arguments) {
 			commands[i].run(argc - 1, argv + 1);

@@ -2,7 +2,6 @@
 #include "measure.h"
 #include "probe.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,21 +11,30 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MESSAGE = 64 };
+enum { MESSAGE = 64, BATCH = 100 };
 
-/* A connection that was served once: one that only waits in the backlog costs nothing yet. */
-static int open_and_use(unsigned short port, unsigned number)
+/*
+ * Connections that were served once: one that only waits in the backlog costs nothing yet.
+ * Some at a time, for the backlog is not endless either.
+ */
+static void open_and_use(unsigned short port, int *fds, unsigned count)
 {
 	char sent[MESSAGE], answer[MESSAGE];
-	int fd = client_connect(port, number, true);
 
 	memset(sent, 'x', sizeof(sent));
-	if (fd < 0 || !client_send(fd, sent, sizeof(sent)) ||
-	    !client_receive(fd, answer, sizeof(answer)))
-		die("connection %u", number + 1);
-	if (memcmp(sent, answer, sizeof(sent)) != 0)
-		diex("connection %u was answered something else", number + 1);
-	return fd;
+	for (unsigned i = 0; i < count; i++) {
+		fds[i] = client_connect(port, i, true);
+		if (fds[i] < 0 || !client_send(fds[i], sent, sizeof(sent)))
+			die("connection %u", i + 1);
+		if ((i + 1) % BATCH && i + 1 < count)
+			continue;
+		for (unsigned j = i / BATCH * BATCH; j <= i; j++) {
+			if (!client_receive(fds[j], answer, sizeof(answer)))
+				die("connection %u has no answer", j + 1);
+			if (memcmp(sent, answer, sizeof(sent)) != 0)
+				diex("connection %u has a wrong answer", j + 1);
+		}
+	}
 }
 
 static double stop(pid_t pid)
@@ -63,10 +71,10 @@ void probe_hold(int argc, char **argv)
 	if (!fds)
 		die("%u connections", count);
 	/* The first one brings in what is needed once, not once each. */
-	close(open_and_use(port, 0));
+	open_and_use(port, fds, 1);
+	close(fds[0]);
 	before = process_memory(pid);
-	for (unsigned i = 0; i < count; i++)
-		fds[i] = open_and_use(port, i);
+	open_and_use(port, fds, count);
 	after = process_memory(pid);
 	printf("bytes_each %.0f\n", (after.private_used - before.private_used) / count);
 	if (argc > 4 && strcmp(argv[4], "stop") == 0) {

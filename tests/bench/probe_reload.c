@@ -160,6 +160,7 @@ void probe_reloads(int argc, char **argv)
 	int sent = 0;
 
 	(void)argc;
+	be_prompt();
 	config_open(&config, argv[1], argv[2]);
 	while (due < end) {
 		config_write(&config, FIRST + 1 + sent % (LAST - FIRST));

@@ -68,6 +68,7 @@ void probe_signal(int argc, char **argv)
 	struct samples delay = {0};
 
 	(void)argc;
+	be_prompt();
 	if (fcntl(STDIN_FILENO, F_SETFL, fcntl(STDIN_FILENO, F_GETFL) | O_NONBLOCK))
 		die("stdin");
 	/* An even number leaves a toggle as it was. */

@@ -34,16 +34,34 @@ const char *listener_address(struct fixture *f, const char *title)
 	return f->value;
 }
 
-static int connect_to(const struct sockaddr *a, socklen_t n)
+static int connect_to(struct fixture *f, const struct sockaddr *a, socklen_t n)
 {
-	/* A connection to a local address is complete, or refused, when connect(2) returns. */
-	int fd = socket(a->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && connect(fd, a, n) == 0)
+	int error = 0, fd = socket(a->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	socklen_t size = sizeof(error);
+	MUST(fd >= 0 && f->n_clients < CLIENTS_MAX);
+	f->client[f->n_clients++] = fd;
+	if (connect(fd, a, n) < 0) {
+		error = errno;
+		if (error == EINPROGRESS) {
+			await_fd(f, fd, POLLOUT, deadline(), "a connection, or its refusal");
+			MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0);
+		}
+	}
+	if (!error)
 		return fd;
-	int saved = errno;
-	close(fd);
-	errno = saved;
+	client_close(f, fd);
+	errno = error;
 	return -1;
+}
+
+void client_close(struct fixture *f, int fd)
+{
+	for (size_t i = 0; i < f->n_clients; i++)
+		if (f->client[i] == fd) {
+			close(fd);
+			f->client[i] = f->client[--f->n_clients];
+			return;
+		}
 }
 
 int client_try(struct fixture *f, const char *address)
@@ -51,7 +69,7 @@ int client_try(struct fixture *f, const char *address)
 	if (strncmp(address, "unix:", 5) == 0) {
 		struct sockaddr_un un = {.sun_family = AF_UNIX};
 		snprintf(un.sun_path, sizeof(un.sun_path), "%s", address + 5);
-		return connect_to((struct sockaddr *)&un, sizeof(un));
+		return connect_to(f, (struct sockaddr *)&un, sizeof(un));
 	}
 	char host[64];
 	const char *port = strrchr(address, ':');
@@ -60,7 +78,7 @@ int client_try(struct fixture *f, const char *address)
 	struct sockaddr_in in = {.sin_family = AF_INET,
 				 .sin_port = htons((uint16_t)strtoul(port + 1, NULL, 10))};
 	MUST(inet_pton(AF_INET, host, &in.sin_addr) == 1);
-	return connect_to((struct sockaddr *)&in, sizeof(in));
+	return connect_to(f, (struct sockaddr *)&in, sizeof(in));
 }
 
 int client_connect(struct fixture *f, const char *title)
@@ -68,6 +86,16 @@ int client_connect(struct fixture *f, const char *title)
 	int fd = client_try(f, listener_address(f, title));
 	if (fd < 0)
 		give_up(f, "connect to %s: %s", title, strerror(errno));
+	return fd;
+}
+
+int client_unix(struct fixture *f, const char *name)
+{
+	char address[128];
+	snprintf(address, sizeof(address), "unix:%s/%s", f->dir, name);
+	int fd = client_try(f, address);
+	if (fd < 0)
+		give_up(f, "connect to %s: %s", address, strerror(errno));
 	return fd;
 }
 
@@ -117,7 +145,7 @@ void client_expect_eof(struct fixture *f, int fd)
 	char byte;
 	if (receive(f, fd, &byte, 1, deadline(), "EOF"))
 		give_up(f, "received 0x%02x, expected EOF", (unsigned char)byte);
-	close(fd);
+	client_close(f, fd);
 }
 
 void client_echo(struct fixture *f, int fd, const char *text)

@@ -4,16 +4,20 @@
 
 #include "harness.h"
 
-/* Connect to ADDRESS, "host:port" or "unix:path". -1: refused. */
+/* Connect to ADDRESS, "host:port" or "unix:path". -1: refused. It is closed by client_close(),
+ * at EOF, or by daemon_finish(). */
 int client_try(struct fixture *f, const char *address);
 /* Connect to the listener TITLE, where the log says it listens. */
 int client_connect(struct fixture *f, const char *title);
+/* Connect to the unix socket NAME in the private directory. */
+int client_unix(struct fixture *f, const char *name);
 /* Where the log last said that the listener TITLE listens. */
 const char *listener_address(struct fixture *f, const char *title);
 
 void client_send(struct fixture *f, int fd, const void *bytes, size_t n);
 void client_expect(struct fixture *f, int fd, const void *bytes, size_t n);
-void client_expect_eof(struct fixture *f, int fd);
+void client_expect_eof(struct fixture *f, int fd); /* and close */
+void client_close(struct fixture *f, int fd);
 /* Send TEXT and wait for its echo. */
 void client_echo(struct fixture *f, int fd, const char *text);
 

@@ -74,6 +74,34 @@ static void listen_as_service_manager(struct fixture *f)
 	MUST(chmod(a.sun_path, 0666) == 0);
 }
 
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+	(void)st, (void)kind, (void)ftw;
+	return remove(path);
+}
+
+/* A failed check skips what comes after it, a crash too: so a process of its own tidies up. */
+static void start_janitor(struct fixture *f)
+{
+	int ends[2];
+	char byte;
+	MUST(pipe2(ends, O_CLOEXEC) == 0);
+	f->alive = ends[1];
+	f->janitor = fork();
+	MUST(f->janitor >= 0);
+	if (f->janitor > 0) {
+		close(ends[0]);
+		return;
+	}
+	setsid();
+	dup2(ends[0], STDIN_FILENO);
+	close_range(STDIN_FILENO + 1, ~0U, 0);
+	while (read(STDIN_FILENO, &byte, 1) < 0)
+		;
+	nftw(f->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+	_exit(0);
+}
+
 struct fixture *fixture_new(void)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
@@ -81,18 +109,13 @@ struct fixture *fixture_new(void)
 	*f = (struct fixture){
 		.dir = "/tmp/skeld-XXXXXX", .uid = getuid(), .stderr_fd = -1, .pidfd = -1};
 	MUST(mkdtemp(f->dir));
+	start_janitor(f);
 	path_in(f, "skeld.conf", f->config);
 	path_in(f, "run", f->runtime);
 	MUST(mkdir(f->runtime, 0755) == 0);
 	snprintf(f->binary, sizeof(f->binary), "%s", SKELD_BINARY);
 	listen_as_service_manager(f);
 	return f;
-}
-
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st, (void)kind, (void)ftw;
-	return remove(path);
 }
 
 void fixture_free(struct fixture *f)
@@ -104,7 +127,8 @@ void fixture_free(struct fixture *f)
 	if (f->pidfd >= 0)
 		close(f->pidfd);
 	close(f->notify);
-	nftw(f->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+	close(f->alive);
+	waitpid(f->janitor, NULL, 0);
 	free(f->notices.bytes);
 	free(f->log.bytes);
 	free(f->scratch.bytes);

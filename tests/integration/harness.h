@@ -19,13 +19,15 @@
 /* Whether the daemon was built with this sanitizer: "address" or "thread". */
 #define SANITIZED(with) (strcmp(SKELD_SANITIZED, with) == 0)
 
+enum { CLIENTS_MAX = 512 };
+
 struct text { /* grows, always ends in NUL */
 	char *bytes;
 	size_t size, room;
 };
 
 struct fixture {
-	char dir[32];	   /* private, removed with the fixture */
+	char dir[32];	   /* private */
 	char config[64];   /* dir/skeld.conf */
 	char runtime[64];  /* dir/run */
 	char binary[4096]; /* what daemon_spawn runs */
@@ -35,10 +37,14 @@ struct fixture {
 	pid_t pid;			    /* 0: not running */
 	int pidfd;
 	bool ended;	     /* it was seen to have ended */
+	pid_t janitor;	     /* removes dir when the test is over, however it ends */
+	int alive;	     /* which it learns from the end of this pipe */
 	int notify;	     /* NOTIFY_SOCKET's other end */
 	struct text notices; /* every datagram, each followed by an empty line */
 	size_t noticed;	     /* how much of it notify_wait() has consumed */
 	struct text log, scratch, out, err;
+	int client[CLIENTS_MAX]; /* open ones, see client.h */
+	size_t n_clients;
 	char value[4096];
 };
 
@@ -84,6 +90,8 @@ const char *notify_wait(struct fixture *f, const char *line);
 void daemon_reload_and_wait(struct fixture *f);
 int daemon_wait_exit(struct fixture *f); /* exit code, or 128 + signal */
 int daemon_stop(struct fixture *f, int signo);
+/* The end of most tests: the clients leave, SIGINT, exit code 0. */
+void daemon_finish(struct fixture *f);
 
 /* Run the binary to its end with ARGS; its output is in f->out and f->err. */
 int skeld_run(struct fixture *f, ...) __attribute__((sentinel));

@@ -27,6 +27,9 @@ static _Noreturn void become(struct fixture *f, const char *const argv[], int ou
 	char *args[ARGS_MAX] = {0};
 	size_t n = 0;
 	const char *wrap = getenv("SKELD_TEST_WRAP");
+	for (size_t i = 0; argv[i]; i++)
+		if (strcmp(argv[i], "-s") == 0) /* valgrind 3.19 lacks pidfd_open(2) */
+			wrap = NULL;
 	snprintf(words, sizeof(words), "%s", wrap ? wrap : "");
 	for (char *w = strtok(words, " "); w && n < ARGS_MAX / 2; w = strtok(NULL, " "))
 		args[n++] = w;
@@ -36,6 +39,7 @@ static _Noreturn void become(struct fixture *f, const char *const argv[], int ou
 	for (size_t i = 0; i < sizeof(not_inherited) / sizeof(*not_inherited); i++)
 		unsetenv(not_inherited[i]);
 	setenv("NOTIFY_SOCKET", path_in(f, "notify", notify), 1);
+	setenv("TMPDIR", f->dir, 1);
 	int null = open("/dev/null", O_RDONLY);
 	dup2(null, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
@@ -123,6 +127,15 @@ int daemon_stop(struct fixture *f, int signo)
 {
 	daemon_signal(f, signo);
 	return daemon_wait_exit(f);
+}
+
+void daemon_finish(struct fixture *f)
+{
+	while (f->n_clients)
+		close(f->client[--f->n_clients]);
+	int code = daemon_stop(f, SIGINT);
+	if (code != 0)
+		give_up(f, "exit code %d", code);
 }
 
 static void keep_output(struct fixture *f, const char *name, struct text *into)

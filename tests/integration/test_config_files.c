@@ -47,7 +47,7 @@ static void expect_survived(const char *why)
 	daemon_reload_and_wait(f);
 	expect_status(f, "last_reload", "ok");
 	client_echo(f, client, "after\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(config_files, sighup_on_a_directory_keeps_running)
@@ -155,8 +155,8 @@ static const char *const items[] = {
 	"# a comment { with \"quotes\" and /* more\n",
 	"drain_timeout\n=\n8\n",
 	"/* a comment\n   of two lines */\n",
-	"limits {\n\tconnections = 1000\n\t# inside }\n\tidle_timeout = 300\n\n"
-	"\tbuffer = 65536 }\n",
+	("limits {\n\tconnections = 1000\n\t# inside }\n\tidle_timeout = 300\n\n"
+	 "\tbuffer = 65536 }\n"),
 	"listen 'unix' {\n\taddress = \"\" /* off */\n\tbacklog = 16\n}\n",
 	"log\n{\n\tlevel = info\n\ttarget = \"stderr\"\n}\n",
 	"echo { banner = \"} # not a comment\\n\" }\n",
@@ -187,7 +187,7 @@ Test(config_files, a_truncated_file_is_rejected_at_every_byte)
 			give_up(f, "no file named in: %s", f->value);
 	}
 	client_echo(f, client, "unharmed\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(config_files, a_bad_file_at_the_start_is_exit_78)

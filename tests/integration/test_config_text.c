@@ -64,7 +64,7 @@ Test(config_text, what_is_not_closed_is_rejected)
 	expect_line("limits\n", "skeld.conf:");
 	expect_line("}\n", "skeld.conf:4: ");
 	expect_line("limits { } }\n", "skeld.conf:4: ");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(config_text, duplicates_are_rejected)
@@ -81,7 +81,7 @@ Test(config_text, duplicates_are_rejected)
 	expect_line("include(\"more.conf\")\n", "more.conf:2: ");
 	include_write("more.conf", "\n\nworkers = 1\n");
 	expect_line("include(\"more.conf\")\n", "more.conf:3: ");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(config_text, every_error_is_told_at_once)
@@ -101,7 +101,7 @@ Test(config_text, every_error_is_told_at_once)
 		     "listen \"b\" { address = \"b\" }\n"
 		     "include(\"more.conf\")\n",
 		     told, sizeof(told) / sizeof(*told));
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(config_text, values_out_of_their_range_are_rejected)
@@ -131,7 +131,7 @@ Test(config_text, values_out_of_their_range_are_rejected)
 	daemon_start(f, BASE);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
 		expect_line(wrong[i], "skeld.conf:4: ");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(config_text, include_is_relative_to_the_file_that_includes)
@@ -147,7 +147,7 @@ Test(config_text, include_is_relative_to_the_file_that_includes)
 	expect_status(f, "last_reload", "ok");
 	cr_assert(log_contains(f, "drain_timeout: 10 -> 7"), "%s", log_text(f));
 	cr_assert(log_contains(f, "limits.idle_timeout: 300 -> 77"), "%s", log_text(f));
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(config_text, include_has_the_same_guards)
@@ -175,7 +175,7 @@ Test(config_text, include_has_the_same_guards)
 	expect_line("include(\"open.conf\")\ndrain_timeout = 5\n", "open.conf:");
 	expect_line("include(\"a\", \"b\")\n", "skeld.conf:4: ");
 	expect_line("include()\n", "skeld.conf:4: ");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(config_text, include_goes_eight_deep)
@@ -192,7 +192,7 @@ Test(config_text, include_goes_eight_deep)
 	expect_status(f, "last_reload", "ok");
 	include_write("8.conf", "include(\"9.conf\")\n");
 	expect_line("include(\"1.conf\")\n", "8.conf:1: ");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(config_text, included_files_count_towards_1_mib)
@@ -205,5 +205,5 @@ Test(config_text, included_files_count_towards_1_mib)
 	file_write(f, path_in(f, "a.conf", path), big, sizeof(big));
 	file_write(f, path_in(f, "b.conf", path), big, sizeof(big));
 	expect_line("include(\"a.conf\")\ninclude(\"b.conf\")\n", "skeld.conf:5: ");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }

@@ -48,7 +48,7 @@ Test(listen, a_listener_is_added_by_a_reload)
 	client_echo(f, client_connect(f, "second"), "new\n");
 	client_echo(f, client_connect(f, "main"), "old\n");
 	client_echo(f, client, "open all the while\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(listen, a_listener_is_removed_by_a_reload)
@@ -63,7 +63,7 @@ Test(listen, a_listener_is_removed_by_a_reload)
 	expect_refused(second);
 	client_echo(f, client, "its connections stay\n");
 	client_echo(f, client_connect(f, "main"), "the other stays\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(listen, a_listener_moves_by_a_reload)
@@ -80,7 +80,7 @@ Test(listen, a_listener_moves_by_a_reload)
 	client_echo(f, client_connect(f, "main"), "moved\n");
 	expect_refused(old);
 	client_echo(f, client, "open all the while\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(listen, an_unchanged_listener_keeps_its_port)
@@ -93,27 +93,44 @@ Test(listen, an_unchanged_listener_keeps_its_port)
 	int client = client_try(f, address);
 	cr_assert_geq(client, 0);
 	client_echo(f, client, "same port\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
+}
+
+Test(listen, a_port_that_the_kernel_chose_may_be_written_down)
+{
+	char address[128];
+	daemon_start(f, BASE);
+	copy_address("main", address);
+	int client = client_connect(f, "main");
+	config_write(f, PLAIN "listen \"main\" { address = \"%s\" }\n", address);
+	daemon_reload_and_wait(f);
+	expect_status(f, "last_reload", "ok");
+	client_echo(f, client_try(f, address), "there\n");
+	client_echo(f, client, "still there\n");
+	daemon_finish(f);
 }
 
 Test(listen, two_listeners_may_swap_their_addresses)
 {
-	char a[128], b[128];
-	daemon_start(f, PLAIN "listen \"a\" { address = \"127.0.0.1:0\" }\n"
-			      "listen \"b\" { address = \"127.0.0.1:0\" }\n");
-	copy_address("a", a);
-	copy_address("b", b);
-	for (int i = 0; i < 2; i++) { /* fixed ports now, then the other way round */
+	char a[64], b[64];
+	path_in(f, "a", a);
+	path_in(f, "b", b);
+	for (int i = 0; i < 3; i++) {
 		config_write(f,
-			     PLAIN "listen \"a\" { address = \"%s\" }\n"
-				   "listen \"b\" { address = \"%s\" }\n",
-			     i ? b : a, i ? a : b);
-		daemon_reload_and_wait(f);
-		expect_status(f, "last_reload", "ok");
-		client_echo(f, client_try(f, a), "there\n");
-		client_echo(f, client_try(f, b), "there\n");
+			     PLAIN "listen \"a\" { address = \"unix:%s\" }\n"
+				   "listen \"b\" { address = \"unix:%s\" }\n",
+			     i % 2 ? b : a, i % 2 ? a : b);
+		if (i == 0) {
+			daemon_spawn(f);
+			notify_wait(f, "READY=1");
+		} else {
+			daemon_reload_and_wait(f);
+			expect_status(f, "last_reload", "ok");
+		}
+		client_echo(f, client_unix(f, "a"), "there\n");
+		client_echo(f, client_unix(f, "b"), "there\n");
 	}
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(listen, an_address_in_use_rejects_the_whole_reload)
@@ -147,7 +164,7 @@ Test(listen, an_address_in_use_rejects_the_whole_reload)
 	close(taken);
 	daemon_reload_and_wait(f);
 	expect_status(f, "last_reload", "ok");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(listen, an_address_in_use_at_the_start_is_told)
@@ -162,7 +179,7 @@ Test(listen, an_address_in_use_at_the_start_is_told)
 	cr_assert(log_contains(second, address), "%s", log_text(second));
 	cr_assert(!runtime_file_exists(second, "skeld.pid"));
 	fixture_free(second);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(listen, on_a_unix_socket)
@@ -174,7 +191,7 @@ Test(listen, on_a_unix_socket)
 	client_echo(f, client_connect(f, "u"), "over unix\n");
 	daemon_reload_and_wait(f);
 	client_echo(f, client_connect(f, "u"), "after a reload\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	cr_assert_neq(access(path_in(f, "sock", path), F_OK), 0, "%s was left", path);
 }
 
@@ -187,7 +204,7 @@ Test(listen, a_unix_socket_left_by_a_crash_is_taken_over)
 	daemon_spawn(f);
 	notify_wait(f, "READY=1");
 	client_echo(f, client_connect(f, "u"), "again\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(listen, a_file_in_the_place_of_a_unix_socket_is_not_harmed)
@@ -199,7 +216,7 @@ Test(listen, a_file_in_the_place_of_a_unix_socket_is_not_harmed)
 	daemon_reload_and_wait(f);
 	expect_rejected(f, 1, "precious");
 	cr_assert_str_eq(file_text(f, path), "data\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	cr_assert_str_eq(file_text(f, path), "data\n");
 }
 
@@ -213,7 +230,7 @@ Test(listen, on_ipv6)
 		cr_skip_test("no IPv6 here");
 	daemon_start(f, PLAIN "listen \"six\" { address = \"[::1]:0\" }\n");
 	cr_assert_eq(strncmp(listener_address(f, "six"), "[::1]:", 6), 0);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 /* The daemon stands still while CLIENTS connect: the kernel completes what nobody accepts. */
@@ -244,7 +261,7 @@ Test(listen, a_connection_made_before_its_listener_went_is_served)
 		client_expect(f, clients[i], "early\n", 6);
 		client_echo(f, clients[i], "and on\n");
 	}
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(listen, a_connection_made_before_the_stop_is_answered)

@@ -33,15 +33,6 @@ TestSuite(log, .init = setup, .fini = teardown);
 	"workers = 1\nadmin { address = \"\" }\nlisten \"main\" { address = \"unix:%s/sock\" }\n"
 #define TO_FILE BASE "log { target = \"file\" file = \"%s\" }\n"
 
-static int connect_quiet(void)
-{
-	char address[128];
-	snprintf(address, sizeof(address), "unix:%s/sock", f->dir);
-	int fd = client_try(f, address);
-	cr_assert_geq(fd, 0);
-	return fd;
-}
-
 static void start_quiet(int stderr_fd)
 {
 	config_write(f, QUIET, f->dir);
@@ -53,7 +44,7 @@ static void start_quiet(int stderr_fd)
 /* Serves, reloads and stops whatever its log is good for. */
 static void expect_all_well(void)
 {
-	int client = connect_quiet();
+	int client = client_unix(f, "sock");
 	client_echo(f, client, "served\n");
 	for (int i = 0; i < 100; i++)
 		stats_dump(f);
@@ -67,7 +58,7 @@ Test(log, every_line_has_time_and_level)
 {
 	daemon_start(f, BASE);
 	stats_dump(f);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	const char *line = log_text(f);
 	cr_assert(*line);
 	for (; *line; line += strcspn(line, "\n") + 1) {
@@ -97,7 +88,7 @@ Test(log, the_journal_gets_levels)
 	daemon_start(f, BASE);
 	config_write(f, "nonsense\n");
 	daemon_reload_and_wait(f);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	cr_assert(log_contains(f, "<5>ready: generation 1"), "%s", log_text(f));
 	cr_assert(log_contains(f, "<6>listening on "), "%s", log_text(f));
 	cr_assert(log_contains(f, "<3>"), "%s", log_text(f));
@@ -115,7 +106,7 @@ Test(log, a_journal_that_reads_something_else_gets_no_levels)
 {
 	f->prepare = stream_is_another;
 	daemon_start(f, BASE);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	cr_assert(!log_contains(f, "<5>") && log_contains(f, " notice  ready"), "%s", log_text(f));
 }
 
@@ -129,7 +120,7 @@ Test(log, control_characters_of_a_configuration_are_escaped)
 	cr_assert(!log_contains(f, "\x1b") && !log_contains(f, "\nERR"));
 	cr_assert_null(strstr(f->notices.bytes, "\nERR"), "%s", f->notices.bytes);
 	status_get(f, "started"); /* no key was forged or lost */
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 static void start_to_file(char path[static 64])
@@ -160,7 +151,7 @@ Test(log, a_file_is_reopened_by_sighup)
 	stats_dump(f);
 	await(f, file_contains(path, "stats signals: received SIGHUP 1"));
 	cr_assert(!file_contains(old, "received SIGHUP 1"));
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	cr_assert(file_contains(path, "SIGINT from pid"), "%s", file_text(f, path));
 }
 
@@ -178,7 +169,7 @@ Test(log, the_target_changes_by_a_reload)
 	daemon_reload_and_wait(f);
 	stats_dump(f);
 	await(f, log_contains(f, "stats signals: received SIGHUP 2"));
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(log, a_file_that_cannot_be_opened_rejects_the_reload)
@@ -194,7 +185,7 @@ Test(log, a_file_that_cannot_be_opened_rejects_the_reload)
 	cr_assert(!file_contains(path, "drain_timeout: "));
 	stats_dump(f);
 	await(f, file_contains(path, "stats signals: received SIGHUP 1"));
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(log, a_full_disk_ends_nothing_and_is_counted)
@@ -204,7 +195,7 @@ Test(log, a_full_disk_ends_nothing_and_is_counted)
 	start_quiet(full);
 	expect_all_well();
 	cr_assert_gt(stats_value(f, "skeld_log_lines_lost_total"), 100);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	close(full);
 }
 
@@ -216,7 +207,7 @@ Test(log, a_closed_pipe_ends_nothing)
 	start_quiet(ends[1]);
 	close(ends[1]);
 	expect_all_well();
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(log, a_pipe_that_nobody_reads_blocks_nothing)
@@ -243,7 +234,7 @@ Test(log, a_pipe_that_nobody_reads_blocks_nothing)
 			break;
 	}
 	close(ends[1]);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	close(ends[0]);
 }
 
@@ -256,7 +247,7 @@ Test(log, a_socket_that_nobody_reads_blocks_nothing)
 	start_quiet(ends[1]);
 	expect_all_well();
 	close(ends[1]);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	close(ends[0]);
 }
 
@@ -278,5 +269,5 @@ Test(log, a_file_at_its_size_limit_ends_nothing)
 	daemon_spawn(f);
 	notify_wait(f, "READY=1");
 	expect_all_well();
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }

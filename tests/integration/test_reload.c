@@ -62,7 +62,7 @@ Test(reload, a_rejected_reload_changes_nothing)
 	cr_assert(!log_contains(f, "idle_timeout: "));
 	client_echo(f, client, "served on\n");
 	client_echo(f, client_connect(f, "main"), "and accepted on\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(reload, the_difference_is_logged)
@@ -78,20 +78,20 @@ Test(reload, the_difference_is_logged)
 	config_write(f, BASE "limits { idle_timeout = 60 }\n");
 	daemon_reload_and_wait(f);
 	cr_assert(log_contains(f, "limits.connections: 5000 -> 10000"), "%s", log_text(f));
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(reload, restart_only_options_are_named)
 {
 	daemon_start(f, BASE);
 	config_write(f, "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN);
-	for (int i = 0; i < 2; i++) { /* said again until it is true or taken back */
+	for (size_t i = 0; i < 2; i++) { /* said again until it is true or taken back */
 		daemon_reload_and_wait(f);
 		expect_status(f, "last_reload", "ok");
 		cr_assert_eq(log_count(f, "workers: 1 -> 2 needs a restart, keeping 1"), i + 1);
 	}
 	client_echo(f, client_connect(f, "main"), "served\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(reload, what_is_live_takes_effect)
@@ -105,7 +105,7 @@ Test(reload, what_is_live_takes_effect)
 	config_write(f, "echo { banner = \"three\\n\" }\nnonsense\n" BASE);
 	daemon_reload_and_wait(f);
 	client_expect(f, client_connect(f, "main"), "two\n", 4);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(reload, two_workers_both_have_the_new_configuration)
@@ -119,9 +119,9 @@ Test(reload, two_workers_both_have_the_new_configuration)
 		int client = client_connect(f, "main");
 		client_expect(f, client, "two\n", 4);
 		client_echo(f, client, "hello\n");
-		close(client);
+		client_close(f, client);
 	}
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 static void reload_times(int times)
@@ -158,7 +158,7 @@ Test(reload, thousand_reloads_leak_nothing)
 	if (!*SKELD_SANITIZED && !getenv("SKELD_TEST_WRAP")) /* those keep what was freed */
 		cr_assert_leq(grown, TOLERATED_KIB, "RSS grew by %ld KiB", grown);
 	client_echo(f, client, "connected all the while\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(reload, a_service_manager_that_does_not_read_never_blocks)
@@ -168,5 +168,5 @@ Test(reload, a_service_manager_that_does_not_read_never_blocks)
 		cr_assert_eq(skeld_run(f, "-r", f->runtime, "-s", "reload", NULL), 0);
 	expect_status(f, "generation", "31");
 	client_echo(f, client_connect(f, "main"), "served\n");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }

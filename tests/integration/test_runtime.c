@@ -40,7 +40,7 @@ Test(runtime, the_pid_file_holds_the_pid)
 	const char *text = file_text(f, runtime_path("skeld.pid"));
 	cr_assert_not_null(text);
 	cr_assert_eq(strtol(text, NULL, 10), f->pid);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(runtime, second_instance_is_refused)
@@ -55,7 +55,7 @@ Test(runtime, second_instance_is_refused)
 	expect_status(f, "state", "running");
 	daemon_reload_and_wait(f);
 	cr_assert_eq(skeld_run(f, "-c", f->config, "-r", f->runtime, NULL), 1);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(runtime, files_are_removed_at_exit)
@@ -65,7 +65,7 @@ Test(runtime, files_are_removed_at_exit)
 	stats_dump(f);
 	for (size_t i = 0; i < 3; i++)
 		cr_assert(runtime_file_exists(f, names[i]), "%s", names[i]);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	/* Not even a temporary one: an empty directory can be removed. */
 	cr_assert_eq(rmdir(f->runtime), 0, "something is left in %s", f->runtime);
 }
@@ -79,7 +79,7 @@ Test(runtime, a_crash_does_not_prevent_the_next_start)
 	cr_assert_eq(skeld_run(f, "-r", f->runtime, "-s", "status", NULL), 3);
 	daemon_start(f, BASE);
 	expect_status(f, "generation", "1");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(runtime, a_link_in_the_place_of_the_pid_file_is_not_followed)
@@ -100,7 +100,7 @@ Test(runtime, a_missing_directory_is_created)
 	daemon_start(f, BASE);
 	MUST(stat(f->runtime, &st) == 0);
 	cr_assert_eq(st.st_mode & 07777, 0755);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(runtime, a_directory_that_cannot_be_used_is_exit_1)
@@ -140,7 +140,7 @@ Test(runtime, the_status_file_tells_the_state)
 	expect_status(f, "last_reload_error", "");
 	expect_status(f, "reloads_ok", "2");
 	expect_status(f, "reloads_rejected", "1");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 struct reader {
@@ -186,7 +186,7 @@ Test(runtime, the_status_file_is_replaced_atomically)
 	pthread_join(thread, NULL);
 	cr_assert_gt(r.reads, 100);
 	cr_assert_eq(r.bad, 0, "%ld of %ld reads were incomplete", r.bad, r.reads);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(runtime, stats_have_every_name)
@@ -219,7 +219,7 @@ Test(runtime, stats_have_every_name)
 		snprintf(type, sizeof(type), "# TYPE %s ", names[i]);
 		cr_assert_not_null(strstr(text, type), "%sis not in\n%s", type, text);
 	}
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(runtime, stats_count_what_happens)
@@ -228,7 +228,7 @@ Test(runtime, stats_count_what_happens)
 	int first = client_connect(f, "main"), second = client_connect(f, "main");
 	client_echo(f, first, "0123456789");
 	client_echo(f, second, "01234");
-	close(second);
+	client_close(f, second);
 	daemon_reload_and_wait(f);
 	config_write(f, "nonsense\n");
 	daemon_reload_and_wait(f);
@@ -245,5 +245,5 @@ Test(runtime, stats_count_what_happens)
 	cr_assert_gt(stats_value(f, "skeld_config_last_reload_success_timestamp_seconds"),
 		     (double)time(NULL) - 600);
 	client_echo(f, first, "on");
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }

@@ -48,7 +48,7 @@ Test(signals, arrival_order_survives_a_burst)
 Test(signals, flood_of_usr1_never_hides_hup_and_int)
 {
 	enum { FLOOD = 100000 };
-	const char *const order[] = {"SIGUSR1 from pid", "SIGHUP from pid", "SIGINT from pid"};
+	const char *const order[] = {"SIGUSR1", "SIGHUP from pid", "SIGINT from pid"};
 	daemon_start(f, BASE);
 	int client = client_connect(f, "main");
 	pid_t sender = storm(f, SIGUSR1, FLOOD);
@@ -79,9 +79,9 @@ Test(signals, a_flood_of_reloads_is_accounted_for)
 	}
 	expect_signals_accounted(f);
 	cr_assert_geq(stats_value(f, "skeld_signals_received_total{signal=\"SIGHUP\"}"), 1);
-	expect_status(f, "state", "running");
+	await(f, strcmp(status_get(f, "state"), "running") == 0);
 	expect_status(f, "last_reload", "ok");
-	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
+	daemon_finish(f);
 	expect_signals_told(f);
 }
 
@@ -104,10 +104,12 @@ Test(signals, the_log_names_the_sender)
 	prctl(PR_SET_NAME, "the sender");
 	daemon_start(f, BASE);
 	daemon_reload_and_wait(f);
-	snprintf(expected, sizeof(expected), "SIGHUP from pid %d (the sender), user %s",
-		 (int)getpid(), user ? user->pw_name : "");
+	/* 65534 stands for everybody who has no number here, and so is no name. */
+	bool named = user && getuid() != 65534;
+	snprintf(expected, sizeof(expected), "SIGHUP from pid %d (the sender), %s%s", (int)getpid(),
+		 named ? "user " : "", named ? user->pw_name : "");
 	cr_assert(log_contains(f, expected), "\"%s\" is not in\n%s", expected, log_text(f));
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	snprintf(expected, sizeof(expected), "SIGINT from pid %d (the sender)", (int)getpid());
 	cr_assert(log_contains(f, expected), "\"%s\" is not in\n%s", expected, log_text(f));
 }
@@ -124,7 +126,7 @@ Test(signals, a_sender_that_is_gone_is_named_by_its_pid)
 	notify_wait(f, "READY=1");
 	snprintf(expected, sizeof(expected), "SIGHUP from pid %d", (int)sender);
 	cr_assert(log_contains(f, expected), "\"%s\" is not in\n%s", expected, log_text(f));
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(signals, a_sender_cannot_forge_log_lines)
@@ -132,7 +134,7 @@ Test(signals, a_sender_cannot_forge_log_lines)
 	prctl(PR_SET_NAME, "x\nERR\x1b[31mroot");
 	daemon_start(f, BASE);
 	daemon_reload_and_wait(f);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	cr_assert(log_contains(f, "SIGHUP from pid") && log_contains(f, "(x"), "%s", log_text(f));
 	cr_assert(!log_contains(f, "\nERR") && !log_contains(f, "\x1b"), "%s", log_text(f));
 }
@@ -151,7 +153,7 @@ Test(signals, inherited_blocked_signals_are_unblocked)
 	daemon_start(f, BASE);
 	daemon_reload_and_wait(f);
 	stats_dump(f);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 static void ignore_all(struct fixture *fixture)
@@ -178,7 +180,7 @@ Test(signals, sigpipe_changes_nothing)
 	int client = client_connect(f, "main");
 	client_echo(f, client, "still here\n");
 	daemon_reload_and_wait(f);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(signals, sigusr1_dumps_at_every_log_level)
@@ -188,7 +190,7 @@ Test(signals, sigusr1_dumps_at_every_log_level)
 	await(f, log_contains(f, "stats signals: received SIGUSR1 1"));
 	expect_signals_accounted(f);
 	cr_assert_eq(stats_value(f, "skeld_config_generation"), 1);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(signals, sigusr2_toggles_debug_and_a_reload_restores_it)
@@ -215,7 +217,7 @@ Test(signals, sigusr2_toggles_debug_and_a_reload_restores_it)
 	client_echo(f, client_connect(f, "main"), "three\n");
 	stats_dump(f);
 	cr_assert_eq(log_count(f, " debug "), quiet);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 }
 
 Test(signals, a_hup_during_startup_never_kills)
@@ -226,9 +228,10 @@ Test(signals, a_hup_during_startup_never_kills)
 	config_write(f, "%s", BASE);
 	int stops = trace_start(f, NEVER);
 	cr_assert_gt(stops, 10);
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	daemon_finish(f);
 	for (int stop = 1; stop <= stops; stop += 1 + stops / STARTS) {
-		trace_start(f, stop);
+		if (trace_start(f, stop) < stop) /* a start takes a call more or less */
+			daemon_signal(f, SIGHUP);
 		notify_wait(f, "READY=1");
 		notify_wait(f, "RELOADING=1");
 		notify_wait(f, "READY=1");

@@ -1,0 +1,83 @@
+#include "loading.h"
+
+#include "base/schema.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct option thing_options[] = {
+	{"size", OPTION_NUMBER, offsetof(struct thing, size), "1", -5, 5, "inches", NULL, false,
+	 "How large"},
+	{"pool", OPTION_NUMBER, offsetof(struct thing, pool), "2", 0, INT64_MAX, NULL, NULL, true,
+	 "How many"},
+	{"colour", OPTION_CHOICE, offsetof(struct thing, colour), "green", 0, 0, NULL,
+	 "red green blue", false, "In which light"},
+	{"name", OPTION_TEXT, offsetof(struct thing, name), "it's \"$it\"", 0, 0, NULL, NULL, false,
+	 "What to call it"},
+	{"where", OPTION_PATH, offsetof(struct thing, where), "/srv", 0, 0, NULL, NULL, false,
+	 "Its place"},
+	{"peer", OPTION_ADDRESS, offsetof(struct thing, peer), "[::1]:7", 0, 0, NULL, NULL, false,
+	 "Whom to ask"},
+	{0}};
+const struct config_service thing_schema = {"thing", thing_options, sizeof(struct thing)};
+
+struct config *load(const char *text, struct errors *e)
+{
+	file_write("skeld.conf", text);
+	return config_load("skeld.conf", &thing_schema, e);
+}
+
+struct config *load_good(const char *text)
+{
+	struct errors e = {0};
+	struct config *c = load(text, &e);
+	cr_assert(c && e.n == 0, "%s\nrefused: %s", text, errors_text(&e, 0));
+	return c;
+}
+
+void expect_errors(const char *text, const char *const begins[], size_t n)
+{
+	struct errors e = {0};
+	cr_assert_null(load(text, &e), "accepted:\n%s", text);
+	for (size_t i = 0; i < e.n || i < n; i++) {
+		const char *is = i < e.n ? errors_text(&e, i) : "nothing";
+		const char *should = i < n ? begins[i] : "nothing";
+		cr_assert_eq(strncmp(is, should, strlen(should)), 0, "%s\nerror %zu: %s\nnot: %s",
+			     text, i, is, should);
+	}
+	errors_clear(&e);
+}
+
+void expect_error(const char *text, const char *begins)
+{
+	expect_errors(text, &begins, 1);
+}
+
+char *printed(const struct config *c)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	MUST(out);
+	config_print(c, out);
+	MUST(fclose(out) == 0);
+	return text;
+}
+
+char *shown(const struct config *c, const char *section, const char *name)
+{
+	char *text = NULL;
+	size_t size, i = 0;
+	struct section s;
+	while (schema_section(c->schema, i, &s) && strcmp(s.name, section) != 0)
+		i++;
+	const struct option *o = schema_find(&s, name);
+	cr_assert(o, "there is no option %s %s", section, name);
+	FILE *out = open_memstream(&text, &size);
+	MUST(out);
+	schema_show(o, schema_base(&s, (struct config *)(uintptr_t)c, 0), out);
+	MUST(fclose(out) == 0);
+	return text;
+}

@@ -1,0 +1,227 @@
+/* base/parse and base/unknown: everything that is wrong is found at once, each at its FILE:LINE. */
+#include "fixture.h"
+#include "loading.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(config_errors, .init = fixture_enter, .fini = fixture_leave);
+
+Test(config_errors, all_are_collected)
+{
+	static const char *const begins[] = {"skeld.conf:1: drain_timeout = \"-1\"",
+					     "skeld.conf:2: log.level = \"loud\"",
+					     "skeld.conf:4: limits.buffer = \"much\"",
+					     "skeld.conf:5: limits.connections",
+					     "skeld.conf:7: listen.address = \"nowhere\"",
+					     "skeld.conf:8: listen.backlog = \"0\"",
+					     "skeld.conf:10: thing.size = \"6\"",
+					     "skeld.conf:5: unknown option limits.speed",
+					     "skeld.conf:11: unknown option colour"};
+	expect_errors("drain_timeout = -1\n"
+		      "log { level = \"loud\" }\n"
+		      "limits {\n"
+		      "\tbuffer = \"much\"\n"
+		      "\tspeed = 3 connections = 0\n"
+		      "}\n"
+		      "listen \"b\" { address = \"nowhere\"\n"
+		      "backlog = 0\n"
+		      "}\n"
+		      "thing { size = 6 }\n"
+		      "colour = \"blue\"\n",
+		      begins, sizeof(begins) / sizeof(*begins));
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, lines_are_right_after_each_kind_of_comment)
+{
+	expect_error("# one\n#\nworkers = x\n", "skeld.conf:3: workers");
+	expect_error("// one\n//\nworkers = x\n", "skeld.conf:3: workers");
+	expect_error("/* one\n\n four */ /* five\n */workers = x\n", "skeld.conf:4: workers");
+	expect_error("/**/\n/***/\n/*/*/\n/* // # \" ' */\nworkers = x\n", "skeld.conf:5: workers");
+	expect_error("log { # }\n// }\n/* }\n*/ level = x }\n", "skeld.conf:4: log.level");
+	expect_error("workers # =\n= // 1\n/*\n*/ x\n", "skeld.conf:4: workers");
+	expect_error("# \"\n// '\n/* \\*/\nworkers = x\n", "skeld.conf:4: workers");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, lines_are_right_after_strings)
+{
+	expect_error("user = \"a\nb\"\nworkers = x\n", "skeld.conf:3: workers");
+	expect_error("user = 'a\nb\n'\nworkers = x\n", "skeld.conf:4: workers");
+	expect_error("user = \"a\\\nb\"\nworkers = x\n", "skeld.conf:3: workers");
+	expect_error("user = 'a\\\nb'\nworkers = x\n", "skeld.conf:3: workers");
+	expect_error("user = \"# // /*\"\ngroup = '/* # //'\nworkers = x\n",
+		     "skeld.conf:3: workers");
+	expect_error("user = \"\\\"\n#\" group = '\\'\n#'\nworkers = x\n", "skeld.conf:4: workers");
+	expect_error("user = a\\x\nworkers = x\n", "skeld.conf:2: workers");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, unknown_options_are_told_where_they_stand)
+{
+	expect_error("\nspeed = 1\n", "skeld.conf:2: unknown option speed");
+	expect_error("limits {\nspeed = 1 }\n", "skeld.conf:2: unknown option limits.speed");
+	expect_error("listen x { addres = \"\" }\n", "skeld.conf:1: unknown option listen.addres");
+	expect_error("thing { banner = 1 }\n", "skeld.conf:1: unknown option thing.banner");
+	expect_error("Workers = 1\n", "skeld.conf:1: unknown option Workers");
+	expect_error("level = debug\n", "skeld.conf:1: unknown option level");
+	expect_error("root = 1\n", "skeld.conf:1: unknown option root");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, twenty_unknown_options_are_told_at_once)
+{
+	char text[1024] = "", begins[20][64];
+	const char *all[20];
+	for (int i = 0; i < 20; i++) {
+		sprintf(text + strlen(text), "unknown%d = %d\n", i, i);
+		sprintf(begins[i], "skeld.conf:%d: unknown option unknown%d", i + 1, i);
+		all[i] = begins[i];
+	}
+	expect_errors(text, all, 20);
+	/* One more ends the list, and still nothing is accepted. */
+	strcat(text, "unknown20 = 20\n");
+	struct errors e = {0};
+	cr_assert_null(load(text, &e));
+	cr_assert_geq(e.n, 20);
+	errors_clear(&e);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, unknown_sections_are_told_where_they_stand)
+{
+	expect_error("\nspeed {\na = 1\n}\n", "skeld.conf:2: unknown section speed");
+	expect_error("speed \"title\" { a = 1 }\n", "skeld.conf:1: unknown section speed");
+	expect_error("limits { inner { a = 1 } }\n", "skeld.conf:1: unknown section limits.inner");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, nothing_is_set_twice)
+{
+	expect_error("workers = 1\nworkers = 1\n",
+		     "skeld.conf:2: workers is already set at skeld.conf:1");
+	expect_error("limits { buffer = 8192 }\nlimits {\n buffer = 8192 }\n",
+		     "skeld.conf:3: buffer is already set at skeld.conf:1");
+	expect_error("thing { size = 1\nsize = 1 }\n",
+		     "skeld.conf:2: size is already set at skeld.conf:1");
+	expect_error("listen x { backlog = 1 backlog = 1 }\n",
+		     "skeld.conf:1: backlog is already set at skeld.conf:1");
+	expect_error("listen x { address = \"\" }\nlisten x { backlog = 1 }\n",
+		     "skeld.conf:2: listen \"x\" is already set at skeld.conf:1");
+	expect_error("listen x { }\nlisten y { }\nlisten x { }\n",
+		     "skeld.conf:3: listen \"x\" is already set at skeld.conf:1");
+	/* The same option in two listen sections, and two options of one name, are no duplicates.
+	 */
+	config_free(
+		load_good("listen x { backlog = 1 address = \"\" }\n"
+			  "listen y { backlog = 1 address = \"\" }\nadmin { address = \"\" }\n"));
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, what_is_not_closed_is_refused)
+{
+	expect_error("limits {\n\tbuffer = 65536\n", "skeld.conf:3: section limits is not closed");
+	expect_error("listen \"b\" {\n", "skeld.conf:2: section listen \"b\" is not closed");
+	expect_error("limits {\nlog {\nlevel = info\n}\n",
+		     "skeld.conf:2: section limits is not closed before section log");
+	expect_error("\nuser = \"never ends\n\n", "skeld.conf:2: the string that begins here");
+	expect_error("\nuser = 'never ends\n\n", "skeld.conf:2: the string that begins here");
+	expect_error("\"\n", "skeld.conf:1: the string that begins here");
+	expect_error("workers = 1\n/* never ends\n*\n/\n", "skeld.conf:2: the comment that begins");
+	expect_error("user = \"${HOME\"\n", "skeld.conf:1: the string that begins here");
+	expect_error("drain_timeout = 1\nworkers =\n", "skeld.conf:");
+	expect_error("drain_timeout = 1\nworkers\n", "skeld.conf:");
+	expect_error("include(\"other.conf\"\n", "skeld.conf:");
+	expect_error("include(\n", "skeld.conf:");
+	expect_error("log\n", "skeld.conf:");
+	expect_error("listen\n", "skeld.conf:");
+	expect_error("listen x\n", "skeld.conf:");
+	expect_error("workers = 1\n}\n", "skeld.conf:2: ");
+	expect_error("workers = 1\nlog { } }\n", "skeld.conf:2: ");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, other_syntax_is_refused)
+{
+	static const char *const bad[] = {"nonsense\n",
+					  "= 1\n",
+					  "workers 1\n",
+					  "workers == 1\n",
+					  "workers = 1,\n",
+					  "workers = (1)\n",
+					  "workers = {1, 2}\n",
+					  "workers += 1\n",
+					  "workers = 1 2\n",
+					  "log = 1\n",
+					  "workers { }\n",
+					  "log \"title\" { }\n",
+					  "listen { }\n",
+					  "listen a b { }\n",
+					  "{ }\n",
+					  "log { include(\"x\") }\n",
+					  "include(a, b)\n",
+					  "include()\n",
+					  "include = 1\n",
+					  "include \"x\"\n",
+					  "workers = 1; user = x\n"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		struct errors e = {0};
+		cr_assert_null(load(bad[i], &e), "accepted: %s", bad[i]);
+		cr_assert_gt(e.n, 0);
+		for (size_t k = 0; k < e.n; k++)
+			cr_assert_eq(strncmp(errors_text(&e, k), "skeld.conf:", 11), 0, "%s%s",
+				     bad[i], errors_text(&e, k));
+		errors_clear(&e);
+	}
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, a_hundred_have_a_text_and_the_rest_is_cut_off)
+{
+	static char text[160 * 32];
+	for (int i = 0; i < 150; i++)
+		strcat(text, "listen x { backlog = 0 }\n");
+	struct errors e = {0};
+	cr_assert_null(load(text, &e));
+	cr_assert_geq(e.n, ERRORS_MAX);
+	cr_assert_eq(errors_shown(&e), ERRORS_MAX);
+	for (size_t i = 0; i < ERRORS_MAX; i++)
+		cr_assert_eq(strncmp(errors_text(&e, i), "skeld.conf:", 11), 0);
+	errors_clear(&e);
+	cr_assert_eq(e.n, 0);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, listen_sections_have_a_limit)
+{
+	static char text[65 * 48];
+	for (int i = 0; i < CONFIG_LISTEN_MAX; i++)
+		sprintf(text + strlen(text), "listen \"%d\" { address = \"\" backlog = %d }\n", i,
+			i + 1);
+	struct config *c = load_good(text);
+	cr_assert_eq(c->n_listen, CONFIG_LISTEN_MAX);
+	for (int i = 0; i < CONFIG_LISTEN_MAX; i++) {
+		cr_assert_eq(c->listen[i].backlog, i + 1);
+		cr_assert_eq(c->listen[i].place.line, (unsigned)i + 1);
+	}
+	config_free(c);
+	strcat(text, "listen \"one more\" { }\n");
+	expect_error(text, "skeld.conf:65: too many listen sections");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, a_value_is_told_without_flooding_the_log)
+{
+	static char text[8192] = "workers = \"";
+	memset(text + strlen(text), 'x', 5000);
+	strcat(text, "\"\n");
+	struct errors e = {0};
+	cr_assert_null(load(text, &e));
+	cr_assert_eq(e.n, 1);
+	cr_assert_lt(strlen(errors_text(&e, 0)), 300);
+	errors_clear(&e);
+	EXPECT_NOTHING_LEFT();
+}

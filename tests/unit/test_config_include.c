@@ -1,0 +1,173 @@
+/* base/parse: include("path"), with the same guards as the file itself. */
+#include "fixture.h"
+#include "loading.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+TestSuite(config_include, .init = fixture_enter, .fini = fixture_leave);
+
+Test(config_include, is_relative_to_the_file_that_includes)
+{
+	char path[PATH_IN_MAX], text[128];
+	MUST(mkdir("conf.d", 0755) == 0);
+	file_write("conf.d/a.conf", "include(\"b.conf\")\ndrain_timeout = 7\n");
+	file_write("conf.d/b.conf", "include('../c.conf')\n");
+	file_write("c.conf", "limits { idle_timeout = 77 }\n");
+	struct config *c = load_good("include(\"conf.d/a.conf\")\n");
+	cr_assert_eq(c->drain_timeout, 7);
+	cr_assert_eq(c->limits.idle_timeout, 77);
+	config_free(c);
+	/* Wherever the daemon was started. */
+	snprintf(text, sizeof(text), "include(\"%s\")\n", path_in("conf.d/a.conf", path));
+	file_write("skeld.conf", text);
+	MUST(chdir("/") == 0);
+	struct errors e = {0};
+	c = config_load(path_in("skeld.conf", path), &thing_schema, &e);
+	cr_assert(c, "%s", errors_text(&e, 0));
+	cr_assert_eq(c->limits.idle_timeout, 77);
+	config_free(c);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_include, sections_may_be_spread_over_files)
+{
+	file_write("a.conf", "limits { buffer = 5000 }\nlisten \"a\" { address = \"\" }\n");
+	file_write("b.conf", "limits { connections = 5 }\nlisten \"b\" { address = \"\" }\n");
+	struct config *c = load_good("listen \"first\" { address = \"\" }\ninclude(\"a.conf\")\n"
+				     "limits { idle_timeout = 5 }\ninclude(\"b.conf\")\n");
+	cr_assert_eq(c->limits.buffer, 5000);
+	cr_assert_eq(c->limits.connections, 5);
+	cr_assert_eq(c->limits.idle_timeout, 5);
+	cr_assert_eq(c->n_listen, 3);
+	cr_assert_str_eq(c->listen[0].title, "first");
+	cr_assert_str_eq(c->listen[2].title, "b");
+	cr_assert_str_eq(c->listen[2].place.file, "./b.conf" + 2);
+	cr_assert_eq(c->listen[2].place.line, 2);
+	config_free(c);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_include, errors_name_the_file_they_are_in)
+{
+	static const char *const begins[] = {"skeld.conf:3: drain_timeout = \"x\"",
+					     "skeld.conf:4: unknown option nonsense",
+					     "a.conf:2: limits.buffer = \"1\"",
+					     "a.conf:3: workers is already set at skeld.conf:1",
+					     "b.conf:1: unknown option thing.b"};
+	file_write("a.conf", "#\nlimits { buffer = 1 }\nworkers = 1\n");
+	file_write("b.conf", "thing { b = 1 }\n");
+	expect_errors("workers = 1\ninclude(\"a.conf\") include(\"b.conf\")\ndrain_timeout = x\n"
+		      "nonsense = 1\n",
+		      begins, 5);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_include, what_cannot_be_read_is_told_where_it_is_included)
+{
+	MUST(mkdir("dir.conf", 0755) == 0 && mkfifo("fifo.conf", 0644) == 0);
+	file_write("empty.conf", "");
+	file_write("cut.conf", "workers = 1\nuser = x");
+	file_write("nul.conf", "workers = 1\n");
+	file_write_bytes("nul.conf", "workers = 1\n\0\n", 14);
+	file_write("open.conf", "workers = 1\nlimits {\n");
+	file_write("comment.conf", "workers = 1\n/* the rest of all files?\n");
+	expect_error("\ninclude(\"missing.conf\")\n", "skeld.conf:2: missing.conf: cannot be read");
+	expect_error("\ninclude(\"dir.conf\")\n", "skeld.conf:2: dir.conf: is a directory");
+	expect_error("\ninclude(\"fifo.conf\")\n", "skeld.conf:2: fifo.conf: is a FIFO");
+	expect_error("\ninclude(\"/dev/zero\")\n", "skeld.conf:2: /dev/zero: is a device");
+	expect_error("include(\"empty.conf\")\n", "empty.conf: is empty");
+	expect_error("include(\"cut.conf\")\n", "cut.conf:2: the last line has no end");
+	expect_error("include(\"nul.conf\")\n", "nul.conf:2: control character 0x00");
+	expect_error("include(\"open.conf\")\n", "open.conf:3: section limits is not closed");
+	expect_error("include(\"comment.conf\")\nworkers = 1\n",
+		     "comment.conf:2: the comment that");
+	expect_error("include(\"\")\n", "skeld.conf:1: include takes one file");
+	expect_error("include(\"a\", \"b\")\n", "skeld.conf:1: include takes one file");
+	EXPECT_NOTHING_LEFT();
+}
+
+/* 1.conf includes 2.conf, and so on to LAST.conf, which ends it with TEXT. */
+static void write_chain(int last, const char *text)
+{
+	for (int i = 1; i <= last; i++) {
+		char name[32], next[64];
+		snprintf(name, sizeof(name), "%d.conf", i);
+		snprintf(next, sizeof(next), "include(\"%d.conf\")\n", i + 1);
+		file_write(name, i < last ? next : text);
+	}
+}
+
+Test(config_include, goes_eight_deep)
+{
+	write_chain(8, "drain_timeout = 8\n");
+	struct config *c = load_good("include(\"1.conf\")\n");
+	cr_assert_eq(c->drain_timeout, 8);
+	config_free(c);
+	write_chain(9, "drain_timeout = 9\n");
+	expect_error("include(\"1.conf\")\n",
+		     "8.conf:1: include(\"9.conf\"): nested more than 8 deep");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_include, no_file_includes_itself)
+{
+	expect_error("\ninclude(\"skeld.conf\")\n",
+		     "skeld.conf:2: include(\"skeld.conf\"): the file includes itself");
+	file_write("back.conf", "\n\ninclude(\"./skeld.conf\")\n");
+	expect_error("include(\"back.conf\")\n",
+		     "back.conf:3: include(\"./skeld.conf\"): the file includes itself");
+	MUST(symlink("skeld.conf", "link.conf") == 0 && link("skeld.conf", "hard.conf") == 0);
+	expect_error("include(\"link.conf\")\n", "skeld.conf:1: include(\"link.conf\"): the file");
+	expect_error("include(\"hard.conf\")\n", "skeld.conf:1: include(\"hard.conf\"): the file");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_include, a_file_included_twice_sets_everything_twice)
+{
+	file_write("twice.conf", "drain_timeout = 5\n");
+	expect_error("include(\"twice.conf\")\ninclude(\"twice.conf\")\n",
+		     "twice.conf:1: drain_timeout is already set at twice.conf:1");
+	file_write("nothing.conf", "# sets nothing\n");
+	config_free(load_good("include(\"nothing.conf\")\ninclude(\"nothing.conf\")\n"));
+	EXPECT_NOTHING_LEFT();
+}
+
+/* SIZE bytes of comment. */
+static void write_large(const char *name, size_t size)
+{
+	char *text = malloc(size);
+	MUST(text);
+	memset(text, '#', size);
+	text[size - 1] = '\n';
+	file_write_bytes(name, text, size);
+	free(text);
+}
+
+Test(config_include, all_files_together_have_at_most_one_mib)
+{
+	static const char text[] = "include(\"a.conf\")\ninclude(\"b.conf\")\n";
+	size_t rest = (1 << 20) - strlen(text);
+	write_large("a.conf", 600000);
+	write_large("b.conf", rest - 600000);
+	config_free(load_good(text));
+	write_large("b.conf", rest - 600000 + 1);
+	expect_error(text, "skeld.conf:2: b.conf: is too large");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_include, there_are_at_most_a_hundred_files)
+{
+	static char text[120 * 32];
+	file_write("nothing.conf", "# sets nothing\n");
+	for (int i = 0; i < 99; i++)
+		strcat(text, "include(\"nothing.conf\")\n");
+	config_free(load_good(text));
+	strcat(text, "include(\"nothing.conf\")\n");
+	expect_error(text, "skeld.conf:100: include(\"nothing.conf\"): more than 100 files");
+	EXPECT_NOTHING_LEFT();
+}

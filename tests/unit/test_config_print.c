@@ -1,0 +1,228 @@
+/* base/config: what is printed loads to the same, and what a reload changes is told. */
+#include "fixture.h"
+#include "loading.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(config_print, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(config_compare, .init = fixture_enter, .fini = fixture_leave);
+
+/* Load what was printed: the same comes out. Both are the caller's to free. */
+static struct config *load_printed(const struct config *c)
+{
+	char *text = printed(c);
+	struct config *again = load_good(text);
+	char *text_again = printed(again);
+	cr_assert_str_eq(text_again, text);
+	free(text);
+	free(text_again);
+	return again;
+}
+
+Test(config_print, defaults_load_to_the_defaults)
+{
+	struct config *c = load_good("#\n"), *again = load_printed(c);
+	config_free(c);
+	config_free(again);
+	EXPECT_NOTHING_LEFT();
+}
+
+/* VALUE, written as in a string of C, gives these bytes, also after it was printed and loaded. */
+static void expect_kept(const char *written, const char *bytes)
+{
+	char text[512];
+	snprintf(text, sizeof(text), "user = %s\nthing {\n\tname = %s\n}\nlisten %s { }\n", written,
+		 written, written);
+	struct config *c = load_good(text), *again = load_printed(c);
+	const struct config *both[] = {c, again};
+	for (size_t i = 0; i < 2; i++) {
+		const struct thing *thing = both[i]->service;
+		cr_assert_str_eq(both[i]->user, bytes, "%s is \"%s\"", written, both[i]->user);
+		cr_assert_str_eq(thing->name, bytes);
+		cr_assert_str_eq(both[i]->listen[0].title, bytes);
+	}
+	config_free(c);
+	config_free(again);
+}
+
+Test(config_print, awkward_strings_are_kept)
+{
+	expect_kept("\"\"", "");
+	expect_kept("\"a b\"", "a b");
+	expect_kept("'it is \"quoted\"'", "it is \"quoted\"");
+	expect_kept("\"it's\"", "it's");
+	expect_kept("\"back\\\\slash\"", "back\\slash");
+	expect_kept("\"ends in \\\\\"", "ends in \\");
+	expect_kept("'\\\\\\''", "\\'");
+	expect_kept("\"\\\\x41\\\\n\"", "\\x41\\n");
+	expect_kept("\"$ $$ $HOME\"", "$ $$ $HOME");
+	expect_kept("'${HOME}'", "${HOME}");
+	expect_kept("\"\\${HOME} \\$\\{HOME}\"", "${HOME} ${HOME}");
+	expect_kept("'${'", "${");
+	expect_kept("'$'", "$");
+	expect_kept("\"# no // comment /* in */ here\"", "# no // comment /* in */ here");
+	expect_kept("'} = { ( ) , +='", "} = { ( ) , +=");
+	expect_kept("\"\\n\\t\\r\\x02\\x1f\\x7f\\033[31m\"", "\n\t\r\x02\x1f\x7f\x1b[31m");
+	expect_kept("\"\\x1a\\x62\"", "\x1a"
+				      "b");
+	expect_kept("\"line\nline\"", "line\nline");
+	expect_kept("\"a\tb\"", "a\tb");
+	expect_kept("\"Gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80\"",
+		    "Gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80");
+	expect_kept("\"\xff\xc3\"", "\xff\xc3");
+	expect_kept("plain", "plain");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_print, each_control_character_is_kept)
+{
+	for (int ch = 1; ch < 0x100; ch++) {
+		char written[32], bytes[] = {'a', (char)ch, '1', '\0'};
+		snprintf(written, sizeof(written), "\"a\\x%02x1\"", ch);
+		expect_kept(written, bytes);
+	}
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_print, the_environment_is_printed_as_it_was)
+{
+	MUST(setenv("SKELD_UNIT", "a $b \"c\" ${HOME} \\ \n", 1) == 0);
+	expect_kept("\"${SKELD_UNIT}\"", "a $b \"c\" ${HOME} \\ \n");
+	expect_kept("${SKELD_UNIT}", "a $b \"c\" ${HOME} \\ \n");
+	MUST(unsetenv("SKELD_UNIT") == 0);
+	expect_kept("\"<${SKELD_UNIT}>\"", "<>");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_print, every_listen_section_is_printed)
+{
+	struct config *c = load_good("listen a { address = \"unix:/a\" backlog = 1 }\n"
+				     "listen \"\" { address = \"[0::0]:1\" }\n"
+				     "listen \"two words\" { address = \"\" }\n");
+	struct config *again = load_printed(c);
+	cr_assert_eq(again->n_listen, 3);
+	for (size_t i = 0; i < 3; i++) {
+		cr_assert_str_eq(again->listen[i].title, c->listen[i].title);
+		cr_assert_str_eq(again->listen[i].address, c->listen[i].address);
+		cr_assert_eq(again->listen[i].backlog, c->listen[i].backlog);
+	}
+	config_free(c);
+	config_free(again);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_print, each_option_comes_with_its_help)
+{
+	struct config *c = load_good("#\n");
+	char *text = printed(c);
+	cr_assert(strstr(text,
+			 "# Threads that serve, 0 = one per CPU: a whole number from 0 to 256 "
+			 "(threads); needs a restart.\nworkers = 0\n"),
+		  "%s", text);
+	cr_assert(strstr(text,
+			 "\n# The service.\nthing {\n\t# How large: a whole number from -5 to 5 "
+			 "(inches).\n\tsize = 1\n"),
+		  "%s", text);
+	cr_assert(strstr(text,
+			 "\t# In which light: one of: red green blue.\n\tcolour = \"green\"\n"));
+	free(text);
+	config_free(c);
+	EXPECT_NOTHING_LEFT();
+}
+
+struct lines {
+	char text[2048];
+};
+
+static void note_line(void *context, const char *line)
+{
+	struct lines *l = context;
+	cr_assert_lt(strlen(l->text) + strlen(line) + 2, sizeof(l->text));
+	strcat(l->text, line);
+	strcat(l->text, "\n");
+}
+
+/* From OLD to NEW these lines are told. NEW, as it is afterwards, is the caller's to free. */
+static struct config *expect_lines(const char *old, const char *new, const char *lines)
+{
+	struct lines told = {""};
+	struct config *before = load_good(old), *after = load_good(new);
+	config_compare(before, after, note_line, &told);
+	cr_assert_str_eq(told.text, lines, "%s", told.text);
+	config_free(before);
+	return after;
+}
+
+Test(config_compare, nothing_changed_is_nothing_told)
+{
+	static const char text[] = "workers = 3\nlisten a { }\nlisten b { address = \"\" }\n"
+				   "thing { name = x }\n";
+	config_free(expect_lines(text, text, ""));
+	config_free(expect_lines(text,
+				 "listen b { address = \"\" }\nthing { name = \"x\" }\n"
+				 "listen a { }\nworkers = 3\n",
+				 ""));
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_compare, options_of_each_type_are_told)
+{
+	struct config *c = expect_lines(
+		"drain_timeout = 10\n",
+		"drain_timeout = 60\nlog { level = debug file = /x }\nadmin { address = \"\" }\n"
+		"limits { idle_timeout = 60 }\n"
+		"thing { size = -5 colour = red name = 'a\"$\\\\' where = \"\" peer = "
+		"\"0.0.0.0:1\" }\n",
+		"drain_timeout: 10 -> 60\n"
+		"log.level: \"info\" -> \"debug\"\n"
+		"log.file: \"\" -> \"/x\"\n"
+		"limits.idle_timeout: 300 -> 60\n"
+		"admin.address: \"127.0.0.1:7008\" -> \"\"\n"
+		"thing.size: 1 -> -5\n"
+		"thing.colour: \"green\" -> \"red\"\n"
+		"thing.name: \"it's \\\"\\$it\\\"\" -> \"a\\\"\\$\\\\\"\n"
+		"thing.where: \"/srv\" -> \"\"\n"
+		"thing.peer: \"[::1]:7\" -> \"0.0.0.0:1\"\n");
+	cr_assert_eq(c->drain_timeout, 60);
+	cr_assert_eq(((const struct thing *)c->service)->size, -5);
+	config_free(c);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_compare, what_needs_a_restart_keeps_its_value)
+{
+	struct config *c =
+		expect_lines("workers = 2\nuser = a\n",
+			     "workers = 4\nuser = \"b\"\ngroup = \"g\"\nthing { pool = 3 }\n",
+			     "workers: 2 -> 4 needs a restart, keeping 2\n"
+			     "user: \"a\" -> \"b\" needs a restart, keeping \"a\"\n"
+			     "group: \"\" -> \"g\" needs a restart, keeping \"\"\n"
+			     "thing.pool: 2 -> 3 needs a restart, keeping 2\n");
+	cr_assert_eq(c->workers, 2);
+	cr_assert_str_eq(c->user, "a");
+	cr_assert_str_eq(c->group, "");
+	cr_assert_eq(((const struct thing *)c->service)->pool, 2);
+	config_free(c);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_compare, listen_sections_are_told_by_title)
+{
+	static const char a[] = "listen a { address = \"127.0.0.1:1\" }\n";
+	static const char both[] = "listen a { address = \"127.0.0.1:1\" }\n"
+				   "listen b { address = \"127.0.0.1:2\" backlog = 5 }\n";
+	config_free(expect_lines(a, both, "listen \"b\" added: 127.0.0.1:2\n"));
+	config_free(expect_lines(both, a, "listen \"b\" removed: 127.0.0.1:2\n"));
+	config_free(expect_lines(a, "listen new { address = \"127.0.0.1:1\" }\n",
+				 "listen \"a\" removed: 127.0.0.1:1\n"
+				 "listen \"new\" added: 127.0.0.1:1\n"));
+	config_free(expect_lines(both,
+				 "listen b { address = \"127.0.0.1:3\" backlog = 6 }\n"
+				 "listen a { address = \"127.0.0.1:1\" }\n",
+				 "listen \"b\".address: \"127.0.0.1:2\" -> \"127.0.0.1:3\"\n"
+				 "listen \"b\".backlog: 5 -> 6\n"));
+	EXPECT_NOTHING_LEFT();
+}

@@ -1,0 +1,177 @@
+/* control/relay: signals are handled in the order in which they arrived, each once. */
+#include "fixture.h"
+#include "relay_loop.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+TestSuite(relay, .init = relay_loop_start, .fini = fixture_leave);
+
+Test(relay, a_burst_is_taken_in_the_order_of_arrival)
+{
+	static const int burst[] = {SIGUSR1, SIGHUP,  SIGUSR1, SIGUSR2, SIGHUP,
+				    SIGINT,  SIGTERM, SIGHUP,  SIGQUIT};
+	enum { N = sizeof(burst) / sizeof(*burst) };
+	for (size_t i = 0; i < N; i++)
+		raise(burst[i]);
+	turn();
+	expect_kinds(burst, N);
+	for (size_t i = 0; i < N; i++) {
+		cr_assert_eq(loop.taken[i].count, 1);
+		cr_assert(i == 0 || loop.taken[i].at >= loop.taken[i - 1].at);
+	}
+	cr_assert_eq(loop.callbacks, 1);
+	relay_loop_end();
+}
+
+Test(relay, a_row_of_one_kind_from_one_sender_is_one_arrival)
+{
+	raise(SIGUSR1);
+	turn();
+	raise(SIGHUP);
+	struct timespec after;
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	raise_times(SIGHUP, 999);
+	raise(SIGUSR1);
+	raise(SIGHUP);
+	turn();
+	expect_kinds((int[]){SIGUSR1, SIGHUP, SIGUSR1, SIGHUP}, 4);
+	cr_assert_eq(loop.taken[1].count, 1000);
+	cr_assert_eq(loop.taken[2].count, 1);
+	cr_assert_eq(loop.taken[3].count, 1);
+	cr_assert_leq(loop.taken[1].at, (int64_t)after.tv_sec * 1000000000 + after.tv_nsec);
+	cr_assert_geq(loop.taken[1].at, loop.taken[0].at);
+	relay_loop_end();
+}
+
+Test(relay, the_sender_is_noted)
+{
+	raise(SIGUSR1);
+	turn();
+	cr_assert_eq(loop.taken[0].pid, getpid());
+	cr_assert_eq(loop.taken[0].uid, getuid());
+	cr_assert_eq(loop.taken[0].code, SI_TKILL);
+	relay_loop_end();
+}
+
+Test(relay, another_sender_is_another_arrival)
+{
+	raise(SIGHUP);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(kill(getppid(), SIGHUP) ? 1 : 0);
+	int status;
+	MUST(waitpid(child, &status, 0) == child && status == 0);
+	raise(SIGHUP);
+	turn();
+	expect_kinds((int[]){SIGHUP, SIGHUP, SIGHUP}, 3);
+	cr_assert_eq(loop.taken[0].pid, getpid());
+	cr_assert_eq(loop.taken[1].pid, child);
+	cr_assert_eq(loop.taken[1].code, SI_USER);
+	cr_assert_eq(loop.taken[2].pid, getpid());
+	relay_loop_end();
+}
+
+Test(relay, libevents_pipe_holds_one_byte)
+{
+	for (int i = 0; i < 1000; i++)
+		raise(kinds[i % N_KINDS]);
+	cr_assert_eq(pipe_bytes(), 1);
+	turn();
+	cr_assert_eq(pipe_bytes(), 0);
+	turn();
+	cr_assert_eq(loop.callbacks, 1);
+	raise(SIGUSR1);
+	cr_assert_eq(pipe_bytes(), 1);
+	turn();
+	cr_assert_eq(loop.callbacks, 2);
+	relay_loop_end();
+}
+
+Test(relay, what_arrives_between_take_and_return_wakes_again)
+{
+	raise(SIGUSR1);
+	loop.raise_before_return = SIGHUP;
+	turn();
+	turn();
+	expect_kinds((int[]){SIGUSR1, SIGHUP}, 2);
+	cr_assert_eq(loop.callbacks, 2);
+	relay_loop_end();
+}
+
+static struct arrival *guarded;
+
+/* relay_take() has begun to copy: now a signal comes. */
+static void on_fault(int signal)
+{
+	(void)signal;
+	mprotect(guarded, RELAY_BATCH * sizeof(*guarded), PROT_READ | PROT_WRITE);
+	raise(SIGHUP);
+}
+
+Test(relay, what_arrives_while_it_is_taken_is_taken_next)
+{
+	struct sigaction fault = {.sa_handler = on_fault};
+	guarded = mmap(NULL, RELAY_BATCH * sizeof(*guarded), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+	MUST(guarded != MAP_FAILED && sigaction(SIGSEGV, &fault, NULL) == 0);
+	raise(SIGUSR1);
+	cr_assert_eq(relay_take(guarded), 1);
+	cr_assert_eq(guarded[0].signal, SIGUSR1);
+	turn();
+	expect_kinds((int[]){SIGHUP}, 1);
+	MUST(munmap(guarded, RELAY_BATCH * sizeof(*guarded)) == 0);
+	relay_loop_end();
+}
+
+Test(relay, handled_signals_do_not_interrupt_each_other)
+{
+	for (size_t i = 0; i < N_KINDS; i++) {
+		struct sigaction is;
+		MUST(sigaction(kinds[i], NULL, &is) == 0);
+		for (size_t j = 0; j < N_KINDS; j++)
+			cr_assert(sigismember(&is.sa_mask, kinds[j]));
+		cr_assert_eq(is.sa_flags & (SA_SIGINFO | SA_RESTART), SA_SIGINFO | SA_RESTART);
+	}
+	relay_loop_end();
+}
+
+Test(relay, take_leaves_the_mask_as_it_was)
+{
+	struct arrival batch[RELAY_BATCH];
+	sigset_t set = all_kinds(), is;
+	cr_assert_eq(relay_take(batch), 0);
+	MUST(sigprocmask(SIG_BLOCK, NULL, &is) == 0);
+	cr_assert_not(sigismember(&is, SIGHUP));
+	sigdelset(&set, SIGINT);
+	MUST(sigprocmask(SIG_SETMASK, &set, NULL) == 0);
+	cr_assert_eq(relay_take(batch), 0);
+	MUST(sigprocmask(SIG_BLOCK, NULL, &is) == 0);
+	cr_assert(sigismember(&is, SIGHUP) && !sigismember(&is, SIGINT));
+	relay_loop_end();
+}
+
+Test(relay, reset_forgets)
+{
+	struct arrival batch[RELAY_BATCH];
+	sigset_t set = all_kinds();
+	raise(SIGHUP);
+	MUST(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+	relay_reset();
+	cr_assert_eq(relay_take(batch), 0);
+	cr_assert_eq(relay_received(SIGHUP), 0);
+	relay_loop_end();
+}
+
+Test(relay, a_signal_that_nobody_can_handle_is_an_error)
+{
+	sigset_t set = all_kinds();
+	errno = 0;
+	cr_assert_eq(relay_install(SIGKILL, &set), -1);
+	cr_assert_eq(errno, EINVAL);
+	relay_loop_end();
+}
