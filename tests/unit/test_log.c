@@ -1,0 +1,270 @@
+/* base/log: whole lines that never block, and whose loss is told. */
+#include "base/log.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int stderr_before;
+
+static void setup(void)
+{
+	fixture_enter();
+	stderr_before = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	MUST(stderr_before >= 0 && unsetenv("JOURNAL_STREAM") == 0);
+	descriptors_before = open_descriptors();
+}
+
+TestSuite(log, .init = setup, .fini = fixture_leave);
+
+/* From now on FD is stderr. Before the first line of a test: the log looks at it only once. */
+static void log_to(int fd)
+{
+	MUST(fd >= 0 && dup2(fd, STDERR_FILENO) == STDERR_FILENO);
+}
+
+static void end(void)
+{
+	MUST(dup2(stderr_before, STDERR_FILENO) == STDERR_FILENO);
+	EXPECT_NOTHING_LEFT();
+}
+
+/* Stderr is file "log". */
+static void log_to_file(void)
+{
+	int fd = open("log", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	log_to(fd);
+	close(fd);
+}
+
+static void use_file(const char *name)
+{
+	char why[256];
+	struct log_target *t = log_open(LOG_TO_FILE, name, why, sizeof(why));
+	cr_assert(t, "%s", why);
+	log_use(t);
+}
+
+/* The lines of TEXT, which is freed, without their "2026-01-31 23:59:59.999 ". */
+static void expect_lines(char *text, const char *expected)
+{
+	char *rest = text, *line, *out = calloc(1, strlen(text) + 1);
+	MUST(out);
+	for (; (line = strsep(&rest, "\n")) && rest;) {
+		int at = 0;
+		sscanf(line, "%*4d-%*2d-%*2d %*2d:%*2d:%*2d.%*3d %n", &at);
+		cr_assert(!*line || at == 24, "%s", line);
+		strcat(strcat(out, line + at), "\n");
+	}
+	cr_assert_str_eq(out, expected, "%s", out);
+	cr_assert_str_eq(line, "", "the last line has no end");
+	free(out);
+	free(text);
+}
+
+static void expect_in_file(const char *name, const char *expected)
+{
+	char *text = file_text(name);
+	MUST(text);
+	expect_lines(text, expected);
+}
+
+Test(log, writes_what_is_urgent_enough)
+{
+	static const char *const names[] = {"error  ", "warning", "notice ", "info   ", "debug  "};
+	log_to_file();
+	cr_assert_eq(log_level(), LOG_INFO);
+	for (int level = LOG_ERR; level <= LOG_DEBUG; level++) {
+		char expected[128] = "";
+		log_set_level(level);
+		cr_assert_eq(log_level(), level);
+		for (int i = LOG_ERR; i <= level; i++)
+			sprintf(expected + strlen(expected), "%s a line of %d\n",
+				names[i - LOG_ERR], i);
+		log_error("a line of %d", LOG_ERR);
+		log_warning("a line of %d", LOG_WARNING);
+		log_notice("a line of %d", LOG_NOTICE);
+		log_info("a line of %d", LOG_INFO);
+		log_debug("a line of %d", LOG_DEBUG);
+		expect_in_file("log", expected);
+		MUST(truncate("log", 0) == 0);
+	}
+	end();
+}
+
+Test(log, always_is_written_at_every_level)
+{
+	log_to_file();
+	log_set_level(LOG_ERR);
+	log_notice("not written");
+	log_always("%s", "written");
+	expect_in_file("log", "notice  written\n");
+	end();
+}
+
+Test(log, nobody_can_forge_a_line)
+{
+	log_to_file();
+	log_info("peer said: %s", "a\nerror b\r\x1b[2J\x7f\xc2\x9b\xff\xe2\x80\xae.");
+	expect_in_file("log", "info    peer said: a\\x0aerror b\\x0d\\x1b[2J\\x7f\\xc2\\x9b\\xff"
+			      "\\xe2\\x80\\xae.\n");
+	end();
+}
+
+/* A line of the longest possible text made of PIECE; its length, without the newline. */
+static size_t long_line(const char *piece)
+{
+	char text[3 * LOG_LINE_MAX] = "";
+	while (strlen(text) < 2 * LOG_LINE_MAX)
+		strcat(text, piece);
+	MUST(truncate("log", 0) == 0);
+	log_info("%s", text);
+	char *line = file_text("log");
+	size_t n = strlen(line);
+	cr_assert(n <= LOG_LINE_MAX && n > LOG_LINE_MAX - 8, "%zu bytes", n);
+	cr_assert_eq(strchr(line, '\n'), line + n - 1);
+	for (const char *p = line + 32; p + 1 < line + n; p += strlen(piece))
+		cr_assert_eq(strncmp(p, piece, strlen(piece)), 0, "%s", p);
+	free(line);
+	return n - 1;
+}
+
+Test(log, a_line_is_cut_at_a_whole_character)
+{
+	log_to_file();
+	long_line("x");
+	long_line("\xc3\xa9");
+	long_line("\xe2\x82\xac");
+	long_line("\xf0\x9f\x98\x80");
+	MUST(truncate("log", 0) == 0);
+	log_info("%2000s%2000s%s", "", "", "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n");
+	char *line = file_text("log");
+	size_t n = strlen(line);
+	cr_assert(n <= LOG_LINE_MAX);
+	cr_assert_str_eq(line + n - 9, "\\x0a\\x0a\n", "%s", line + 4000);
+	free(line);
+	end();
+}
+
+Test(log, errno_is_kept)
+{
+	int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	log_to(full);
+	errno = EXDEV;
+	log_error("lost");
+	cr_assert_eq(errno, EXDEV);
+	cr_assert_eq(log_lost(), 1);
+	log_always("lost, too");
+	cr_assert_eq(errno, EXDEV);
+	log_debug("not written");
+	cr_assert_eq(errno, EXDEV);
+	close(full);
+	end();
+}
+
+Test(log, what_a_full_pipe_does_not_take_is_told_later)
+{
+	int ends[2];
+	unsigned n = 0;
+	char *text;
+	MUST(pipe2(ends, O_CLOEXEC) == 0 && fcntl(ends[1], F_SETPIPE_SZ, 16384) >= 16384);
+	log_to(ends[1]);
+	while (log_lost() == 0)
+		log_info("line %u", n++);
+	for (int i = 0; i < 41; i++)
+		log_info("lost");
+	cr_assert_eq(log_lost(), 42);
+	text = fd_text(ends[0]);
+	unsigned lines = 0;
+	for (const char *p = text; (p = strchr(p, '\n')); p++)
+		lines++;
+	cr_assert_eq(lines, n - 1, "%u lines went through of %u", lines, n);
+	cr_assert_eq(text[strlen(text) - 1], '\n', "a line was torn");
+	free(text);
+	log_info("read again");
+	log_info("and again");
+	expect_lines(fd_text(ends[0]), "warning 42 log lines before this one were lost\n"
+				       "info    read again\ninfo    and again\n");
+	cr_assert_eq(log_lost(), 42);
+	close(ends[0]);
+	close(ends[1]);
+	end();
+}
+
+Test(log, a_pipe_without_reader_is_a_loss)
+{
+	int ends[2];
+	MUST(pipe2(ends, O_CLOEXEC) == 0);
+	MUST(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+	log_to(ends[1]);
+	close(ends[0]);
+	close(ends[1]);
+	log_info("lost");
+	cr_assert_eq(log_lost(), 1);
+	end();
+}
+
+Test(log, a_socket_that_nobody_reads_is_a_loss)
+{
+	int ends[2];
+	unsigned n = 0;
+	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+	log_to(ends[1]);
+	while (log_lost() == 0 && n < 1000000)
+		log_info("line %u", n++);
+	cr_assert_eq(log_lost(), 1);
+	free(fd_text(ends[0]));
+	log_info("read again");
+	expect_lines(fd_text(ends[0]),
+		     "warning 1 log lines before this one were lost\ninfo    read again\n");
+	close(ends[0]); /* MSG_NOSIGNAL: SIGPIPE would end the test */
+	log_info("lost");
+	cr_assert_eq(log_lost(), 2);
+	close(ends[1]);
+	end();
+}
+
+Test(log, a_full_disk_is_a_loss_and_told_later)
+{
+	use_file("/dev/full");
+	log_info("lost");
+	log_info("lost");
+	cr_assert_eq(log_lost(), 2);
+	use_file("log");
+	log_info("better");
+	expect_in_file("log", "warning 2 log lines before this one were lost\ninfo    better\n");
+	log_use(NULL);
+	end();
+}
+
+Test(log, a_torn_line_is_ended_before_the_next)
+{
+	struct rlimit small = {.rlim_cur = 80, .rlim_max = RLIM_INFINITY}, large = small;
+	large.rlim_cur = RLIM_INFINITY;
+	MUST(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	use_file("log");
+	log_info("whole");
+	MUST(setrlimit(RLIMIT_FSIZE, &small) == 0);
+	log_info("what does not fit into a file of eighty bytes");
+	log_info("nothing of this fits");
+	MUST(setrlimit(RLIMIT_FSIZE, &large) == 0);
+	log_info("whole again");
+	cr_assert_eq(log_lost(), 2);
+	char *text = file_text("log");
+	cr_assert_eq(text[80], '\n', "%s", text);
+	text[42] = '\0';
+	cr_assert(strchr(text, '\n'));
+	expect_lines(strdup(text + 81),
+		     "warning 2 log lines before this one were lost\ninfo    whole again\n");
+	free(text);
+	log_use(NULL);
+	end();
+}
