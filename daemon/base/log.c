@@ -129,6 +129,8 @@ static bool put(struct log_target *t, int level, const char *text, size_t length
 }
 
 static void write_line(int level, const char *format, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+static void write_line(int level, const char *format, va_list ap)
 {
 	int saved = errno;
 	char text[LOG_LINE_MAX];

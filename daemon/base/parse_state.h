@@ -78,7 +78,7 @@ static inline bool is_root(const cfg_t *cfg)
 bool find_section(const char *name, struct section *s);
 
 /* unknown.c: what libconfuse says, cfg_set_error_function(). */
-void on_message(cfg_t *cfg, const char *format, va_list ap);
+void on_message(cfg_t *cfg, const char *format, va_list ap) __attribute__((format(printf, 2, 0)));
 
 /* unknown.c: the names found in file NAME that no table has, as errors. */
 void report_unknown_names(const char *file);
