@@ -61,16 +61,18 @@ struct service {
 
 	/*
 	 * N bytes, N > 0: all that was received and not yet consumed. Returns how many of them are
-	 * consumed; the rest is kept, and offered again together with what comes next. The bytes
-	 * are valid during the call. A request longer than limits.buffer cannot be kept: its
-	 * connection is closed. NULL for a service without connections.
+	 * consumed; the rest is kept, and offered again together with what comes next (also while
+	 * the connection is held: return 0 to wait). The bytes are valid during the call. A request
+	 * longer than limits.buffer cannot be kept: its connection is closed. NULL for a service
+	 * without connections.
 	 */
 	size_t (*data)(struct connection *c, const char *bytes, size_t n);
 
 	/* The daemon drains: this connection is closed as soon as what was received is answered. */
 	void (*draining)(struct connection *c); /* may be NULL */
 
-	/* The connection is over, nothing can be written any more. Free its data. May be NULL. */
+	/* The connection is over, nothing can be written any more; also after `opened` returned -1.
+	 * Free its data. May be NULL. */
 	void (*closed)(struct connection *c);
 
 	/* What --self-test sends to the service, and the answer that it expects. NULL: nothing. */
@@ -114,8 +116,9 @@ int connection_write(struct connection *c, const void *bytes, size_t n);
 void connection_close(struct connection *c);
 
 /*
- * Keep C valid and open while an answer is prepared: it is neither idle nor drained, and not freed
- * after `closed` was called, until it is released as often as it was held.
+ * Keep C valid while an answer is prepared: it is neither idle nor drained, and not freed after
+ * `closed` was called (its peer may break it at any time), until it is released as often as it was
+ * held. What was not consumed meanwhile is offered again then.
  */
 void connection_hold(struct connection *c);
 void connection_release(struct connection *c);

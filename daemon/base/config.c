@@ -96,7 +96,13 @@ struct config *config_load(const char *file, const struct config_service *servic
 		errors_add(e, file, 0, "out of memory");
 		return NULL;
 	}
-	if (file) {
+	size_t rows = 0;
+	while (service->options && service->options[rows].name)
+		rows++;
+	if (rows > CONFIG_OPTIONS_MAX)
+		errors_add(e, file, 0, "the service has %zu options, at most %d are possible", rows,
+			   CONFIG_OPTIONS_MAX);
+	else if (file) {
 		parse_file(file, c, e);
 		if (e->n == before)
 			validate(c, file, e);

@@ -161,6 +161,8 @@ void log_line(int level, const char *format, ...)
 {
 	if (level > atomic_load_explicit(&least, memory_order_relaxed))
 		return;
+	if (level < LOG_ERR) /* syslog(3) knows more urgent ones */
+		level = LOG_ERR;
 	va_list ap;
 	va_start(ap, format);
 	write_line(level, format, ap);
@@ -225,6 +227,16 @@ void log_discard(struct log_target *t)
 	if (t->kind != LOG_TO_STDERR)
 		close(t->fd);
 	free(t);
+}
+
+void log_give_to(uid_t uid, gid_t gid)
+{
+	pthread_mutex_lock(&lock);
+	int failed = current && current->kind == LOG_TO_FILE && fchown(current->fd, uid, gid) < 0;
+	pthread_mutex_unlock(&lock);
+	if (failed)
+		log_warning("the log file cannot be given to uid %u: %s", (unsigned)uid,
+			    strerror(errno));
 }
 
 void log_use(struct log_target *t)

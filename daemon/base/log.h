@@ -1,11 +1,11 @@
 /*
  * The log: one line an event, for a person.
  *
- * Any thread. Each line is one write of at most LOG_LINE_MAX bytes that never blocks: what a full
- * disk, a closed pipe or a reader that sleeps does not take is dropped and counted, and the count
- * is told by the next line that goes through. Control characters and bytes that are not UTF-8 are
- * written as \xNN, so that no peer and no file can forge a line or drive a terminal.
- * All functions keep errno.
+ * Any thread. Each line is one write of at most LOG_LINE_MAX bytes that waits for nobody: what a
+ * full disk, a closed pipe or a reader that sleeps does not take is dropped and counted, and the
+ * count is told by the next line that goes through. Control characters and bytes that are not UTF-8
+ * are written as \xNN, so that no peer and no file can forge a line or drive a terminal. All
+ * functions keep errno.
  */
 #ifndef SKELD_LOG_H
 #define SKELD_LOG_H
@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <syslog.h> /* levels are syslog's LOG_DEBUG ... LOG_ERR */
 
 enum { LOG_LINE_MAX = 4096 }; /* PIPE_BUF: a line in a pipe is never torn */
@@ -47,6 +48,9 @@ struct log_target *log_open(enum log_kind kind, const char *file, char *why, siz
 
 /* Write there from now on, close what was used before. Cannot fail. NULL goes back to stderr. */
 void log_use(struct log_target *target);
+
+/* The log file in use becomes this user's, who may have to open it anew. */
+void log_give_to(uid_t uid, gid_t gid);
 
 /* Close a target that was never used. */
 void log_discard(struct log_target *target);

@@ -1,6 +1,7 @@
 #include "base/parse.h"
 
 #include "base/parse_state.h"
+#include "base/scan.h"
 #include "base/schema.h"
 
 #include <stdlib.h>
@@ -100,6 +101,9 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 /* Called at the end of each section. */
 static int on_section(cfg_t *cfg, cfg_opt_t *opt)
 {
+	/* libconfuse compares each title with all before it: end before that takes long. */
+	if (cfg_opt_size(opt) > CONFIG_LISTEN_MAX && running->scouting)
+		return -1;
 	if (running->scouting)
 		return 0;
 	running->last = (unsigned)cfg->line;
@@ -122,47 +126,37 @@ static struct file *add_file(struct parse *p, char *name, const struct file *par
 	return f;
 }
 
-/* include("path"): noted here, parsed after this file. Order cannot matter: nothing is set twice.
- */
-static int on_include(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
+/* Read at once, while the line that asks for it is known; parsed after this file. Order cannot
+ * matter: nothing is set twice. */
+static void on_include(void *context, const char *asked, unsigned line)
 {
-	(void)opt;
-	struct parse *p = running;
+	struct parse *p = context;
+	const char *from = p->file->name, *slash = strrchr(from, '/');
 	char *path = NULL;
-	const char *slash = strrchr(p->file->name, '/');
-	if (p->scouting)
-		return 0;
-	if (p->errors->n >= ERRORS_MAX)
-		return -1;
-	p->last = (unsigned)cfg->line;
-	if (argc != 1 || !*argv[0]) {
-		WRONG(cfg, "include takes one file: include(\"path\")");
-	} else if (p->file->depth == DEPTH_MAX) {
-		WRONG(cfg, "include(\"%s\"): nested more than %d deep", argv[0], DEPTH_MAX);
-	} else if (p->n_files == FILES_MAX) {
-		WRONG(cfg, "include(\"%s\"): more than %d files", argv[0], FILES_MAX);
-	} else if (argv[0][0] == '/' || !slash) {
-		path = strdup(argv[0]);
-	} else if (asprintf(&path, "%.*s/%s", (int)(slash - p->file->name), p->file->name,
-			    argv[0]) < 0) {
+	if (p->file->depth == DEPTH_MAX)
+		errors_add(p->errors, from, line, "include(\"%s\"): nested more than %d deep",
+			   asked, DEPTH_MAX);
+	else if (p->n_files == FILES_MAX)
+		errors_add(p->errors, from, line, "include(\"%s\"): more than %d files", asked,
+			   FILES_MAX);
+	else if (*asked == '/' || !slash)
+		path = strdup(asked);
+	else if (asprintf(&path, "%.*s/%s", (int)(slash - from), from, asked) < 0)
 		path = NULL;
-		WRONG(cfg, "out of memory");
-	}
 	if (!path)
-		return 0;
+		return;
 	struct file *f = add_file(p, path, p->file);
-	/* Read at once, while the line that asks for it is known. */
-	if (source_read(path, p->budget, p->file->name, (unsigned)cfg->line, &f->source, p->errors))
-		return 0;
+	if (source_read(path, p->budget, from, line, &f->source, p->errors))
+		return;
 	p->budget -= f->source.length;
 	for (const struct file *up = p->file; up; up = up->parent)
 		if (up->source.device == f->source.device && up->source.inode == f->source.inode) {
-			WRONG(cfg, "include(\"%s\"): the file includes itself", argv[0]);
+			errors_add(p->errors, from, line,
+				   "include(\"%s\"): the file includes itself", asked);
 			free(f->source.text);
 			f->source.text = NULL;
 			break;
 		}
-	return 0;
 }
 
 /* libconfuse's table for one section: its rows and the unknown names found in it so far. */
@@ -179,7 +173,7 @@ static cfg_opt_t *declare(cfg_opt_t *opt, const struct section *s)
 
 static int parse_text(const struct file *f)
 {
-	cfg_opt_t options[SCHEMA_SECTIONS][OPTIONS_MAX] = {0};
+	cfg_opt_t options[SCHEMA_SECTIONS][OPTIONS_MAX + UNKNOWN_MAX + SCHEMA_SECTIONS] = {0};
 	struct section s;
 	schema_section(running->config->schema, 0, &s);
 	cfg_opt_t *top = declare(options[0], &s);
@@ -191,7 +185,6 @@ static int parse_text(const struct file *f)
 		top->validcb = on_section;
 		top++;
 	}
-	*top++ = (cfg_opt_t)CFG_FUNC("include", on_include);
 	*top++ = (cfg_opt_t)CFG_STR_CB(END, NULL, CFGF_NODEFAULT, on_value);
 
 	char *text = NULL;
@@ -219,6 +212,8 @@ static void parse_one(struct parse *p, const struct file *f)
 	size_t known, before = p->errors->n;
 	running = p;
 	p->file = f;
+	if (p->errors->n >= ERRORS_MAX || !scan(f->source.text, f->name, on_include, p, p->errors))
+		return;
 	p->n_unknown = 0;
 	p->scouting = true;
 	do {

@@ -14,7 +14,7 @@
 
 struct section;
 
-enum { FILES_MAX = 100, DEPTH_MAX = 8, OPTIONS_MAX = 64, UNKNOWN_MAX = 20 };
+enum { FILES_MAX = 100, DEPTH_MAX = 8, OPTIONS_MAX = CONFIG_OPTIONS_MAX, UNKNOWN_MAX = 20 };
 
 /*
  * A hidden last line. Seen at the top level, it proves that nothing before it was left open:

@@ -86,58 +86,6 @@ static bool check_bytes(const char *path, const char *text, size_t n, struct err
 	return n > 0;
 }
 
-/* The end of the string that P opens, or NULL when it is never closed. */
-static char *skip_string(char *p)
-{
-	for (char quote = *p++; *p != quote; p++) {
-		/* "${NAME}": libconfuse would look for the brace beyond the string's end. */
-		if (quote == '"' && p[0] == '$' && p[1] == '{' && p[strcspn(p, "}\"\n")] != '}')
-			return NULL;
-		if (*p == '\\' && p[1])
-			p++;
-		if (!*p)
-			return NULL;
-	}
-	return p;
-}
-
-/* The end of the comment that P opens, or NULL when it is never closed. */
-static char *skip_comment(char *p)
-{
-	if (p[0] == '/' && p[1] == '*') {
-		char *end = strstr(p + 2, "*/");
-		return end ? end + 2 : NULL;
-	}
-	return p + strcspn(p, "\n");
-}
-
-/*
- * Overwrite comments with blanks: libconfuse 3.3 counts their lines wrongly, and takes what is
- * never closed for complete.
- */
-static bool blank_comments(const char *path, char *text, struct errors *e)
-{
-	unsigned at = 1;
-	for (char *p = text; *p; p++) {
-		bool string = *p == '"' || *p == '\'';
-		if (string || *p == '#' || (*p == '/' && (p[1] == '/' || p[1] == '*'))) {
-			char *end = string ? skip_string(p) : skip_comment(p);
-			if (!end) {
-				errors_add(e, path, at, "the %s that begins here is never closed",
-					   string ? "string" : "comment");
-				return false;
-			}
-			for (; p < end; p++) {
-				at += *p == '\n';
-				if (!string && *p != '\n')
-					*p = ' ';
-			}
-		}
-		at += *p == '\n';
-	}
-	return true;
-}
-
 int source_read(const char *path, size_t budget, const char *from, unsigned line, struct source *s,
 		struct errors *e)
 {
@@ -152,7 +100,7 @@ int source_read(const char *path, size_t budget, const char *from, unsigned line
 	close(fd);
 	if (n >= 0 && (size_t)n <= budget) {
 		text[n] = '\0';
-		if (check_bytes(path, text, (size_t)n, e) && blank_comments(path, text, e)) {
+		if (check_bytes(path, text, (size_t)n, e)) {
 			char *fitted = realloc(text, (size_t)n + 1);
 			*s = (struct source){fitted ? fitted : text, (size_t)n, st.st_dev,
 					     st.st_ino};

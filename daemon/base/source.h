@@ -9,7 +9,7 @@
 enum { SOURCE_MAX = 1 << 20 }; /* bytes, over a file and all that it includes */
 
 struct source {
-	char *text;    /* comments blanked, lines kept; ended by a NUL, owned by the caller */
+	char *text;    /* ended by a NUL, owned by the caller */
 	size_t length; /* of text */
 	dev_t device;  /* which file it is, however it was named */
 	ino_t inode;
@@ -18,8 +18,7 @@ struct source {
 /*
  * Read PATH whole. Refused, with an error placed at FROM:LINE (what includes it; FROM NULL: at
  * PATH itself): what is not a regular file, more than BUDGET bytes, an empty file, a NUL or
- * another control character, a last line without its newline (a file that was cut), a string or
- * comment that is never closed. Never blocks
+ * another control character, a last line without its newline (a file that was cut). Never blocks
  * on a FIFO or a device: they are not even opened. Returns 0 or -1.
  */
 int source_read(const char *path, size_t budget, const char *from, unsigned line, struct source *s,

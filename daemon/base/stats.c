@@ -41,8 +41,10 @@ double histogram_quantile(const struct histogram *h, double q)
 
 bool stats_add(struct stats *s, const struct family *f)
 {
-	if (s->n == STATS_MAX)
+	if (s->n == STATS_MAX) {
+		log_error("there is no room for the metric %s: it is not shown", f->metric->name);
 		return false;
+	}
 	s->family[s->n++] = *f;
 	return true;
 }

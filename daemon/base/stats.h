@@ -40,7 +40,7 @@ struct family {
 	size_t tag;			   /* for value */
 };
 
-enum { STATS_MAX = 64 };
+enum { STATS_MAX = 128 };
 
 struct stats {
 	struct family family[STATS_MAX];

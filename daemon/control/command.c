@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STATUS_MAX = 8192, WAIT_SECONDS = 10 };
+enum { STATUS_MAX = 8192, WAIT_SECONDS = 10, LOOK_MS = 50 };
 
 void command_open_standard_files(void)
 {
@@ -97,6 +97,11 @@ static bool in_state(const struct peer *p, const char *state)
 	return strcmp(status_value(p->status, "state", now, sizeof(now)), state) == 0;
 }
 
+static bool is_stopping(const struct peer *p)
+{
+	return in_state(p, "draining") || in_state(p, "stopped");
+}
+
 static int peer_find(struct peer *p, const char *dir)
 {
 	*p = (struct peer){.dir = dir, .pidfd = -1, .watch = -1};
@@ -106,6 +111,10 @@ static int peer_find(struct peer *p, const char *dir)
 	p->pid = runtime_owner(dir);
 	if (p->pid > 0)
 		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+	if (p->pid > 0 && p->pidfd < 0 && errno != ESRCH) {
+		fprintf(stderr, "skeld: cannot watch pid %d: %s\n", (int)p->pid, strerror(errno));
+		return EXIT_FAILURE;
+	}
 	/* Not another process that got the same number meanwhile: ask again, now that it is held.
 	 */
 	if (p->pid <= 0 || p->pidfd < 0 || runtime_owner(dir) != p->pid) {
@@ -138,7 +147,9 @@ static enum waited peer_wait(struct peer *p, double until)
 {
 	struct pollfd fds[] = {{p->watch, POLLIN, 0}, {p->pidfd, POLLIN, 0}};
 	double left = until - now();
-	if (left <= 0 || poll(fds, 2, (int)(left * 1000) + 1) <= 0)
+	/* Without inotify (a user may have 128) the file is looked at every now and then. */
+	int ms = p->watch >= 0 ? (int)(left * 1000) + 1 : LOOK_MS;
+	if (left <= 0 || (poll(fds, 2, ms) <= 0 && p->watch >= 0))
 		return WAITED_TOO_LONG;
 	if (fds[1].revents)
 		return WAITED_ENDED;
@@ -173,17 +184,12 @@ static int ended(const struct peer *p)
 static int command_reload(struct peer *p)
 {
 	char text[2048];
-	if (in_state(p, "draining") || in_state(p, "stopped")) {
-		fprintf(stderr, "skeld: pid %d is stopping and does not reload any more\n",
-			(int)p->pid);
-		return EXIT_FAILURE;
-	}
 	/* A reload that is running may have read the file before now: ours is the one after it. */
 	unsigned long long wanted = reloads_done(p) + (in_state(p, "reloading") ? 2 : 1);
 	int failed = peer_send(p, SIGHUP);
 	if (failed)
 		return failed;
-	for (double until = now() + WAIT_SECONDS; reloads_done(p) < wanted;) {
+	for (double until = now() + WAIT_SECONDS; reloads_done(p) < wanted && !is_stopping(p);) {
 		switch (peer_wait(p, until)) {
 		case WAITED_ENDED:
 			return ended(p);
@@ -192,6 +198,11 @@ static int command_reload(struct peer *p)
 		case WAITED_NEWS:
 			break;
 		}
+	}
+	if (reloads_done(p) < wanted) {
+		fprintf(stderr, "skeld: pid %d is stopping and does not reload any more\n",
+			(int)p->pid);
+		return EXIT_FAILURE;
 	}
 	if (strcmp(status_value(p->status, "last_reload", text, sizeof(text)), "rejected") == 0) {
 		fprintf(stderr, "%s\n",
@@ -269,9 +280,12 @@ int command_signal(const struct options *o)
 		return EX_USAGE;
 	}
 	struct peer p;
+	sigset_t none; /* nothing is handled here: Ctrl-C ends the waiting */
+	sigemptyset(&none);
+	pthread_sigmask(SIG_SETMASK, &none, NULL);
 	int code = peer_find(&p, o->runtime_dir);
 	if (code == 0 && i == 3)
-		fputs(p.status, stdout);
+		fputs(*p.status ? p.status : "state=starting\n", stdout);
 	else if (code == 0)
 		code = i == 0 ? command_reload(&p) : i == 1 ? command_stats(&p) : command_stop(&p);
 	peer_close(&p);

@@ -161,7 +161,7 @@ static bool make_events(struct daemon *d)
 			       (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
 	d->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	d->base = event_base_new();
-	if (d->news_fd < 0 || !d->base || event_base_priority_init(d->base, 2) < 0)
+	if (d->news_fd < 0 || !d->base)
 		return false;
 	d->news = event_new(d->base, d->news_fd, EV_READ | EV_PERSIST, on_news, d);
 	d->tick = event_new(d->base, -1, EV_PERSIST, on_tick, d);
@@ -186,12 +186,12 @@ static int start(struct daemon *d, struct errors *e)
 		   (int)getpid(), d->options->config, d->options->runtime_dir);
 	unsigned n = c->workers ? (unsigned)c->workers : count_cpus();
 	if (!log || runtime_open(&d->runtime, d->options->runtime_dir, e) < 0 ||
-	    !(d->current = snapshot_new(c, NULL, &d->passed, n, e))) {
+	    !(d->current = snapshot_new(c, NULL, &d->passed, &d->retired, n, e))) {
 		config_unref(c);
 		return EXIT_FAILURE;
 	}
-	privileges_raise_nofile(c);
-	if (privileges_drop(c, &d->runtime, e) < 0)
+	d->current->connections = privileges_raise_nofile(c, n);
+	if (privileges_drop(d->current, &d->runtime, e) < 0)
 		return EXIT_FAILURE;
 	d->named = calloc(n, sizeof(*d->named));
 	if (!d->named || !make_events(d)) {
@@ -261,7 +261,8 @@ static void finish(struct daemon *d)
 		snapshot_unref(d->current);
 		free_events(d);
 	}
-	sockets_free(&d->passed);
+	listeners_clear(&d->passed);
+	listeners_clear(&d->retired);
 	runtime_close(&d->runtime);
 	notify_close(&d->notify);
 	free(d->reloads.error);
@@ -270,6 +271,19 @@ static void finish(struct daemon *d)
 		log_notice("stopped after %lld s, exit %d", (long long)(time(NULL) - d->started),
 			   d->exit_code);
 	log_use(NULL);
+}
+
+static void on_libevent_message(int severity, const char *message)
+{
+	static const int levels[] = {LOG_DEBUG, LOG_DEBUG, LOG_WARNING, LOG_ERR};
+	log_line(levels[severity & 3], "libevent: %s", message);
+}
+
+/* libevent would exit(1) after it; nobody may be called any more. */
+static void on_libevent_death(int error)
+{
+	log_error("libevent cannot go on (%d): the process ends", error);
+	_exit(EXIT_FAILURE);
 }
 
 int daemon_run(const struct options *o, const struct service *its, const struct hooks *hooks)
@@ -283,6 +297,8 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 			   .runtime = {.dir = -1, .pid = -1}};
 	struct errors e = {0};
 	int64_t began = now_ns();
+	event_set_log_callback(on_libevent_message);
+	event_set_fatal_callback(on_libevent_death);
 	d.reloads.last_good = d.started;
 	notify_open(&d.notify);
 	d.watchdog = watchdog_seconds();

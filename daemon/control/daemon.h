@@ -2,7 +2,7 @@
  * The control plane: one thread, one event base, one structure that is passed everywhere.
  *
  * It never waits for the data plane, never does its work, and is driven by signals, by the
- * workers' news, and by two timers.
+ * workers' news, and by timers.
  */
 #ifndef SKELD_DAEMON_H
 #define SKELD_DAEMON_H
@@ -57,7 +57,8 @@ struct daemon {
 	struct notify notify;
 	struct stats stats;
 	struct signals signals;
-	struct listeners passed; /* by the service manager */
+	struct listeners passed;  /* by the service manager */
+	struct listeners retired; /* removed, but a worker that is stuck may still have them */
 	struct snapshot *current;
 	struct plane *plane;
 	int news_fd; /* eventfd: a worker has something to say */

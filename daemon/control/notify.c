@@ -27,6 +27,8 @@ void notify_open(struct notify *n)
 		log_warning("cannot tell the service manager anything: NOTIFY_SOCKET=%s: %s", path,
 			    n->length ? strerror(errno) : "expected /path or @name");
 	unsetenv("NOTIFY_SOCKET");
+	const char *stores = getenv("FDSTORE");
+	n->stores = n->fd >= 0 && stores && strtol(stores, NULL, 10) > 0;
 }
 
 void notify_retry(struct notify *n)
@@ -47,23 +49,30 @@ void notify_send(struct notify *n, const char *format, ...)
 {
 	if (n->fd < 0)
 		return;
-	/* Later lines override earlier ones: two messages in one datagram mean the same. */
-	size_t used = strlen(n->owed);
-	if (used && used < sizeof(n->owed) - 1)
-		n->owed[used++] = '\n';
+	char text[NOTIFY_MAX / 2];
 	va_list ap;
 	va_start(ap, format);
-	vsnprintf(n->owed + used, sizeof(n->owed) - used, format, ap);
+	int length = vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
+	/* Later lines override earlier ones: two messages in one datagram mean the same, and what
+	 * there is no room for is overridden by what comes now. */
+	size_t used = strlen(n->owed);
+	if (used + (size_t)length + 2 > sizeof(n->owed))
+		used = 0;
+	snprintf(n->owed + used, sizeof(n->owed) - used, "%s%s", used ? "\n" : "", text);
 	notify_retry(n);
 }
 
-void notify_store(struct notify *n, const char *name, const int *fds, size_t n_fds)
+bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_fds)
 {
 	enum { MOST = 253 }; /* SCM_MAX_FD, unix(7) */
-	char text[300], control[CMSG_SPACE(MOST * sizeof(int))] = {0};
+	char text[300];
+	union {
+		struct cmsghdr aligned;
+		char bytes[CMSG_SPACE(MOST * sizeof(int))];
+	} control = {0};
 	if (n->fd < 0 || n_fds > MOST)
-		return;
+		return false;
 	int length = snprintf(text, sizeof(text), "%s=1\nFDNAME=%s",
 			      n_fds ? "FDSTORE" : "FDSTOREREMOVE", name);
 	struct iovec data = {text, (size_t)length};
@@ -72,7 +81,7 @@ void notify_store(struct notify *n, const char *name, const int *fds, size_t n_f
 				 .msg_iov = &data,
 				 .msg_iovlen = 1};
 	if (n_fds) {
-		message.msg_control = control;
+		message.msg_control = control.bytes;
 		message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
 		struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
 		rights->cmsg_level = SOL_SOCKET;
@@ -80,8 +89,10 @@ void notify_store(struct notify *n, const char *name, const int *fds, size_t n_f
 		rights->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
 		memcpy(CMSG_DATA(rights), fds, n_fds * sizeof(int));
 	}
-	if (sendmsg(n->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		log_warning("cannot tell the service manager about %s: %s", name, strerror(errno));
+	if (sendmsg(n->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return true;
+	log_warning("cannot tell the service manager about %s: %s", name, strerror(errno));
+	return false;
 }
 
 void notify_close(struct notify *n)

@@ -6,6 +6,7 @@
 #ifndef SKELD_NOTIFY_H
 #define SKELD_NOTIFY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -13,7 +14,8 @@
 enum { NOTIFY_MAX = 4096 };
 
 struct notify {
-	int fd; /* -1: nobody asked */
+	int fd;	     /* -1: nobody asked */
+	bool stores; /* the manager keeps descriptors for us, FDSTORE */
 	struct sockaddr_un address;
 	socklen_t length;
 	char owed[NOTIFY_MAX]; /* what the manager had no room for yet */
@@ -31,9 +33,9 @@ void notify_retry(struct notify *n);
 
 /*
  * Have the manager keep copies of N descriptors under NAME for our next start, or forget them
- * (N = 0). Needs FileDescriptorStoreMax= in the unit; without it the manager ignores them.
+ * (N = 0). False: it was not told.
  */
-void notify_store(struct notify *n, const char *name, const int *fds, size_t n_fds);
+bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_fds);
 
 void notify_close(struct notify *n);
 

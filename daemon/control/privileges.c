@@ -12,8 +12,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int privileges_drop(const struct config *c, const struct runtime *r, struct errors *e)
+int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e)
 {
+	const struct config *c = s->config;
 	if (!*c->user && !*c->group)
 		return 0;
 	if (geteuid() != 0) {
@@ -33,6 +34,9 @@ int privileges_drop(const struct config *c, const struct runtime *r, struct erro
 	}
 	uid_t uid = user ? user->pw_uid : 0;
 	gid_t gid = group ? group->gr_gid : user->pw_gid;
+	log_give_to(uid, gid);
+	for (size_t i = 0; i < s->n_listeners; i++)
+		listener_give_to(s->listener[i], uid, gid);
 	bool good = (!r->made || fchown(r->dir, uid, gid) == 0) && fchown(r->pid, uid, gid) == 0 &&
 		    (user ? initgroups(c->user, gid) : setgroups(1, &gid)) == 0 &&
 		    setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0;
@@ -63,16 +67,20 @@ void privileges_prefer_this_thread(void)
 	syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
-void privileges_raise_nofile(const struct config *c)
+size_t privileges_raise_nofile(const struct config *c, unsigned n)
 {
-	enum { OTHERS = 64 }; /* what the daemon itself has open */
-	rlim_t wanted = (rlim_t)c->limits.connections + OTHERS;
+	/* Of its own: standard files, log, status, reload; of each worker: its loop and sockets. */
+	size_t wanted = (size_t)c->limits.connections, own = 64 + n * (4 + c->n_listen);
 	struct rlimit r;
-	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= wanted)
-		return;
-	r.rlim_cur = wanted < r.rlim_max ? wanted : r.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur < wanted)
-		log_warning("limits.connections = %lld, but this process may open %llu descriptors "
-			    "at most: raise LimitNOFILE= or ulimit -n",
-			    (long long)c->limits.connections, (unsigned long long)r.rlim_cur);
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= wanted + own)
+		return wanted;
+	r.rlim_cur = wanted + own < r.rlim_max ? wanted + own : r.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur >= wanted + own)
+		return wanted;
+	size_t possible = r.rlim_cur > own ? r.rlim_cur - own : 1;
+	log_warning(
+		"limits.connections = %zu, but only %zu can be open: this process may have %llu "
+		"descriptors; raise LimitNOFILE= or ulimit -n",
+		wanted, possible, (unsigned long long)r.rlim_cur);
+	return possible;
 }

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "control/daemon.h"
+#include "control/privileges.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ static void note_change(void *context, const char *line)
 static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 {
 	struct config *c = daemon_load(d, e);
+	runtime_hold(&d->runtime); /* which reading a file may have let go of */
 	int64_t read = now_ns();
 	log_debug("reload: read and validated in %.3f ms", (double)(read - d->reloads.began) / 1e6);
 	if (!c)
@@ -33,8 +35,10 @@ static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 	config_compare(d->current->config, c, note_change, &p->changes);
 	p->log = daemon_open_log(c, e);
 	if (p->log)
-		p->snapshot = snapshot_new(c, d->current, &d->passed, plane_workers(d->plane), e);
+		p->snapshot = snapshot_new(c, d->current, &d->passed, &d->retired,
+					   plane_workers(d->plane), e);
 	if (p->snapshot) {
+		p->snapshot->connections = privileges_raise_nofile(c, plane_workers(d->plane));
 		log_debug("reload: prepared in %.3f ms", (double)(now_ns() - read) / 1e6);
 		return true;
 	}
@@ -50,9 +54,14 @@ static void commit(struct daemon *d, struct prepared *p)
 	log_use(p->log);
 	log_set_level(config_log_level(new->config));
 	sockets_keep(&d->notify, new, old);
+	listeners_prune(&d->retired);
 	for (size_t i = 0; i < old->n_listeners; i++)
-		if (!snapshot_has(new, old->listener[i]))
+		if (!snapshot_has(new, old->listener[i])) {
 			listener_retire(old->listener[i]);
+			listeners_remember(&d->retired, old->listener[i]);
+		}
+	for (size_t i = 0; i < new->n_listeners; i++)
+		listener_set_backlog(new->listener[i], new->backlog[i]);
 	daemon_log_listeners(new, old);
 	d->current = new;
 	plane_publish(d->plane, new);
@@ -61,7 +70,7 @@ static void commit(struct daemon *d, struct prepared *p)
 		log_notice("%s", errors_text(&p->changes, i));
 }
 
-static void finish(struct daemon *d, enum outcome outcome, char *error)
+static void conclude(struct daemon *d, enum outcome outcome, char *error)
 {
 	struct reloads *r = &d->reloads;
 	free(r->error);
@@ -107,7 +116,7 @@ void reload_begin(struct daemon *d)
 			log_error("%s", errors_text(&e, i));
 		log_error("reload rejected, %zu error%s: still generation %llu, nothing changed",
 			  e.n, e.n == 1 ? "" : "s", (unsigned long long)d->current->generation);
-		finish(d, OUTCOME_REJECTED, summary(&e));
+		conclude(d, OUTCOME_REJECTED, summary(&e));
 	}
 	errors_clear(&p.changes);
 	errors_clear(&e);
@@ -125,7 +134,7 @@ void reload_news(struct daemon *d)
 		return;
 	log_notice("reloaded: generation %llu is served by every worker, %.1f ms",
 		   (unsigned long long)generation, (double)(now_ns() - d->reloads.began) / 1e6);
-	finish(d, OUTCOME_OK, NULL);
+	conclude(d, OUTCOME_OK, NULL);
 }
 
 /* A worker is stuck. The others serve the new configuration: that is what counts. */
@@ -139,7 +148,7 @@ void reload_overdue(evutil_socket_t fd, short what, void *arg)
 		    "over within %d s: stuck in a callback? It will as soon as it can",
 		    (unsigned long long)d->current->generation, n, n == 1 ? "" : "s", first,
 		    OVERDUE_SECONDS);
-	finish(d, OUTCOME_OK, NULL);
+	conclude(d, OUTCOME_OK, NULL);
 }
 
 void reload_abandon(struct daemon *d)

@@ -40,7 +40,7 @@ void report_status(struct daemon *d, const char *first)
 {
 	replace(d, "status", print_status);
 	size_t open = plane_open(d->plane);
-	notify_send(&d->notify, "%sSTATUS=%s, generation %llu, %zu connection%s%s%s", first,
+	notify_send(&d->notify, "%sSTATUS=%s, generation %llu, %zu connection%s%s%.400s", first,
 		    state_names[d->state], (unsigned long long)d->current->generation, open,
 		    open == 1 ? "" : "s", d->reloads.error ? "; last reload rejected: " : "",
 		    d->reloads.error ? d->reloads.error : "");

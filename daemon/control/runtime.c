@@ -9,10 +9,18 @@
 
 static const char *const files[] = {"skeld.pid", "status", "stats.prom", ".new"};
 
-/* POSIX locks: F_GETLK tells who has it, which no text in the file can be trusted to. */
-static struct flock whole_file(void)
+/*
+ * Two locks, on a byte each (fcntl(2)). The guard is an open file description's: nothing but the
+ * end of the process takes it away. But it does not say whose it is; the other, a process's, does:
+ * F_GETLK tells the pid, which no text in the file can be trusted to. A process loses it when it
+ * closes any descriptor of the file, see runtime_hold().
+ */
+enum lock { LOCK_GUARD, LOCK_NAME };
+
+static struct flock lock_of(enum lock byte)
 {
-	return (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	return (struct flock){
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
 }
 
 /* The holder of the lock may have removed the file before it let go: then it is not this one. */
@@ -26,7 +34,7 @@ static bool is_still_there(int dir, int fd)
 static int lock(struct runtime *r, struct errors *e)
 {
 	for (;;) {
-		struct flock l = whole_file();
+		struct flock guard = lock_of(LOCK_GUARD);
 		r->pid = openat(r->dir, "skeld.pid", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
 				0644);
 		if (r->pid < 0) {
@@ -34,31 +42,30 @@ static int lock(struct runtime *r, struct errors *e)
 				   strerror(errno));
 			return -1;
 		}
-		if (fcntl(r->pid, F_SETLK, &l) == 0) {
-			if (is_still_there(r->dir, r->pid))
-				return 0;
-			close(r->pid);
-			continue;
-		}
+		int failed = fcntl(r->pid, F_OFD_SETLK, &guard);
+		if (!failed && is_still_there(r->dir, r->pid))
+			return 0;
 		int why = errno;
-		l = whole_file();
-		if ((why == EAGAIN || why == EACCES) && fcntl(r->pid, F_GETLK, &l) == 0) {
-			if (l.l_type == F_UNLCK) { /* it ended just now */
-				close(r->pid);
-				continue;
-			}
+		close(r->pid);
+		r->pid = -1;
+		if (!failed)
+			continue;
+		if (why == EAGAIN || why == EACCES)
 			errors_add(e, NULL, 0,
 				   "another instance runs: pid %d holds %s/skeld.pid; use another "
 				   "--runtime-dir for a second one",
-				   (int)l.l_pid, r->path);
-		} else {
+				   (int)runtime_owner(r->path), r->path);
+		else
 			errors_add(e, NULL, 0, "cannot lock %s/skeld.pid: %s", r->path,
 				   strerror(why));
-		}
-		close(r->pid);
-		r->pid = -1;
 		return -1;
 	}
+}
+
+void runtime_hold(const struct runtime *r)
+{
+	struct flock name = lock_of(LOCK_NAME);
+	fcntl(r->pid, F_SETLK, &name);
 }
 
 int runtime_open(struct runtime *r, const char *path, struct errors *e)
@@ -71,8 +78,12 @@ int runtime_open(struct runtime *r, const char *path, struct errors *e)
 			   strerror(errno));
 		return -1;
 	}
-	if (lock(r, e) == 0)
+	if (lock(r, e) == 0) {
+		runtime_hold(r);
+		for (size_t i = 1; i < sizeof(files) / sizeof(*files); i++)
+			unlinkat(r->dir, files[i], 0); /* of one that was killed */
 		return 0;
+	}
 	close(r->dir);
 	r->dir = -1;
 	return -1;
@@ -128,7 +139,7 @@ pid_t runtime_owner(const char *path)
 	snprintf(name, sizeof(name), "%s/skeld.pid", path);
 	/* Read-only is enough to ask, and works for those who may not write. */
 	int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	struct flock l = whole_file();
+	struct flock l = lock_of(LOCK_NAME);
 	pid_t pid = 0;
 	if (fd >= 0 && fcntl(fd, F_GETLK, &l) == 0 && l.l_type != F_UNLCK)
 		pid = l.l_pid;

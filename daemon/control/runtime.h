@@ -22,6 +22,12 @@ struct runtime {
  */
 int runtime_open(struct runtime *r, const char *path, struct errors *e);
 
+/*
+ * Have our pid named as the owner's; once more after anything that may have opened and closed the
+ * pid file in this process, a configuration that includes it, say.
+ */
+void runtime_hold(const struct runtime *r);
+
 /* Write our pid into the locked file: we are there. */
 int runtime_announce(const struct runtime *r, struct errors *e);
 

@@ -12,6 +12,7 @@
 struct client {
 	const struct service *its;
 	struct address address;
+	int fd;
 	_Atomic bool may_end; /* the daemon drains: being closed is no failure any more */
 	pthread_t thread;
 	bool started;
@@ -19,6 +20,7 @@ struct client {
 	const char *failure;
 };
 
+/* Connects and sends the first probe at once: what comes after finds a client there. */
 void client_start(struct client *c);
 
 /* Wait for its end. NULL, or what went wrong. */

@@ -25,7 +25,7 @@ static const struct action stop = {"stop now", stop_now};
 static const struct action ignore = {"ignored, the daemon is stopping", NULL};
 
 /* clang-format off */
-/* What every signal does in every state. Before RUNNING all are blocked, and wait. */
+/* What every signal does in every state. Those that come before the loop runs wait for it. */
 static const struct {
 	int signal;
 	const char *name;
@@ -97,8 +97,7 @@ int signals_start(struct daemon *d)
 	for (size_t i = 0; i < N_SIGNALS; i++) {
 		struct event *e = evsignal_new(d->base, table[i].signal, on_signals, d);
 		d->signals.event[i] = e;
-		if (!e || event_priority_set(e, 0) < 0 || event_add(e, NULL) < 0 ||
-		    relay_install(table[i].signal, &set) < 0)
+		if (!e || event_add(e, NULL) < 0 || relay_install(table[i].signal, &set) < 0)
 			return -1;
 	}
 	/* Set, not unblock: whoever started us may have left others blocked. */

@@ -78,7 +78,7 @@ void sockets_sort(struct listeners *passed, const struct snapshot *s, struct not
 void sockets_keep(struct notify *n, const struct snapshot *new, const struct snapshot *old)
 {
 	char name[48];
-	if (n->fd < 0)
+	if (!n->stores)
 		return;
 	for (size_t i = 0; old && i < old->n_listeners; i++)
 		if (old->listener[i]->keeper == KEEPER_STORE &&
@@ -92,14 +92,7 @@ void sockets_keep(struct notify *n, const struct snapshot *new, const struct sna
 		if (new->listener[i]->keeper ==
 		    KEEPER_NONE &&new->listener[i]->actual.sa.ss_family != AF_UNIX) {
 			store_name(new->listener[i], name);
-			notify_store(n, name, new->listener[i]->fds, new->listener[i]->n_fds);
-			new->listener[i]->keeper = KEEPER_STORE;
+			if (notify_store(n, name, new->listener[i]->fds, new->listener[i]->n_fds))
+				new->listener[i]->keeper = KEEPER_STORE;
 		}
-}
-
-void sockets_free(struct listeners *passed)
-{
-	for (size_t i = 0; i < passed->n; i++)
-		listener_unref(passed->listener[i]);
-	passed->n = 0;
 }

@@ -20,9 +20,10 @@ void sockets_take(struct listeners *passed, struct errors *e);
  */
 void sockets_sort(struct listeners *passed, const struct snapshot *s, struct notify *n);
 
-/* Have the manager keep NEW's sockets, and forget those that only OLD (may be NULL) had. */
+/*
+ * Have the manager keep NEW's sockets, and forget those that only OLD (may be NULL) had. Nothing
+ * unless FDSTORE says that it would (systemd 254 sets it, our unit does for older ones).
+ */
 void sockets_keep(struct notify *n, const struct snapshot *new, const struct snapshot *old);
-
-void sockets_free(struct listeners *passed);
 
 #endif

@@ -7,14 +7,14 @@
 #include <sys/socket.h>
 
 /* Accepted in one turn of the loop at most: a flood of connects starves nobody. */
-enum { ACCEPT_BATCH = 64, RECOVER_MS = 100 };
+enum { ACCEPT_BATCH = 64, RECOVER_MS = 100, EMPTY_MOST = 65536 };
 
-/* At most one line a second, whatever happens. */
-static bool may_warn(struct worker *w)
+/* At most one line of a kind a second. SAID: when the last one was, 0 never. */
+static bool may_warn(const struct worker *w, uint32_t *said)
 {
-	if (w->warned_at == w->now + 1)
+	if (*said == w->now + 1)
 		return false;
-	w->warned_at = w->now + 1; /* 0 is "never" */
+	*said = w->now + 1;
 	return true;
 }
 
@@ -23,12 +23,11 @@ static void turn_away(struct worker *w, int fd)
 	evutil_closesocket(fd);
 	worker_add(w, COUNT_CLOSED + CLOSED_LIMIT, 1);
 	w->turned_away++;
-	if (may_warn(w)) {
-		log_warning("limits.connections = %lld reached: connections are accepted and "
-			    "closed, %llu so far by worker %u",
-			    (long long)w->snapshot->config->limits.connections,
-			    (unsigned long long)w->turned_away, w->index);
-	}
+	if (may_warn(w, &w->warned_limit))
+		log_warning(
+			"%zu connections are open, as many as there may be: others are accepted "
+			"and closed, %llu so far by worker %u",
+			w->snapshot->connections, (unsigned long long)w->turned_away, w->index);
 }
 
 /* Out of descriptors or memory: let the listeners rest, others give something back meanwhile. */
@@ -38,17 +37,18 @@ static void rest(struct worker *w, int error)
 	TAILQ_FOREACH (a, &w->acceptors, entry)
 		event_del(&a->event);
 	event_add(w->recover, &(struct timeval){.tv_usec = RECOVER_MS * 1000});
-	if (may_warn(w))
+	if (may_warn(w, &w->warned_rest))
 		log_warning("cannot accept connections: %s; they wait in the backlog, trying again "
 			    "every %d ms",
 			    strerror(error), RECOVER_MS);
 }
 
-void acceptors_recover(struct worker *w)
+/* What accept(2) passes on from the one connection that it would have returned. */
+static bool is_of_one_connection(int error)
 {
-	struct acceptor *a;
-	TAILQ_FOREACH (a, &w->acceptors, entry)
-		event_add(&a->event, NULL);
+	return error == ECONNABORTED || error == EPROTO || error == EINTR || error == ENETDOWN ||
+	       error == ENOPROTOOPT || error == EHOSTDOWN || error == ENONET ||
+	       error == EHOSTUNREACH || error == ENETUNREACH;
 }
 
 /* Accept up to MOST. Returns 0, or the errno that ended it. */
@@ -60,20 +60,17 @@ static int accept_some(struct worker *w, int fd, unsigned most)
 		socklen_t length = sizeof(peer);
 		int c = accept4(fd, (struct sockaddr *)&peer, &length,
 				SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (c >= 0) {
-			worker_add(w, COUNT_ACCEPTED, 1);
-			size_t limit = (size_t)w->snapshot->config->limits.connections;
-			if (atomic_fetch_add(&p->open, 1) < limit) {
-				connection_accept(w, c, &peer);
-			} else {
-				atomic_fetch_sub(&p->open, 1);
-				turn_away(w, c);
-			}
-		} else if (errno == EAGAIN || errno == EMFILE || errno == ENFILE ||
-			   errno == ENOBUFS || errno == ENOMEM || errno == EINVAL ||
-			   errno == EBADF) {
+		if (c < 0 && !is_of_one_connection(errno))
 			return errno;
-		} /* else: an error of that one connection, see accept(2), Linux */
+		if (c < 0)
+			continue;
+		worker_add(w, COUNT_ACCEPTED, 1);
+		if (atomic_fetch_add(&p->open, 1) < w->snapshot->connections) {
+			connection_accept(w, c, &peer);
+		} else {
+			atomic_fetch_sub(&p->open, 1);
+			turn_away(w, c);
+		}
 	}
 	return 0;
 }
@@ -87,16 +84,62 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 		rest(a->worker, error);
 }
 
-static void remove_acceptor(struct acceptor *a)
+static void free_acceptor(struct acceptor *a)
 {
-	struct worker *w = a->worker;
-	/* The kernel completed these connections before the listener was retired: serve them. */
-	if (a->listener->keeper != KEEPER_UNIT)
-		accept_some(w, event_get_fd(&a->event), UINT32_MAX);
 	event_del(&a->event);
-	TAILQ_REMOVE(&w->acceptors, a, entry);
+	TAILQ_REMOVE(&a->worker->acceptors, a, entry);
 	listener_unref(a->listener);
 	free(a);
+}
+
+/*
+ * The kernel completed these connections before the listener was retired: serve them, those of
+ * the other workers too, who may be stuck.
+ */
+static int empty(struct worker *w, const struct listener *l)
+{
+	for (size_t j = 0; j < l->n_fds; j++) {
+		int error = accept_some(w, l->fds[j], EMPTY_MOST);
+		if (error && error != EAGAIN && error != EINVAL) /* EINVAL: shut down, and empty */
+			return error;
+	}
+	return 0;
+}
+
+static void remove_acceptor(struct acceptor *a)
+{
+	int error = a->listener->keeper == KEEPER_UNIT ? 0 : empty(a->worker, a->listener);
+	a->leaving = error != 0;
+	if (error)
+		rest(a->worker, error);
+	else
+		free_acceptor(a);
+}
+
+void acceptors_recover(struct worker *w)
+{
+	struct acceptor *a, *next;
+	for (a = TAILQ_FIRST(&w->acceptors); a; a = next) {
+		next = TAILQ_NEXT(a, entry);
+		if (a->leaving)
+			remove_acceptor(a);
+		else
+			event_add(&a->event, NULL);
+	}
+	worker_check_drained(w);
+}
+
+void acceptors_abandon(struct worker *w)
+{
+	struct acceptor *a;
+	acceptors_update(w, NULL);
+	while ((a = TAILQ_FIRST(&w->acceptors))) {
+		log_warning(
+			"connections that wait on listen \"%s\" are lost: no descriptor is free",
+			a->listener->title);
+		free_acceptor(a);
+	}
+	event_del(w->recover);
 }
 
 static void add_acceptor(struct worker *w, struct listener *l, int fd)
@@ -110,7 +153,9 @@ static void add_acceptor(struct worker *w, struct listener *l, int fd)
 	a->worker = w;
 	a->listener = listener_ref(l);
 	event_assign(&a->event, w->base, fd, EV_READ | EV_PERSIST, on_accept, a);
-	event_add(&a->event, NULL);
+	if (!event_pending(w->recover, EV_TIMEOUT, NULL) && event_add(&a->event, NULL) < 0)
+		log_error("worker %u cannot watch listen \"%s\": %s", w->index, l->title,
+			  strerror(errno));
 	TAILQ_INSERT_TAIL(&w->acceptors, a, entry);
 }
 

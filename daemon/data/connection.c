@@ -7,10 +7,11 @@
 #include <errno.h>
 #include <linux/sockios.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-enum { LINGER_SECONDS = 2 };
+enum { LINGER_SECONDS = 2, LINGER_LOOK_MS = 50 };
 
 /* Something moved: to the end of the queue of those that may be idle. */
 void connection_touch(struct connection *c)
@@ -50,12 +51,11 @@ static void destroy(struct connection *c)
 {
 	struct worker *w = c->worker;
 	c->entered = c->broken = true; /* the service can reach no further than its own data */
-	if (c->event.ev_base && event_initialized(&c->event))
-		event_del(&c->event);
-	if (event_get_fd(&c->event) >= 0) {
+	event_del(&c->event);
+	if (c->fd >= 0) {
 		connection_log(c, LOG_DEBUG, "closed: %s", close_reasons[c->why]);
-		evutil_closesocket(event_get_fd(&c->event));
-		c->event.ev_fd = -1;
+		evutil_closesocket(c->fd);
+		c->fd = -1;
 		TAILQ_REMOVE(c->lingers ? &w->lingering : &w->busy, c, entry);
 		w->n_connections--;
 		atomic_fetch_sub(&w->plane->open, 1);
@@ -73,19 +73,20 @@ static void destroy(struct connection *c)
 
 static void on_event(evutil_socket_t fd, short what, void *arg);
 
-static void wait_for(struct connection *c, bool read, bool write)
+/* False: the kernel will not watch it. */
+static bool wait_for(struct connection *c, bool read, bool write)
 {
 	if (c->waits_read == read && c->waits_write == write)
-		return;
-	if (c->waits_read || c->waits_write)
-		event_del(&c->event);
+		return true;
+	/* Also when it waits for nothing: connection_settle_soon() may have made it active. */
+	event_del(&c->event);
 	c->waits_read = read;
 	c->waits_write = write;
 	if (!read && !write)
-		return;
+		return true;
 	short what = (short)(EV_PERSIST | (read ? EV_READ : 0) | (write ? EV_WRITE : 0));
-	event_assign(&c->event, c->worker->base, event_get_fd(&c->event), what, on_event, c);
-	event_add(&c->event, NULL);
+	event_assign(&c->event, c->worker->base, c->fd, what, on_event, c);
+	return event_add(&c->event, NULL) == 0;
 }
 
 /*
@@ -93,29 +94,37 @@ static void wait_for(struct connection *c, bool read, bool write)
  * drop what it has not delivered: so where something is undelivered, say that no more comes, and
  * wait for the peer to take it, a little (RFC 9112, 9.6, describes the same for HTTP).
  */
-static void finish(struct connection *c)
+static void end_output(struct connection *c)
 {
 	int undelivered = 0;
-	evutil_socket_t fd = event_get_fd(&c->event);
-	if (c->ended || c->peer.family == AF_UNIX || ioctl(fd, SIOCOUTQ, &undelivered) < 0 ||
+	if (c->ended || c->peer.family == AF_UNIX || ioctl(c->fd, SIOCOUTQ, &undelivered) < 0 ||
 	    !undelivered) {
 		destroy(c);
 		return;
 	}
-	shutdown(fd, SHUT_WR);
+	shutdown(c->fd, SHUT_WR);
 	c->seen = c->worker->now;
 	c->lingers = true;
 	TAILQ_REMOVE(&c->worker->busy, c, entry);
 	TAILQ_INSERT_TAIL(&c->worker->lingering, c, entry);
+	event_add(c->worker->linger, &(struct timeval){.tv_usec = LINGER_LOOK_MS * 1000});
 	tell_over(c);
-	wait_for(c, true, false);
+	if (!wait_for(c, true, false))
+		destroy(c);
+}
+
+static bool may_read(struct connection *c)
+{
+	size_t limit = limit_of(c);
+	return !c->broken && !c->closing && !c->ended && queued(c->out) < limit &&
+	       queued(c->in) < limit;
 }
 
 static void settle(struct connection *c)
 {
 	size_t out = queued(c->out), in = queued(c->in), limit = limit_of(c);
 	if (in >= limit && !c->holds && !c->offer_again && !c->ended && !c->closing) {
-		connection_log(c, LOG_NOTICE, "a request is larger than limits.buffer = %zu bytes",
+		connection_log(c, LOG_DEBUG, "a request is larger than limits.buffer = %zu bytes",
 			       limit);
 		connection_fail(c, CLOSED_OVERFLOW);
 	}
@@ -125,7 +134,7 @@ static void settle(struct connection *c)
 		c->closing = true;
 	}
 	if (quiet && c->closing) {
-		finish(c);
+		end_output(c);
 		return;
 	}
 	if (quiet && c->ended)
@@ -172,8 +181,7 @@ static void receive(struct connection *c)
 {
 	size_t out = queued(c->out), in = queued(c->in), limit = limit_of(c);
 	size_t room = limit - (out > in ? out : in);
-	ssize_t n = recv(event_get_fd(&c->event), c->worker->scratch,
-			 room < SCRATCH_SIZE ? room : SCRATCH_SIZE, 0);
+	ssize_t n = recv(c->fd, c->worker->scratch, room < SCRATCH_SIZE ? room : SCRATCH_SIZE, 0);
 	if (n > 0) {
 		worker_add(c->worker, COUNT_RECEIVED, (uint64_t)n);
 		connection_touch(c);
@@ -190,7 +198,7 @@ static void receive(struct connection *c)
 
 static void send_queued(struct connection *c)
 {
-	int n = evbuffer_write(c->out, event_get_fd(&c->event));
+	int n = evbuffer_write(c->out, c->fd);
 	if (n > 0) {
 		worker_add(c->worker, COUNT_SENT, (uint64_t)n);
 		connection_touch(c);
@@ -206,14 +214,15 @@ static void advance(struct connection *c, bool readable)
 	for (;;) {
 		size_t limit = limit_of(c);
 		if (c->offer_again && queued(c->out) <= limit / 2) {
+			size_t before = queued(c->in);
 			c->offer_again = false;
-			if (queued(c->in))
+			if (before)
 				offer(c, NULL, 0);
+			if (queued(c->in) == before) /* asking once more would change nothing */
+				c->offer_again = c->offer_again && queued(c->out) > limit / 2;
 			continue;
 		}
-		bool may_read = !c->broken && !c->closing && !c->ended && queued(c->out) < limit &&
-				queued(c->in) < limit;
-		if (!may_read || (!readable && !c->owed))
+		if (!may_read(c) || (!readable && !c->owed))
 			break;
 		receive(c);
 		readable = false;
@@ -225,7 +234,7 @@ static void advance(struct connection *c, bool readable)
 /* The peer takes the last bytes; what it still says is no longer heard. */
 static void linger(struct connection *c)
 {
-	ssize_t n = recv(event_get_fd(&c->event), c->worker->scratch, SCRATCH_SIZE, 0);
+	ssize_t n = recv(c->fd, c->worker->scratch, SCRATCH_SIZE, 0);
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 		destroy(c);
 }
@@ -233,7 +242,8 @@ static void linger(struct connection *c)
 static void on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct connection *c = arg;
-	if (fd < 0) { /* it was closed while it was held, and is released now */
+	(void)fd;
+	if (c->fd < 0) { /* it was closed while it was held, and is released now */
 		destroy(c);
 		return;
 	}
@@ -256,13 +266,9 @@ void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *
 		return;
 	}
 	c->worker = w;
+	c->fd = fd;
 	c->seen = w->now;
-	if (peer->ss_family == AF_INET)
-		c->peer.v4 = *(const struct sockaddr_in *)peer;
-	else if (peer->ss_family == AF_INET6)
-		c->peer.v6 = *(const struct sockaddr_in6 *)peer;
-	else
-		c->peer.family = AF_UNIX;
+	memcpy(&c->peer, peer, sizeof(c->peer));
 	w->n_connections++;
 	TAILQ_INSERT_TAIL(&w->busy, c, entry);
 	event_assign(&c->event, w->base, fd, EV_READ | EV_PERSIST, on_event, c);
@@ -289,17 +295,32 @@ void connections_tick(struct worker *w)
 		connection_fail(c, CLOSED_IDLE);
 		destroy(c);
 	}
-	while ((c = TAILQ_FIRST(&w->lingering)) && w->now - c->seen > LINGER_SECONDS)
-		destroy(c);
+}
+
+void connections_linger(struct worker *w)
+{
+	struct connection *c, *next;
+	for (c = TAILQ_FIRST(&w->lingering); c; c = next) {
+		int undelivered = 0;
+		next = TAILQ_NEXT(c, entry);
+		if (w->now - c->seen > LINGER_SECONDS || ioctl(c->fd, SIOCOUTQ, &undelivered) < 0 ||
+		    !undelivered)
+			destroy(c);
+	}
+	if (!TAILQ_EMPTY(&w->lingering))
+		event_add(w->linger, &(struct timeval){.tv_usec = LINGER_LOOK_MS * 1000});
 }
 
 void connections_drain(struct worker *w)
 {
 	struct connection *c, *next;
+	/* Nothing that a callback moves may change the order in which this goes. */
+	TAILQ_FOREACH (c, &w->busy, entry)
+		c->seen = w->now;
 	for (c = TAILQ_FIRST(&w->busy); c; c = next) {
 		next = TAILQ_NEXT(c, entry);
 		int owed = 0;
-		ioctl(event_get_fd(&c->event), FIONREAD, &owed);
+		ioctl(c->fd, FIONREAD, &owed);
 		c->owed = owed > 0 ? (size_t)owed : 0;
 		c->draining = c->entered = true;
 		if (w->plane->service->draining && !c->closing)
@@ -312,11 +333,13 @@ void connections_drain(struct worker *w)
 void connections_close(struct worker *w)
 {
 	struct connection *c;
-	while ((c = TAILQ_FIRST(&w->busy)) || (c = TAILQ_FIRST(&w->lingering))) {
-		atomic_fetch_add(&w->plane->deadline, 1);
+	while ((c = TAILQ_FIRST(&w->busy))) {
+		atomic_fetch_add(&w->plane->cut_off, 1);
 		c->why = CLOSED_DEADLINE;
 		destroy(c);
 	}
+	while ((c = TAILQ_FIRST(&w->lingering))) /* these were finished */
+		destroy(c);
 }
 
 void connection_settle_soon(struct connection *c)

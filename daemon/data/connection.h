@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 
 struct connection {
+	int fd; /* -1: closed, and held by the service */
 	struct event event;
 	struct worker *worker;
 	void *data;		       /* the service's */
@@ -21,6 +22,7 @@ struct connection {
 	uint32_t seen;	       /* worker->now when something last moved */
 	unsigned holds;	       /* by the service */
 	size_t owed;	       /* draining: bytes received before it began, and not read yet */
+	size_t limit;	       /* the last one that limit_of() found */
 	enum close_reason why; /* once closing or broken */
 	bool entered : 1;      /* below settle() on the stack */
 	bool waits_write : 1;  /* interest of the event */
@@ -39,9 +41,13 @@ static inline size_t queued(const struct evbuffer *b)
 	return b ? evbuffer_get_length(b) : 0;
 }
 
-static inline size_t limit_of(const struct connection *c)
+/* limits.buffer; one that is lowered does not close those who hold more already. */
+static inline size_t limit_of(struct connection *c)
 {
-	return (size_t)c->worker->snapshot->config->limits.buffer;
+	size_t limit = (size_t)c->worker->snapshot->config->limits.buffer;
+	if (c->limit <= limit || queued(c->in) < limit)
+		c->limit = limit;
+	return c->limit;
 }
 
 /* Something moved: it is not idle. */

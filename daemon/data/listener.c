@@ -1,5 +1,7 @@
 #include "data/listener.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -72,7 +74,7 @@ static int open_sockets(struct listener *l, int backlog, size_t n, bool share)
 		l->fds[l->n_fds++] = fd;
 		if (i > 0)
 			continue;
-		if (n > 1 && !share &&
+		if (!share && l->asked.sa.ss_family != AF_UNIX &&
 		    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
 			return -1;
 		l->actual.length = sizeof(l->actual.sa);
@@ -164,10 +166,36 @@ bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keepe
 	}
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	/* One that we stored may have been left with the filter of listener_retire(). */
+	if (keeper == KEEPER_STORE)
+		setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof(one));
 	if (a.sa.ss_family != AF_UNIX)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	l->fds[l->n_fds++] = fd;
 	return true;
+}
+
+void listeners_remember(struct listeners *all, struct listener *l)
+{
+	if (all->n < CONFIG_LISTEN_MAX)
+		all->listener[all->n++] = listener_ref(l);
+}
+
+void listeners_prune(struct listeners *all)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < all->n; i++)
+		if (atomic_load(&all->listener[i]->refs) > 1)
+			all->listener[kept++] = all->listener[i];
+		else
+			listener_unref(all->listener[i]);
+	all->n = kept;
+}
+
+void listeners_clear(struct listeners *all)
+{
+	while (all->n)
+		listener_unref(all->listener[--all->n]);
 }
 
 bool listener_is_for(const struct listener *l, size_t j, unsigned i, unsigned n)
@@ -201,6 +229,13 @@ void listener_retire(const struct listener *l)
 	if (l->inode && lstat(path_of(&l->asked), &st) == 0 && st.st_dev == l->device &&
 	    st.st_ino == l->inode)
 		unlink(path_of(&l->asked));
+}
+
+void listener_give_to(const struct listener *l, uid_t uid, gid_t gid)
+{
+	if (l->inode && l->keeper == KEEPER_NONE && lchown(path_of(&l->actual), uid, gid) < 0)
+		log_warning("%s cannot be given to uid %u: %s", path_of(&l->actual), (unsigned)uid,
+			    strerror(errno));
 }
 
 struct listener *listener_ref(struct listener *l)

@@ -55,6 +55,13 @@ struct listeners {
 bool listeners_adopt(struct listeners *l, int fd, const char *name, enum keeper keeper,
 		     struct errors *e);
 
+/* Keep a reference of L while others have one; forget those that nobody else has any more. */
+void listeners_remember(struct listeners *all, struct listener *l);
+void listeners_prune(struct listeners *all);
+
+/* Forget all. */
+void listeners_clear(struct listeners *all);
+
 /* Does worker I of N accept on the J-th of L's sockets? Each socket has a worker at least. */
 bool listener_is_for(const struct listener *l, size_t j, unsigned i, unsigned n);
 
@@ -66,6 +73,9 @@ void listener_set_backlog(const struct listener *l, int backlog);
  * has completed are there to be accepted, whoever comes now is refused once it is closed.
  */
 void listener_retire(const struct listener *l);
+
+/* The file of a unix socket of ours becomes this user's: who connects needs to write to it. */
+void listener_give_to(const struct listener *l, uid_t uid, gid_t gid);
 
 struct listener *listener_ref(struct listener *l);
 void listener_unref(struct listener *l);

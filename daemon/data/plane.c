@@ -3,11 +3,18 @@
 #include "data/worker.h"
 
 #include <errno.h>
-#include <math.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
+
+static double monotonic(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
 
 static void wake(struct worker *w)
 {
@@ -124,25 +131,31 @@ size_t plane_open(const struct plane *p)
 
 uint64_t plane_cut_off(const struct plane *p)
 {
-	return atomic_load(&p->deadline);
+	return atomic_load(&p->cut_off);
+}
+
+static bool have_ended(const struct plane *p)
+{
+	for (unsigned i = 0; i < p->n_started; i++)
+		if (!atomic_load(&p->worker[i].ended))
+			return false;
+	return true;
 }
 
 unsigned plane_join(struct plane *p, double seconds, unsigned *first)
 {
-	struct timespec until;
-	double whole, fraction = modf(seconds, &whole);
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)whole;
-	until.tv_nsec += (long)(fraction * 1e9);
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	give_order(p, ORDER_QUIT);
+	struct pollfd news = {.fd = p->notify_fd, .events = POLLIN};
+	double until = monotonic() + seconds;
 	unsigned stuck = 0;
+	eventfd_t n;
+	give_order(p, ORDER_QUIT);
+	for (double left; !have_ended(p) && (left = until - monotonic()) > 0;)
+		if (poll(&news, 1, (int)(left * 1000) + 1) > 0)
+			eventfd_read(p->notify_fd, &n);
 	for (unsigned i = 0; i < p->n_started; i++)
-		if (pthread_clockjoin_np(p->worker[i].thread, NULL, CLOCK_MONOTONIC, &until) &&
-		    stuck++ == 0)
+		if (atomic_load(&p->worker[i].ended))
+			pthread_join(p->worker[i].thread, NULL);
+		else if (stuck++ == 0)
 			*first = i;
 	return stuck;
 }
@@ -190,9 +203,7 @@ static double open_now(const struct family *f, unsigned i)
 
 static double lag(const struct family *f, unsigned i)
 {
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return plane_lag(f->context, i, (double)t.tv_sec + (double)t.tv_nsec / 1e9);
+	return plane_lag(f->context, i, monotonic());
 }
 
 void plane_register(struct plane *p, struct stats *s)

@@ -44,7 +44,7 @@ void worker_hold(struct worker *w)
 
 void worker_release(struct worker *w)
 {
-	w->holds--;
+	w->holds -= w->holds > 0; /* a stop has let go of all */
 	worker_check_drained(w);
 }
 
@@ -54,7 +54,7 @@ int connection_write(struct connection *c, const void *bytes, size_t n)
 		return -1;
 	size_t sent = 0;
 	if (!queued(c->out)) {
-		ssize_t r = send(event_get_fd(&c->event), bytes, n, MSG_NOSIGNAL);
+		ssize_t r = send(c->fd, bytes, n, MSG_NOSIGNAL);
 		if (r < 0 && errno != EAGAIN && errno != EINTR) {
 			connection_fail(c, CLOSED_ERROR);
 			connection_settle_soon(c);

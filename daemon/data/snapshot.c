@@ -28,17 +28,23 @@ static struct listener *find_passed(const struct listeners *there, const char *t
 	return NULL;
 }
 
-/* Has OLD a listener on this port, on another address? */
-static bool port_is_ours(const struct snapshot *old, const struct address *a)
+/* Has one of ours, that goes or has gone, this port? */
+static bool port_is_ours(const struct snapshot *old, const struct listeners *retired,
+			 const struct address *a)
 {
-	for (size_t i = 0; old && i < old->n_listeners; i++)
-		if (address_port(a) && address_port(&old->listener[i]->actual) == address_port(a))
+	unsigned port = address_port(a);
+	for (size_t i = 0; old && port && i < old->n_listeners; i++)
+		if (address_port(&old->listener[i]->actual) == port)
+			return true;
+	for (size_t i = 0; port && i < retired->n; i++)
+		if (address_port(&retired->listener[i]->actual) == port)
 			return true;
 	return false;
 }
 
 struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
-			      const struct listeners *there, size_t n, struct errors *e)
+			      const struct listeners *there, const struct listeners *retired,
+			      size_t n, struct errors *e)
 {
 	struct snapshot *s = calloc(1, sizeof(*s));
 	if (!s) {
@@ -47,6 +53,7 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 	}
 	s->refs = 1;
 	s->generation = old ? old->generation + 1 : 1;
+	s->connections = (size_t)config->limits.connections;
 	size_t before = e->n;
 	for (size_t i = 0; i < config->n_listen; i++) {
 		const struct listen_config *l = &config->listen[i];
@@ -59,9 +66,11 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 		if (found)
 			listener_ref(found);
 		else
-			found = listener_open(l, &a, n, port_is_ours(old, &a), e);
-		if (found)
+			found = listener_open(l, &a, n, port_is_ours(old, retired, &a), e);
+		if (found) {
+			s->backlog[s->n_listeners] = (int)l->backlog;
 			s->listener[s->n_listeners++] = found;
+		}
 	}
 	if (e->n == before) {
 		s->config = config;
@@ -81,6 +90,7 @@ struct snapshot *snapshot_without_listeners(const struct snapshot *old)
 		s->refs = 1;
 		s->generation = old->generation;
 		s->config = config_ref(old->config);
+		s->connections = old->connections;
 	}
 	return s;
 }

@@ -13,18 +13,21 @@ struct snapshot {
 	_Atomic unsigned refs;
 	uint64_t generation;
 	struct config *config;
+	size_t connections; /* limits.connections, or fewer: for as many there are descriptors */
 	size_t n_listeners;
 	struct listener *listener[CONFIG_LISTEN_MAX];
+	int backlog[CONFIG_LISTEN_MAX]; /* of each, as now configured */
 };
 
 /*
  * Take over CONFIG, keep those of OLD's listeners whose address is still asked for, use those of
  * THERE that have the address or the section's title, and open the others with N sockets each.
- * OLD may be NULL. When one cannot be opened: NULL, errors, nothing
- * opened, CONFIG still the caller's.
+ * OLD may be NULL. RETIRED are those that some worker has not let go of yet. When one cannot be
+ * opened: NULL, errors, nothing opened, CONFIG still the caller's.
  */
 struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
-			      const struct listeners *there, size_t n, struct errors *e);
+			      const struct listeners *there, const struct listeners *retired,
+			      size_t n, struct errors *e);
 
 /* OLD's configuration and generation without its listeners: what a drain begins with. */
 struct snapshot *snapshot_without_listeners(const struct snapshot *old);

@@ -22,7 +22,7 @@ static void tell_control(const struct worker *w)
 void worker_check_drained(struct worker *w)
 {
 	if ((w->done & ORDER_DRAIN) && !w->n_connections && !w->holds &&
-	    !atomic_exchange(&w->drained, true))
+	    TAILQ_EMPTY(&w->acceptors) && !atomic_exchange(&w->drained, true))
 		tell_control(w);
 }
 
@@ -46,7 +46,6 @@ static void take_snapshot(struct worker *w)
 static void follow_orders(struct worker *w)
 {
 	unsigned todo = atomic_load(&w->orders) & ~w->done;
-	w->done |= todo;
 	if (todo & ORDER_DRAIN) {
 		acceptors_update(w, NULL);
 		if (w->plane->service->drain)
@@ -54,12 +53,13 @@ static void follow_orders(struct worker *w)
 		connections_drain(w);
 	}
 	if (todo & ORDER_CLOSE) {
-		acceptors_update(w, NULL);
+		acceptors_abandon(w);
 		connections_close(w);
 		w->holds = 0;
 	}
 	if (todo & ORDER_QUIT)
 		event_base_loopbreak(w->base);
+	w->done |= todo;
 	worker_check_drained(w);
 }
 
@@ -92,6 +92,13 @@ static void on_recover(evutil_socket_t fd, short what, void *arg)
 	acceptors_recover(arg);
 }
 
+static void on_linger(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	connections_linger(arg);
+}
+
 int worker_init(struct worker *w, struct plane *plane, unsigned index)
 {
 	w->plane = plane;
@@ -122,8 +129,10 @@ int worker_init(struct worker *w, struct plane *plane, unsigned index)
 	w->wake = event_new(w->base, w->wake_fd, EV_READ | EV_PERSIST, on_wake, w);
 	w->tick = event_new(w->base, -1, EV_PERSIST, on_tick, w);
 	w->recover = evtimer_new(w->base, on_recover, w);
-	if (!w->wake || !w->tick || !w->recover || event_priority_set(w->wake, 0) < 0 ||
-	    event_add(w->wake, NULL) < 0 || event_add(w->tick, &(struct timeval){.tv_sec = 1}) < 0)
+	w->linger = evtimer_new(w->base, on_linger, w);
+	if (!w->wake || !w->tick || !w->recover || !w->linger ||
+	    event_priority_set(w->wake, 0) < 0 || event_add(w->wake, NULL) < 0 ||
+	    event_add(w->tick, &(struct timeval){.tv_sec = 1}) < 0)
 		goto no_memory;
 	event_config_free(config);
 	return 0;
@@ -141,6 +150,8 @@ void worker_free(struct worker *w)
 		event_free(w->tick);
 	if (w->recover)
 		event_free(w->recover);
+	if (w->linger)
+		event_free(w->linger);
 	if (w->base)
 		event_base_free(w->base);
 	if (w->wake_fd >= 0)

@@ -51,6 +51,7 @@ struct acceptor {
 	struct worker *worker;
 	struct listener *listener;
 	struct event event;
+	bool leaving; /* removed, but there was no descriptor to empty it with */
 	TAILQ_ENTRY(acceptor) entry;
 };
 TAILQ_HEAD(acceptors, acceptor);
@@ -60,7 +61,7 @@ struct worker {
 	unsigned index;
 	pthread_t thread;
 	struct event_base *base;
-	struct event *wake, *tick, *recover;
+	struct event *wake, *tick, *recover, *linger;
 
 	/* Between the control plane and this worker. */
 	int wake_fd;			  /* eventfd: there is something below */
@@ -78,8 +79,8 @@ struct worker {
 	struct connections busy;      /* all, the one that moved least recently first */
 	struct connections lingering; /* nothing to say any more, the peer has to take it */
 	size_t n_connections, holds;
-	uint32_t now;	    /* seconds, counted by tick */
-	uint32_t warned_at; /* when limits and errors of accept were last logged */
+	uint32_t now;			    /* seconds, counted by tick */
+	uint32_t warned_limit, warned_rest; /* when these were last logged */
 	uint64_t turned_away;
 	void *data; /* the service's */
 	_Atomic uint64_t *counters;
@@ -88,10 +89,10 @@ struct worker {
 
 struct plane {
 	const struct service *service;
-	int notify_fd;		   /* eventfd of the control plane: a worker has news */
-	_Atomic size_t open;	   /* connections over all workers */
-	_Atomic uint64_t deadline; /* connections closed before they were finished */
-	sem_t started;		   /* posted by each worker once it serves, or cannot */
+	int notify_fd;		  /* eventfd of the control plane: a worker has news */
+	_Atomic size_t open;	  /* connections over all workers */
+	_Atomic uint64_t cut_off; /* connections closed before they were finished */
+	sem_t started;		  /* posted by each worker once it serves, or cannot */
 	unsigned n_workers, n_started;
 	size_t n_counters;
 	struct worker worker[];
@@ -108,17 +109,19 @@ int worker_init(struct worker *w, struct plane *plane, unsigned index);
 void worker_free(struct worker *w);
 int worker_start(struct worker *w); /* the thread; its first snapshot stands in `next` */
 
-/* Tell the control plane, and the plane's other half here, that something ended. */
+/* Something ended: if it was the last that a drain waits for, tell the control plane. */
 void worker_check_drained(struct worker *w);
 
 /* acceptor.c: take connections from LISTENERS of the snapshot, and only those. */
 void acceptors_update(struct worker *w, const struct snapshot *s);
 void acceptors_recover(struct worker *w);
+void acceptors_abandon(struct worker *w); /* all, whatever waits there */
 
 /* connection.c */
 void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer);
-void connections_tick(struct worker *w);  /* once a second: idle ones */
-void connections_drain(struct worker *w); /* close what is idle, finish the others */
-void connections_close(struct worker *w); /* all, now */
+void connections_tick(struct worker *w);   /* once a second: idle ones */
+void connections_linger(struct worker *w); /* those whose last bytes may have been taken */
+void connections_drain(struct worker *w);  /* close what is idle, finish the others */
+void connections_close(struct worker *w);  /* all, now */
 
 #endif
