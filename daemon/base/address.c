@@ -1,8 +1,10 @@
 #include "base/address.h"
 
 #include <arpa/inet.h>
-#include <event2/util.h>
+#include <net/if.h>
+#include <netdb.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
@@ -19,61 +21,86 @@ static bool parse_unix(const char *path, struct address *a)
 	return true;
 }
 
+static bool parse_v4(const char *host, struct address *a)
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)&a->sa;
+	in->sin_family = AF_INET;
+	a->length = sizeof(*in);
+	return inet_pton(AF_INET, host, &in->sin_addr) == 1;
+}
+
+/* With a scope, if there is one: fe80::1%eth0. Numbers only, so this asks nobody. */
+static bool parse_v6(const char *host, struct address *a)
+{
+	struct addrinfo hints = {.ai_family = AF_INET6, .ai_flags = AI_NUMERICHOST}, *found;
+	if (!strchr(host, ':') || getaddrinfo(host, NULL, &hints, &found) != 0)
+		return false;
+	memcpy(&a->sa, found->ai_addr, found->ai_addrlen);
+	a->length = found->ai_addrlen;
+	freeaddrinfo(found);
+	return true;
+}
+
+static bool parse_port(const char *text, unsigned *port)
+{
+	*port = 0;
+	if (!*text || strlen(text) > 5 || text[strspn(text, "0123456789")])
+		return false;
+	while (*text)
+		*port = *port * 10 + (unsigned)(*text++ - '0');
+	return *port <= 65535;
+}
+
 bool address_parse(const char *text, struct address *a)
 {
 	*a = (struct address){0};
 	if (strncmp(text, "unix:", 5) == 0)
 		return parse_unix(text + 5, a);
-	/* evutil takes an address without a port, and an IPv6 one without brackets, too. */
-	const char *port = strrchr(text, ':');
-	bool v6 = *text == '[';
-	if (!port || !port[1] || strlen(port + 1) > 5 || port[1 + strspn(port + 1, "0123456789")] ||
-	    (v6 ? port[-1] != ']' : strchr(text, ':') != port))
+	const char *colon = strrchr(text, ':');
+	char host[ADDRESS_TEXT_MAX];
+	unsigned port;
+	if (!colon || !parse_port(colon + 1, &port) || colon - text >= ADDRESS_TEXT_MAX)
 		return false;
-	unsigned number = 0;
-	for (const char *p = port + 1; *p; p++)
-		number = number * 10 + (unsigned)(*p - '0');
-	if (number > 65535)
+	size_t n = (size_t)(colon - text);
+	bool v6 = *text == '[' && n > 2 && text[n - 1] == ']';
+	snprintf(host, sizeof(host), "%.*s", (int)(v6 ? n - 2 : n), v6 ? text + 1 : text);
+	if (strpbrk(host, "[]") || !(v6 ? parse_v6(host, a) : parse_v4(host, a)))
 		return false;
-	char host[ADDRESS_TEXT_MAX + 4]; /* with port 1: evutil refuses 0, "the kernel chooses" */
-	if ((size_t)(port - text) > ADDRESS_TEXT_MAX)
-		return false;
-	snprintf(host, sizeof(host), "%.*s:1", (int)(port - text), text);
-	int length = sizeof(a->sa);
-	if (evutil_parse_sockaddr_port(host, (struct sockaddr *)&a->sa, &length) < 0)
-		return false;
-	a->length = (socklen_t)length;
-	address_set_port(a, number);
+	address_set_port(a, port);
 	return true;
 }
 
 void address_show(const struct address *a, char out[ADDRESS_TEXT_MAX])
 {
-	char host[INET6_ADDRSTRLEN] = "";
-	if (a->sa.ss_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)&a->sa;
-		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-		snprintf(out, ADDRESS_TEXT_MAX, "%s:%u", host, ntohs(in->sin_port));
-	} else if (a->sa.ss_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a->sa;
-		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-		snprintf(out, ADDRESS_TEXT_MAX, "[%s]:%u", host, ntohs(in6->sin6_port));
-	} else {
-		const struct sockaddr_un *un = (const struct sockaddr_un *)&a->sa;
+	char host[INET6_ADDRSTRLEN + IF_NAMESIZE + 1] = "?";
+	const struct sockaddr_un *un = (const struct sockaddr_un *)&a->sa;
+	if (a->sa.ss_family == AF_UNIX) {
 		bool named = a->length > offsetof(struct sockaddr_un, sun_path);
 		snprintf(out, ADDRESS_TEXT_MAX, "unix:%.*s", (int)sizeof(un->sun_path),
 			 named ? un->sun_path : "");
+		return;
 	}
+	bool v6 = a->sa.ss_family == AF_INET6;
+	getnameinfo((const struct sockaddr *)&a->sa,
+		    v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in), host,
+		    sizeof(host), NULL, 0, NI_NUMERICHOST);
+	snprintf(out, ADDRESS_TEXT_MAX, v6 ? "[%s]:%u" : "%s:%u", host, address_port(a));
 }
 
 bool address_equal(const struct address *a, const struct address *b)
 {
-	if (a->sa.ss_family != b->sa.ss_family)
+	const struct sockaddr_in6 *x = (const struct sockaddr_in6 *)&a->sa;
+	const struct sockaddr_in6 *y = (const struct sockaddr_in6 *)&b->sa;
+	if (a->sa.ss_family != b->sa.ss_family || address_port(a) != address_port(b))
 		return false;
-	char x[ADDRESS_TEXT_MAX], y[ADDRESS_TEXT_MAX];
-	address_show(a, x);
-	address_show(b, y);
-	return strcmp(x, y) == 0;
+	if (a->sa.ss_family == AF_INET)
+		return ((const struct sockaddr_in *)x)->sin_addr.s_addr ==
+		       ((const struct sockaddr_in *)y)->sin_addr.s_addr;
+	if (a->sa.ss_family == AF_INET6)
+		return memcmp(&x->sin6_addr, &y->sin6_addr, sizeof(x->sin6_addr)) == 0 &&
+		       x->sin6_scope_id == y->sin6_scope_id;
+	return strcmp(((const struct sockaddr_un *)&a->sa)->sun_path,
+		      ((const struct sockaddr_un *)&b->sa)->sun_path) == 0;
 }
 
 unsigned address_port(const struct address *a)

@@ -111,9 +111,14 @@ static int on_section(cfg_t *cfg, cfg_opt_t *opt)
 		set_place(cfg, &running->config->log.place);
 	if (strcmp(opt->name, "listen") != 0)
 		return 0;
-	const cfg_t *section = cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1);
-	if (!running->in_listen && !open_listen(cfg, section->title)) /* an empty one */
+	/* An empty one. libconfuse merges a title that was there: it is the one that ends here. */
+	unsigned last = cfg_opt_size(opt) - 1;
+	for (unsigned i = 0; i < last && last < running->n_sections; i++)
+		if (cfg_opt_getnsec(opt, i)->line == cfg->line)
+			last = i;
+	if (!running->in_listen && !open_listen(cfg, cfg_opt_getnsec(opt, last)->title))
 		return -1;
+	running->n_sections = cfg_opt_size(opt);
 	set_place(cfg, &running->config->listen[running->config->n_listen - 1].place);
 	running->in_listen = false;
 	return 0;
@@ -196,6 +201,7 @@ static int parse_text(const struct file *f)
 		cfg_set_error_function(cfg, on_message);
 		cfg->filename = strdup(f->name);
 		running->ended = running->in_listen = false;
+		running->n_sections = 0;
 		running->last = 0;
 		result = cfg_parse_fp(cfg, in);
 		cfg_free(cfg); /* also frees and resets the lexer */

@@ -59,7 +59,8 @@ struct parse {
 	const struct file *file;
 	unsigned last; /* the line of the last thing understood */
 	bool ended, in_listen;
-	bool scouting; /* looking for unknown names only */
+	unsigned n_sections; /* listen sections of this file that have ended */
+	bool scouting;	     /* looking for unknown names only */
 	struct unknown unknown[UNKNOWN_MAX];
 	size_t n_unknown;
 };

@@ -54,7 +54,6 @@ static void commit(struct daemon *d, struct prepared *p)
 	log_use(p->log);
 	log_set_level(config_log_level(new->config));
 	sockets_keep(&d->notify, new, old);
-	listeners_prune(&d->retired);
 	for (size_t i = 0; i < old->n_listeners; i++)
 		if (!snapshot_has(new, old->listener[i])) {
 			listener_retire(old->listener[i]);
@@ -129,6 +128,7 @@ void reload_again(struct daemon *d)
 
 void reload_news(struct daemon *d)
 {
+	listeners_prune(&d->retired); /* the last worker has let go: closed */
 	uint64_t generation = d->current->generation;
 	if (d->state != RELOADING || plane_behind(d->plane, generation, NULL))
 		return;
