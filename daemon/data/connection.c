@@ -11,8 +11,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-enum { LINGER_SECONDS = 2, LINGER_LOOK_MS = 50 };
-
 /* Something moved: to the end of the queue of those that may be idle. */
 void connection_touch(struct connection *c)
 {
@@ -47,7 +45,7 @@ static void tell_over(struct connection *c)
 		c->worker->plane->service->closed(c);
 }
 
-static void destroy(struct connection *c)
+void connection_destroy(struct connection *c)
 {
 	struct worker *w = c->worker;
 	c->entered = c->broken = true; /* the service can reach no further than its own data */
@@ -89,6 +87,12 @@ static bool wait_for(struct connection *c, bool read, bool write)
 	return event_add(&c->event, NULL) == 0;
 }
 
+bool connection_undelivered(const struct connection *c)
+{
+	int n = 0;
+	return ioctl(c->fd, SIOCOUTQ, &n) == 0 && n > 0;
+}
+
 /*
  * All is written. Closing while the peer still sends makes the kernel reset the connection and
  * drop what it has not delivered: so where something is undelivered, say that no more comes, and
@@ -96,10 +100,8 @@ static bool wait_for(struct connection *c, bool read, bool write)
  */
 static void end_output(struct connection *c)
 {
-	int undelivered = 0;
-	if (c->ended || c->peer.family == AF_UNIX || ioctl(c->fd, SIOCOUTQ, &undelivered) < 0 ||
-	    !undelivered) {
-		destroy(c);
+	if (c->ended || c->peer.family == AF_UNIX || !connection_undelivered(c)) {
+		connection_destroy(c);
 		return;
 	}
 	shutdown(c->fd, SHUT_WR);
@@ -110,7 +112,7 @@ static void end_output(struct connection *c)
 	event_add(c->worker->linger, &(struct timeval){.tv_usec = LINGER_LOOK_MS * 1000});
 	tell_over(c);
 	if (!wait_for(c, true, false))
-		destroy(c);
+		connection_destroy(c);
 }
 
 static bool may_read(struct connection *c)
@@ -140,7 +142,7 @@ static void settle(struct connection *c)
 	if (quiet && c->ended)
 		connection_fail(c, CLOSED_BY_PEER);
 	if (c->broken) {
-		destroy(c);
+		connection_destroy(c);
 		return;
 	}
 	if (!in)
@@ -208,7 +210,7 @@ static void send_queued(struct connection *c)
 }
 
 /* Go as far as can be gone without waiting. One read a turn is fair to the others. */
-static void advance(struct connection *c, bool readable)
+void connection_advance(struct connection *c, bool readable)
 {
 	c->entered = true;
 	for (;;) {
@@ -236,7 +238,7 @@ static void linger(struct connection *c)
 {
 	ssize_t n = recv(c->fd, c->worker->scratch, SCRATCH_SIZE, 0);
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		destroy(c);
+		connection_destroy(c);
 }
 
 static void on_event(evutil_socket_t fd, short what, void *arg)
@@ -244,7 +246,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	struct connection *c = arg;
 	(void)fd;
 	if (c->fd < 0) { /* it was closed while it was held, and is released now */
-		destroy(c);
+		connection_destroy(c);
 		return;
 	}
 	if (c->lingers) {
@@ -253,7 +255,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	}
 	if (queued(c->out))
 		send_queued(c);
-	advance(c, what & EV_READ);
+	connection_advance(c, what & EV_READ);
 }
 
 void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer)
@@ -280,66 +282,21 @@ void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *
 		c->closing = true;
 	}
 	c->entered = false;
-	settle(c);
+	if (w->done & ORDER_DRAIN)
+		connection_drain(c);
+	else
+		settle(c);
 }
 
-void connections_tick(struct worker *w)
+void connection_drain(struct connection *c)
 {
-	struct connection *c;
-	int64_t timeout = w->snapshot->config->limits.idle_timeout;
-	while (timeout && (c = TAILQ_FIRST(&w->busy)) && w->now - c->seen > timeout) {
-		if (c->holds) {
-			connection_touch(c);
-			continue;
-		}
-		connection_fail(c, CLOSED_IDLE);
-		destroy(c);
-	}
-}
-
-void connections_linger(struct worker *w)
-{
-	struct connection *c, *next;
-	for (c = TAILQ_FIRST(&w->lingering); c; c = next) {
-		int undelivered = 0;
-		next = TAILQ_NEXT(c, entry);
-		if (w->now - c->seen > LINGER_SECONDS || ioctl(c->fd, SIOCOUTQ, &undelivered) < 0 ||
-		    !undelivered)
-			destroy(c);
-	}
-	if (!TAILQ_EMPTY(&w->lingering))
-		event_add(w->linger, &(struct timeval){.tv_usec = LINGER_LOOK_MS * 1000});
-}
-
-void connections_drain(struct worker *w)
-{
-	struct connection *c, *next;
-	/* Nothing that a callback moves may change the order in which this goes. */
-	TAILQ_FOREACH (c, &w->busy, entry)
-		c->seen = w->now;
-	for (c = TAILQ_FIRST(&w->busy); c; c = next) {
-		next = TAILQ_NEXT(c, entry);
-		int owed = 0;
-		ioctl(c->fd, FIONREAD, &owed);
-		c->owed = owed > 0 ? (size_t)owed : 0;
-		c->draining = c->entered = true;
-		if (w->plane->service->draining && !c->closing)
-			w->plane->service->draining(c);
-		/* An end that came is seen by a read, too. */
-		advance(c, true);
-	}
-}
-
-void connections_close(struct worker *w)
-{
-	struct connection *c;
-	while ((c = TAILQ_FIRST(&w->busy))) {
-		atomic_fetch_add(&w->plane->cut_off, 1);
-		c->why = CLOSED_DEADLINE;
-		destroy(c);
-	}
-	while ((c = TAILQ_FIRST(&w->lingering))) /* these were finished */
-		destroy(c);
+	int owed = 0;
+	ioctl(c->fd, FIONREAD, &owed);
+	c->owed = owed > 0 ? (size_t)owed : 0;
+	c->draining = c->entered = true;
+	if (c->worker->plane->service->draining && !c->closing)
+		c->worker->plane->service->draining(c);
+	connection_advance(c, true); /* an end that came is seen by a read, too */
 }
 
 void connection_settle_soon(struct connection *c)

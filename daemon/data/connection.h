@@ -50,6 +50,21 @@ static inline size_t limit_of(struct connection *c)
 	return c->limit;
 }
 
+/* Those that linger are looked at every LINGER_LOOK_MS, for LINGER_SECONDS at most. */
+enum { LINGER_SECONDS = 2, LINGER_LOOK_MS = 50 };
+
+/* Close it, tell the service, and free it unless it is held. */
+void connection_destroy(struct connection *c);
+
+/* Go as far as can be gone without waiting. READABLE: a read may find something. */
+void connection_advance(struct connection *c, bool readable);
+
+/* The daemon drains: answer what was received, then close. */
+void connection_drain(struct connection *c);
+
+/* Is there something that the peer's kernel has not taken? */
+bool connection_undelivered(const struct connection *c);
+
 /* Something moved: it is not idle. */
 void connection_touch(struct connection *c);
 
