@@ -98,6 +98,10 @@ void worker_set_data(struct worker *w, void *data);
 /* Add N to the counter in row ROW of service.metrics. */
 void worker_count(struct worker *w, unsigned row, uint64_t n);
 
+/* A log line. LEVEL as in syslog(3). */
+void worker_log(const struct worker *w, int level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
 /* The worker is not drained while it is held: work that no connection stands for. */
 void worker_hold(struct worker *w);
 void worker_release(struct worker *w);

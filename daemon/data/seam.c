@@ -37,6 +37,16 @@ void worker_count(struct worker *w, unsigned row, uint64_t n)
 	worker_add(w, N_COUNTERS + row, n);
 }
 
+void worker_log(const struct worker *w, int level, const char *format, ...)
+{
+	char text[512];
+	va_list ap;
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	log_line(level, "%s %u: %s", w->plane->service->name, w->index, text);
+}
+
 void worker_hold(struct worker *w)
 {
 	w->holds++;
