@@ -29,6 +29,7 @@ void notify_open(struct notify *n)
 	unsetenv("NOTIFY_SOCKET");
 	const char *stores = getenv("FDSTORE");
 	n->stores = n->fd >= 0 && stores && strtol(stores, NULL, 10) > 0;
+	unsetenv("FDSTORE");
 }
 
 void notify_retry(struct notify *n)

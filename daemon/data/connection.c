@@ -109,7 +109,7 @@ static void end_output(struct connection *c)
 	c->lingers = true;
 	TAILQ_REMOVE(&c->worker->busy, c, entry);
 	TAILQ_INSERT_TAIL(&c->worker->lingering, c, entry);
-	event_add(c->worker->linger, &(struct timeval){.tv_usec = LINGER_LOOK_MS * 1000});
+	event_add(c->worker->look, &(struct timeval){.tv_usec = LINGER_LOOK_MS * 1000});
 	tell_over(c);
 	if (!wait_for(c, true, false))
 		connection_destroy(c);
@@ -131,7 +131,7 @@ static void settle(struct connection *c)
 		connection_fail(c, CLOSED_OVERFLOW);
 	}
 	bool quiet = !c->broken && !out && !c->holds;
-	if (quiet && c->draining && !c->owed && !in && !c->closing) {
+	if (quiet && c->draining && !c->owed && !in && !c->closing && !c->fresh) {
 		c->why = CLOSED_DRAIN;
 		c->closing = true;
 	}
@@ -185,6 +185,7 @@ static void receive(struct connection *c)
 	size_t room = limit - (out > in ? out : in);
 	ssize_t n = recv(c->fd, c->worker->scratch, room < SCRATCH_SIZE ? room : SCRATCH_SIZE, 0);
 	if (n > 0) {
+		c->fresh = false;
 		worker_add(c->worker, COUNT_RECEIVED, (uint64_t)n);
 		connection_touch(c);
 		c->owed -= (size_t)n < c->owed ? (size_t)n : c->owed;
@@ -270,6 +271,7 @@ void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *
 	c->worker = w;
 	c->fd = fd;
 	c->seen = w->now;
+	c->fresh = true;
 	memcpy(&c->peer, peer, sizeof(c->peer));
 	w->n_connections++;
 	TAILQ_INSERT_TAIL(&w->busy, c, entry);
@@ -294,6 +296,8 @@ void connection_drain(struct connection *c)
 	ioctl(c->fd, FIONREAD, &owed);
 	c->owed = owed > 0 ? (size_t)owed : 0;
 	c->draining = c->entered = true;
+	if (c->fresh)
+		event_add(c->worker->look, &(struct timeval){.tv_usec = FRESH_MS * 1000});
 	if (c->worker->plane->service->draining && !c->closing)
 		c->worker->plane->service->draining(c);
 	connection_advance(c, true); /* an end that came is seen by a read, too */

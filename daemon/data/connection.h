@@ -34,6 +34,7 @@ struct connection {
 	bool draining : 1;    /* close when all that was received is answered */
 	bool over : 1;	      /* the service was told */
 	bool lingers : 1;
+	bool fresh : 1; /* accepted a moment ago: its first request is under way */
 };
 
 static inline size_t queued(const struct evbuffer *b)
@@ -49,6 +50,9 @@ static inline size_t limit_of(struct connection *c)
 		c->limit = limit;
 	return c->limit;
 }
+
+/* For how long a drain waits for the first request of a connection just accepted. */
+enum { FRESH_MS = 200 };
 
 /* Those that linger are looked at every LINGER_LOOK_MS, for LINGER_SECONDS at most. */
 enum { LINGER_SECONDS = 2, LINGER_LOOK_MS = 50 };

@@ -15,24 +15,33 @@ void connections_tick(struct worker *w)
 	}
 }
 
-void connections_linger(struct worker *w)
+void connections_look(struct worker *w)
 {
 	struct connection *c, *next;
+	for (c = TAILQ_FIRST(&w->busy); c && (w->done & ORDER_DRAIN); c = next) {
+		next = TAILQ_NEXT(c, entry);
+		if (!c->fresh)
+			continue;
+		c->fresh = false; /* it has had its time */
+		connection_advance(c, false);
+	}
 	for (c = TAILQ_FIRST(&w->lingering); c; c = next) {
 		next = TAILQ_NEXT(c, entry);
 		if (w->now - c->seen > LINGER_SECONDS || !connection_undelivered(c))
 			connection_destroy(c);
 	}
 	if (!TAILQ_EMPTY(&w->lingering))
-		event_add(w->linger, &(struct timeval){.tv_usec = LINGER_LOOK_MS * 1000});
+		event_add(w->look, &(struct timeval){.tv_usec = LINGER_LOOK_MS * 1000});
 }
 
 void connections_drain(struct worker *w)
 {
 	struct connection *c, *next;
 	/* Nothing that a callback moves may change the order in which this goes. */
-	TAILQ_FOREACH (c, &w->busy, entry)
+	TAILQ_FOREACH (c, &w->busy, entry) {
+		c->fresh = c->fresh && w->now - c->seen <= 1;
 		c->seen = w->now;
+	}
 	for (c = TAILQ_FIRST(&w->busy); c; c = next) {
 		next = TAILQ_NEXT(c, entry);
 		connection_drain(c);

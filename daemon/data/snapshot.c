@@ -15,17 +15,21 @@ static struct listener *find(const struct snapshot *old, const struct address *a
 	return NULL;
 }
 
-/* One that the service manager passed, by title or address. */
+/* One that the service manager passed: the one with this address, else the first of this title. */
 static struct listener *find_passed(const struct listeners *there, const char *title,
 				    const struct address *a, const struct snapshot *new)
 {
+	struct listener *named = NULL;
 	for (size_t i = 0; i < there->n; i++) {
 		struct listener *l = there->listener[i];
-		bool named = l->keeper == KEEPER_UNIT && strcmp(l->title, title) == 0;
-		if ((named || address_equal(&l->actual, a)) && !snapshot_has(new, l))
+		if (snapshot_has(new, l))
+			continue;
+		if (address_equal(&l->actual, a))
 			return l;
+		if (!named && l->keeper == KEEPER_UNIT && strcmp(l->title, title) == 0)
+			named = l;
 	}
-	return NULL;
+	return named;
 }
 
 /* Has one of ours, that goes or has gone, this port? */
@@ -61,6 +65,11 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 		if (!*l->address || !address_parse(l->address, &a))
 			continue;
 		struct listener *found = find_passed(there, l->title, &a, s);
+		if (found &&
+		    found->keeper == KEEPER_STORE) { /* called like its descriptor so far */
+			free(found->title);
+			found->title = strdup(l->title);
+		}
 		if (!found)
 			found = find(old, &a, s);
 		if (found)

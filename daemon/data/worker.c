@@ -92,11 +92,11 @@ static void on_recover(evutil_socket_t fd, short what, void *arg)
 	acceptors_recover(arg);
 }
 
-static void on_linger(evutil_socket_t fd, short what, void *arg)
+static void on_look(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	connections_linger(arg);
+	connections_look(arg);
 }
 
 int worker_init(struct worker *w, struct plane *plane, unsigned index)
@@ -129,10 +129,9 @@ int worker_init(struct worker *w, struct plane *plane, unsigned index)
 	w->wake = event_new(w->base, w->wake_fd, EV_READ | EV_PERSIST, on_wake, w);
 	w->tick = event_new(w->base, -1, EV_PERSIST, on_tick, w);
 	w->recover = evtimer_new(w->base, on_recover, w);
-	w->linger = evtimer_new(w->base, on_linger, w);
-	if (!w->wake || !w->tick || !w->recover || !w->linger ||
-	    event_priority_set(w->wake, 0) < 0 || event_add(w->wake, NULL) < 0 ||
-	    event_add(w->tick, &(struct timeval){.tv_sec = 1}) < 0)
+	w->look = evtimer_new(w->base, on_look, w);
+	if (!w->wake || !w->tick || !w->recover || !w->look || event_priority_set(w->wake, 0) < 0 ||
+	    event_add(w->wake, NULL) < 0 || event_add(w->tick, &(struct timeval){.tv_sec = 1}) < 0)
 		goto no_memory;
 	event_config_free(config);
 	return 0;
@@ -150,8 +149,8 @@ void worker_free(struct worker *w)
 		event_free(w->tick);
 	if (w->recover)
 		event_free(w->recover);
-	if (w->linger)
-		event_free(w->linger);
+	if (w->look)
+		event_free(w->look);
 	if (w->base)
 		event_base_free(w->base);
 	if (w->wake_fd >= 0)

@@ -61,7 +61,7 @@ struct worker {
 	unsigned index;
 	pthread_t thread;
 	struct event_base *base;
-	struct event *wake, *tick, *recover, *linger;
+	struct event *wake, *tick, *recover, *look;
 
 	/* Between the control plane and this worker. */
 	int wake_fd;			  /* eventfd: there is something below */
@@ -119,9 +119,9 @@ void acceptors_abandon(struct worker *w); /* all, whatever waits there */
 
 /* connection.c */
 void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer);
-void connections_tick(struct worker *w);   /* once a second: idle ones */
-void connections_linger(struct worker *w); /* those whose last bytes may have been taken */
-void connections_drain(struct worker *w);  /* close what is idle, finish the others */
-void connections_close(struct worker *w);  /* all, now */
+void connections_tick(struct worker *w);  /* once a second: idle ones */
+void connections_look(struct worker *w);  /* those that may have had their time */
+void connections_drain(struct worker *w); /* close what is idle, finish the others */
+void connections_close(struct worker *w); /* all, now */
 
 #endif

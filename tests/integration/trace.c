@@ -121,7 +121,8 @@ int trace_start(struct fixture *f, int stop)
 		if (!stops && (call < 0 || !blocks_hup(f, &info)))
 			continue;
 		stops++;
-		ready = ready || (take_notices(f), f->notices.size > 0);
+		take_notices(f);
+		ready = ready || (f->notices.size && strstr(f->notices.bytes, "READY=1"));
 		if (ready && (call == SYS_epoll_wait || call == SYS_epoll_pwait))
 			break;
 	}
