@@ -117,10 +117,10 @@ bool scan(char *text, const char *file,
 	bool good = true;
 	while (good && *s.p) {
 		bool begins = s.p == text || !is_name(s.p[-1]); /* not in the middle of a word */
-		bool slashes = s.p[0] == '/' && (s.p[1] == '/' || s.p[1] == '*');
+		bool opens = s.p[0] == '/' && (s.p[1] == '*' || (s.p[1] == '/' && begins));
 		if (*s.p == '"' || *s.p == '\'')
 			good = pass_string(&s);
-		else if (begins && (*s.p == '#' || slashes))
+		else if (opens || (*s.p == '#' && begins))
 			good = pass_comment(&s);
 		else if (s.p[0] == '$' && s.p[1] == '{' && s.p[strcspn(s.p, "}\n")] != '}')
 			good = WRONG(&s, "\"${\" is not closed on its line");

@@ -87,10 +87,12 @@ static bool wait_for(struct connection *c, bool read, bool write)
 	return event_add(&c->event, NULL) == 0;
 }
 
-bool connection_undelivered(const struct connection *c)
+bool connection_is_busy(const struct connection *c)
 {
-	int n = 0;
-	return ioctl(c->fd, SIOCOUTQ, &n) == 0 && n > 0;
+	int unsent = 0, unread = 0;
+	ioctl(c->fd, SIOCOUTQ, &unsent);
+	ioctl(c->fd, FIONREAD, &unread);
+	return unsent > 0 || unread > 0;
 }
 
 /*
@@ -100,7 +102,7 @@ bool connection_undelivered(const struct connection *c)
  */
 static void end_output(struct connection *c)
 {
-	if (c->ended || c->peer.family == AF_UNIX || !connection_undelivered(c)) {
+	if (c->ended || c->peer.family == AF_UNIX || !connection_is_busy(c)) {
 		connection_destroy(c);
 		return;
 	}

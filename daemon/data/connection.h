@@ -66,8 +66,8 @@ void connection_advance(struct connection *c, bool readable);
 /* The daemon drains: answer what was received, then close. */
 void connection_drain(struct connection *c);
 
-/* Is there something that the peer's kernel has not taken? */
-bool connection_undelivered(const struct connection *c);
+/* Is there something that the peer's kernel has not taken, or that came and was not read? */
+bool connection_is_busy(const struct connection *c);
 
 /* Something moved: it is not idle. */
 void connection_touch(struct connection *c);

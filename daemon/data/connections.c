@@ -27,7 +27,7 @@ void connections_look(struct worker *w)
 	}
 	for (c = TAILQ_FIRST(&w->lingering); c; c = next) {
 		next = TAILQ_NEXT(c, entry);
-		if (w->now - c->seen > LINGER_SECONDS || !connection_undelivered(c))
+		if (w->now - c->seen > LINGER_SECONDS || !connection_is_busy(c))
 			connection_destroy(c);
 	}
 	if (!TAILQ_EMPTY(&w->lingering))

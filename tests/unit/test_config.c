@@ -53,7 +53,7 @@ static void expect_shown(const char *section, const char *name, const char *valu
 	char *is = shown(c, section, name);
 	cr_assert_str_eq(is, expected, "%s.%s = %s is %s", section, name, value, is);
 	free(is);
-	config_free(c);
+	config_unref(c);
 }
 
 /* "skeld.conf:2: limits.buffer = "4095": expected ACCEPTED". VALUE is one that needs no quoting. */
@@ -85,7 +85,7 @@ Test(config, defaults)
 	cr_assert_eq(thing->size, 1);
 	cr_assert_eq(thing->colour, 1);
 	cr_assert_str_eq(thing->name, "it's \"$it\"");
-	config_free(c);
+	config_unref(c);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -98,7 +98,7 @@ Test(config, every_option_is_in_the_table_above)
 		options += *line != '#' && strncmp(line, "\t#", 2) != 0 && strstr(line, " = ");
 	cr_assert_eq(options, N_ROWS);
 	free(text);
-	config_free(c);
+	config_unref(c);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -110,13 +110,13 @@ Test(config, a_file_that_sets_nothing_gives_the_defaults)
 	struct errors e = {0};
 	struct config *c = config_load(NULL, &thing_schema, &e);
 	char *defaults = printed(c);
-	config_free(c);
+	config_unref(c);
 	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
 		c = load_good(files[i]);
 		char *is = printed(c);
 		cr_assert_str_eq(is, defaults, "%s", files[i]);
 		free(is);
-		config_free(c);
+		config_unref(c);
 	}
 	free(defaults);
 	EXPECT_NOTHING_LEFT();
@@ -145,8 +145,8 @@ Test(config, the_file_that_is_shipped_holds_the_defaults)
 	cr_assert_str_eq(is, should);
 	free(is);
 	free(should);
-	config_free(shipped);
-	config_free(defaults);
+	config_unref(shipped);
+	config_unref(defaults);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -223,7 +223,7 @@ Test(config, choices_are_whole_words)
 		struct config *c = load_good(file_with("log", "level", levels[i]));
 		cr_assert_eq(c->log.level, i);
 		cr_assert_eq(config_log_level(c), syslog_levels[i]);
-		config_free(c);
+		config_unref(c);
 	}
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		expect_refused("log", "level", bad[i], "one of: debug info notice warning error");
@@ -266,7 +266,7 @@ Test(config, a_log_file_is_needed_for_the_target_file)
 {
 	expect_error("workers = 1\nlog {\n\ttarget = file\n}\n", "skeld.conf:4: log.target");
 	expect_error("log { target = file\nfile = \"\" }\n", "skeld.conf:2: log.target");
-	config_free(load_good("log { target = file file = /x }\n"));
+	config_unref(load_good("log { target = file file = /x }\n"));
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -287,6 +287,6 @@ Test(config, two_listeners_cannot_have_one_address)
 				     "listen e { address = \"0.0.0.0:80\" }\n"
 				     "listen f { address = \"[::]:80\" }\n");
 	cr_assert_eq(c->n_listen, 6);
-	config_free(c);
+	config_unref(c);
 	EXPECT_NOTHING_LEFT();
 }

@@ -21,7 +21,7 @@ Test(config_include, is_relative_to_the_file_that_includes)
 	struct config *c = load_good("include(\"conf.d/a.conf\")\n");
 	cr_assert_eq(c->drain_timeout, 7);
 	cr_assert_eq(c->limits.idle_timeout, 77);
-	config_free(c);
+	config_unref(c);
 	/* Wherever the daemon was started. */
 	snprintf(text, sizeof(text), "include(\"%s\")\n", path_in("conf.d/a.conf", path));
 	file_write("skeld.conf", text);
@@ -30,7 +30,7 @@ Test(config_include, is_relative_to_the_file_that_includes)
 	c = config_load(path_in("skeld.conf", path), &thing_schema, &e);
 	cr_assert(c, "%s", errors_text(&e, 0));
 	cr_assert_eq(c->limits.idle_timeout, 77);
-	config_free(c);
+	config_unref(c);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -46,9 +46,9 @@ Test(config_include, sections_may_be_spread_over_files)
 	cr_assert_eq(c->n_listen, 3);
 	cr_assert_str_eq(c->listen[0].title, "first");
 	cr_assert_str_eq(c->listen[2].title, "b");
-	cr_assert_str_eq(c->listen[2].place.file, "./b.conf" + 2);
+	cr_assert_str_eq(c->listen[2].place.file, "b.conf");
 	cr_assert_eq(c->listen[2].place.line, 2);
-	config_free(c);
+	config_unref(c);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -102,12 +102,34 @@ static void write_chain(int last, const char *text)
 	}
 }
 
+Test(config_include, a_broken_one_is_refused_and_loses_nothing)
+{
+	static const char *const bad[] = {"include\n",
+					  "include(\n",
+					  "include(\"x\"\n",
+					  "include(\"x\",\n",
+					  "include(\"x\" }\n",
+					  "include(\"x\" \"y\")\n",
+					  "include(\"x\", = )\n",
+					  "include = 1\n",
+					  "include \"x\"\n",
+					  "include { }\n",
+					  "log { include(\"x\") }\n"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		struct errors e = {0};
+		cr_assert_null(load(bad[i], &e), "accepted: %s", bad[i]);
+		cr_assert_gt(e.n, 0);
+		errors_clear(&e);
+	}
+	EXPECT_NOTHING_LEFT();
+}
+
 Test(config_include, goes_eight_deep)
 {
 	write_chain(8, "drain_timeout = 8\n");
 	struct config *c = load_good("include(\"1.conf\")\n");
 	cr_assert_eq(c->drain_timeout, 8);
-	config_free(c);
+	config_unref(c);
 	write_chain(9, "drain_timeout = 9\n");
 	expect_error("include(\"1.conf\")\n",
 		     "8.conf:1: include(\"9.conf\"): nested more than 8 deep");
@@ -133,7 +155,7 @@ Test(config_include, a_file_included_twice_sets_everything_twice)
 	expect_error("include(\"twice.conf\")\ninclude(\"twice.conf\")\n",
 		     "twice.conf:1: drain_timeout is already set at twice.conf:1");
 	file_write("nothing.conf", "# sets nothing\n");
-	config_free(load_good("include(\"nothing.conf\")\ninclude(\"nothing.conf\")\n"));
+	config_unref(load_good("include(\"nothing.conf\")\ninclude(\"nothing.conf\")\n"));
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -154,7 +176,7 @@ Test(config_include, all_files_together_have_at_most_one_mib)
 	size_t rest = (1 << 20) - strlen(text);
 	write_large("a.conf", 600000);
 	write_large("b.conf", rest - 600000);
-	config_free(load_good(text));
+	config_unref(load_good(text));
 	write_large("b.conf", rest - 600000 + 1);
 	expect_error(text, "skeld.conf:2: b.conf: is too large");
 	EXPECT_NOTHING_LEFT();
@@ -166,7 +188,7 @@ Test(config_include, there_are_at_most_a_hundred_files)
 	file_write("nothing.conf", "# sets nothing\n");
 	for (int i = 0; i < 99; i++)
 		strcat(text, "include(\"nothing.conf\")\n");
-	config_free(load_good(text));
+	config_unref(load_good(text));
 	strcat(text, "include(\"nothing.conf\")\n");
 	expect_error(text, "skeld.conf:100: include(\"nothing.conf\"): more than 100 files");
 	EXPECT_NOTHING_LEFT();

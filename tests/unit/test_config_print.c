@@ -25,8 +25,8 @@ static struct config *load_printed(const struct config *c)
 Test(config_print, defaults_load_to_the_defaults)
 {
 	struct config *c = load_good("#\n"), *again = load_printed(c);
-	config_free(c);
-	config_free(again);
+	config_unref(c);
+	config_unref(again);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -44,8 +44,8 @@ static void expect_kept(const char *written, const char *bytes)
 		cr_assert_str_eq(thing->name, bytes);
 		cr_assert_str_eq(both[i]->listen[0].title, bytes);
 	}
-	config_free(c);
-	config_free(again);
+	config_unref(c);
+	config_unref(again);
 }
 
 Test(config_print, awkward_strings_are_kept)
@@ -109,8 +109,8 @@ Test(config_print, every_listen_section_is_printed)
 		cr_assert_str_eq(again->listen[i].address, c->listen[i].address);
 		cr_assert_eq(again->listen[i].backlog, c->listen[i].backlog);
 	}
-	config_free(c);
-	config_free(again);
+	config_unref(c);
+	config_unref(again);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -129,7 +129,7 @@ Test(config_print, each_option_comes_with_its_help)
 	cr_assert(strstr(text,
 			 "\t# In which light: one of: red green blue.\n\tcolour = \"green\"\n"));
 	free(text);
-	config_free(c);
+	config_unref(c);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -152,7 +152,7 @@ static struct config *expect_lines(const char *old, const char *new, const char 
 	struct config *before = load_good(old), *after = load_good(new);
 	config_compare(before, after, note_line, &told);
 	cr_assert_str_eq(told.text, lines, "%s", told.text);
-	config_free(before);
+	config_unref(before);
 	return after;
 }
 
@@ -160,11 +160,11 @@ Test(config_compare, nothing_changed_is_nothing_told)
 {
 	static const char text[] = "workers = 3\nlisten a { }\nlisten b { address = \"\" }\n"
 				   "thing { name = x }\n";
-	config_free(expect_lines(text, text, ""));
-	config_free(expect_lines(text,
-				 "listen b { address = \"\" }\nthing { name = \"x\" }\n"
-				 "listen a { }\nworkers = 3\n",
-				 ""));
+	config_unref(expect_lines(text, text, ""));
+	config_unref(expect_lines(text,
+				  "listen b { address = \"\" }\nthing { name = \"x\" }\n"
+				  "listen a { }\nworkers = 3\n",
+				  ""));
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -188,7 +188,7 @@ Test(config_compare, options_of_each_type_are_told)
 		"thing.peer: \"[::1]:7\" -> \"0.0.0.0:1\"\n");
 	cr_assert_eq(c->drain_timeout, 60);
 	cr_assert_eq(((const struct thing *)c->service)->size, -5);
-	config_free(c);
+	config_unref(c);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -205,7 +205,7 @@ Test(config_compare, what_needs_a_restart_keeps_its_value)
 	cr_assert_str_eq(c->user, "a");
 	cr_assert_str_eq(c->group, "");
 	cr_assert_eq(((const struct thing *)c->service)->pool, 2);
-	config_free(c);
+	config_unref(c);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -214,15 +214,15 @@ Test(config_compare, listen_sections_are_told_by_title)
 	static const char a[] = "listen a { address = \"127.0.0.1:1\" }\n";
 	static const char both[] = "listen a { address = \"127.0.0.1:1\" }\n"
 				   "listen b { address = \"127.0.0.1:2\" backlog = 5 }\n";
-	config_free(expect_lines(a, both, "listen \"b\" added: 127.0.0.1:2\n"));
-	config_free(expect_lines(both, a, "listen \"b\" removed: 127.0.0.1:2\n"));
-	config_free(expect_lines(a, "listen new { address = \"127.0.0.1:1\" }\n",
-				 "listen \"a\" removed: 127.0.0.1:1\n"
-				 "listen \"new\" added: 127.0.0.1:1\n"));
-	config_free(expect_lines(both,
-				 "listen b { address = \"127.0.0.1:3\" backlog = 6 }\n"
-				 "listen a { address = \"127.0.0.1:1\" }\n",
-				 "listen \"b\".address: \"127.0.0.1:2\" -> \"127.0.0.1:3\"\n"
-				 "listen \"b\".backlog: 5 -> 6\n"));
+	config_unref(expect_lines(a, both, "listen \"b\" added: 127.0.0.1:2\n"));
+	config_unref(expect_lines(both, a, "listen \"b\" removed: 127.0.0.1:2\n"));
+	config_unref(expect_lines(a, "listen new { address = \"127.0.0.1:1\" }\n",
+				  "listen \"a\" removed: 127.0.0.1:1\n"
+				  "listen \"new\" added: 127.0.0.1:1\n"));
+	config_unref(expect_lines(both,
+				  "listen b { address = \"127.0.0.1:3\" backlog = 6 }\n"
+				  "listen a { address = \"127.0.0.1:1\" }\n",
+				  "listen \"b\".address: \"127.0.0.1:2\" -> \"127.0.0.1:3\"\n"
+				  "listen \"b\".backlog: 5 -> 6\n"));
 	EXPECT_NOTHING_LEFT();
 }

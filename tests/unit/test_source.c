@@ -1,4 +1,4 @@
-/* base/source: bytes that a parser can be trusted with, and lines that stay where they are. */
+/* base/source: bytes that a parser can be trusted with. */
 #include "base/source.h"
 #include "fixture.h"
 
@@ -86,7 +86,7 @@ Test(source, a_fifo_is_not_even_opened)
 	MUST(inotify_add_watch(watch, "file", IN_OPEN) >= 0);
 	expect_refused("fifo", "fifo: is a FIFO");
 	cr_assert_eq(read(watch, event, sizeof(event)), -1);
-	expect_read("#\n", " \n");
+	expect_read("#\n", "#\n");
 	cr_assert_gt(read(watch, event, sizeof(event)), 0, "the watch does not work");
 	close(watch);
 	EXPECT_NOTHING_LEFT();
@@ -172,62 +172,6 @@ Test(source, the_last_line_has_an_end)
 	expect_text_refused("a = 1\nb = 80", "file:2: the last line has no end");
 	expect_text_refused("a = 1\r", "file:1: the last line has no end");
 	expect_read("\n", "\n");
-	EXPECT_NOTHING_LEFT();
-}
-
-Test(source, comments_become_blanks_and_lines_stay)
-{
-	expect_read("a # b\nc\n", "a    \nc\n");
-	expect_read("a // b\nc\n", "a     \nc\n");
-	expect_read("a /* b */ c\n", "a         c\n");
-	expect_read("/* a\n\n b */c\n", "    \n\n     c\n");
-	expect_read("/**//***/a/*/*/\n", "         a     \n");
-	expect_read("# /*\na # */\n", "    \na     \n");
-	expect_read("// \" '\n/* \" ' # // */\n", "      \n                  \n");
-	expect_read("#\\\na\n", "  \na\n");
-	expect_read("a / b * /\n", "a / b * /\n");
-	EXPECT_NOTHING_LEFT();
-}
-
-Test(source, strings_keep_what_looks_like_a_comment)
-{
-	static const char *const kept[] = {
-		"\"# // /* */\"\n", "'# // /*'\n", "\"a\n# b\n\"\n", "\"\\\"# \" 'it\\'s # '\n",
-		"'\"' \"'\"\n",	    "\"\\\\\"\n",  "'\\\\'\n",	     "\"\"\"\"''\n"};
-	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
-		expect_read(kept[i], kept[i]);
-	expect_read("'a'#'b'\n", "'a'    \n");
-	expect_read("\"\\\\\"# b\n", "\"\\\\\"   \n");
-	EXPECT_NOTHING_LEFT();
-}
-
-Test(source, what_is_never_closed_is_refused_where_it_begins)
-{
-	static const char string[] = "file:2: the string that begins here is never closed";
-	static const char comment[] = "file:2: the comment that begins here is never closed";
-	expect_text_refused("\na = \"b\n\n", string);
-	expect_text_refused("\na = 'b\n\n", string);
-	expect_text_refused("\na = \"b\\\"\n", string);
-	expect_text_refused("\na = 'b\\'\n", string);
-	expect_text_refused("\na = 'b\"\n", string);
-	expect_text_refused("\na = \"\\\n", string);
-	expect_text_refused("\n/* a\n", comment);
-	expect_text_refused("\n/*/\n", comment);
-	expect_text_refused("\n/* a * /\n\n", comment);
-	expect_text_refused("/*\n*/ /* \n", comment);
-	EXPECT_NOTHING_LEFT();
-}
-
-Test(source, a_variable_ends_within_its_string)
-{
-	static const char string[] = "file:1: the string that begins here is never closed";
-	expect_text_refused("\"${HOME\" }\n", string);
-	expect_text_refused("\"${HOME\n}\"\n", string);
-	expect_text_refused("\"${\"\n", string);
-	expect_read("\"${HOME}\"\n", "\"${HOME}\"\n");
-	expect_read("'${HOME'\n", "'${HOME'\n");
-	expect_read("\"\\${HOME\"\n", "\"\\${HOME\"\n");
-	expect_read("\"$HOME {\"\n", "\"$HOME {\"\n");
 	EXPECT_NOTHING_LEFT();
 }
 

@@ -1,0 +1,245 @@
+/* base/address: what is accepted is exactly what is meant, and shown as it is written. */
+#include "base/address.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/un.h>
+
+TestSuite(address, .init = fixture_enter, .fini = fixture_leave);
+
+static struct address parse(const char *text)
+{
+	struct address a;
+	memset(&a, 0xff, sizeof(a));
+	cr_assert(address_parse(text, &a), "%s", text);
+	return a;
+}
+
+static void expect_shown(const char *text, const char *expected)
+{
+	char is[ADDRESS_TEXT_MAX];
+	struct address a = parse(text);
+	address_show(&a, is);
+	cr_assert_str_eq(is, expected, "%s is %s", text, is);
+}
+
+/* unix:/xxx, with a path of N bytes. */
+static const char *unix_path(size_t n)
+{
+	static char text[256] = "unix:/";
+	memset(text + 6, 'x', n - 1);
+	text[5 + n] = '\0';
+	return text;
+}
+
+Test(address, what_is_accepted_is_shown_as_it_is_written)
+{
+	static const char *const good[] = {
+		"127.0.0.1:7007", "0.0.0.0:0",		 "255.255.255.255:65535", "[::]:0",
+		"[::1]:65535",	  "[fe80::1]:1",	 "[2001:db8::1:2]:80",	  "unix:/run/x",
+		"unix:/a b/c:d",  "[1:2:3:4:5:6:7:8]:9", "[::ffff:1.2.3.4]:80"};
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+		expect_shown(good[i], good[i]);
+	expect_shown(unix_path(107), unix_path(107));
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(address, other_spellings_are_shown_in_one_way)
+{
+	expect_shown("[0:0:0:0:0:0:0:1]:080", "[::1]:80");
+	expect_shown("[2001:DB8::0001]:00001", "[2001:db8::1]:1");
+	expect_shown("127.0.0.1:00000", "127.0.0.1:0");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(address, all_else_is_refused)
+{
+	static const char *const bad[] = {"",
+					  ":",
+					  ":80",
+					  "80",
+					  "127.0.0.1",
+					  "127.0.0.1:",
+					  "127.0.0.1: 80",
+					  "127.0.0.1:80 ",
+
+					  "127.0.0.1:65536",
+					  "127.0.0.1:99999",
+					  "127.0.0.1:100000",
+					  "127.0.0.1:000080",
+					  "127.0.0.1:-1",
+					  "127.0.0.1:+80",
+					  "127.0.0.1:0x50",
+					  "127.0.0.1:http",
+					  "127.0.0.1:8O",
+					  "127.0.0.1:80:90",
+					  "127.0.0:80",
+					  "127.0.0.256:80",
+					  "127.1:80",
+					  "2130706433:80",
+					  "0x7f.0.0.1:80",
+					  "localhost:80",
+					  "*:80",
+					  "127.0.0.1/8:80",
+					  "::1:80",
+					  "::1",
+					  "[::1]",
+					  "[::1]:",
+					  "[::1]80",
+					  "[::1:80",
+					  "::1]:80",
+					  "[]:80",
+					  "[127.0.0.1]:80",
+					  "[localhost]:80",
+					  "[::1] :80",
+					  "[ ::1]:80",
+					  "[:::1]:80",
+					  "[1:2:3:4:5:6:7:8:9]:80",
+					  "[12345::]:80",
+					  "[::g]:80",
+					  "unix:",
+					  "unix:x",
+					  "unix:./x",
+
+					  "UNIX:/x",
+					  "unix /x",
+					  "/x",
+					  "@x",
+					  "unix:@x",
+					  "tcp:127.0.0.1:80",
+					  "127.0.0.1:80\n",
+					  "127.0.0.1\t:80"};
+	struct address a;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		cr_assert_not(address_parse(bad[i], &a), "\"%s\"", bad[i]);
+	cr_assert_not(address_parse(unix_path(108), &a));
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(address, numbers_are_digits_and_nothing_else)
+{
+	static const char *const bad[] = {" 127.0.0.1:80",	    "127. 0.0.1:80",
+					  "127.0.0.+1:80",	    "127.0.0.4294967297:80",
+					  "127.0.0.-4294967295:80", "127.0.0.1.:80"};
+	struct address a;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		cr_assert_not(address_parse(bad[i], &a), "\"%s\"", bad[i]);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(address, nothing_may_stand_between_the_bracket_and_the_port)
+{
+	static const char *const bad[] = {"[::1]:80]:90", "[::1]x]:90", "[::1]]:90", "[[::1]]:90"};
+	struct address a;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		cr_assert_not(address_parse(bad[i], &a), "\"%s\"", bad[i]);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(address, a_long_text_is_refused)
+{
+	char text[4096];
+	struct address a;
+	memset(text, '1', sizeof(text));
+	strcpy(text + sizeof(text) - 4, ":80");
+	cr_assert_not(address_parse(text, &a));
+	for (size_t n = 100; n < 200; n++) {
+		text[0] = '[';
+		strcpy(text + n, "]:80");
+		cr_assert_not(address_parse(text, &a));
+	}
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(address, what_was_refused_leaves_no_half)
+{
+	struct address a;
+	cr_assert_not(address_parse("127.0.0.1:65536", &a));
+	cr_assert_eq(a.length, 0);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(address, the_kernel_gets_what_was_written)
+{
+	struct address a = parse("127.0.0.2:258");
+	const struct sockaddr_in *in = (const struct sockaddr_in *)&a.sa;
+	cr_assert(in->sin_family == AF_INET && a.length == sizeof(*in));
+	cr_assert_eq(memcmp(&in->sin_addr, "\x7f\0\0\x02", 4), 0);
+	cr_assert_eq(memcmp(&in->sin_port, "\x01\x02", 2), 0);
+	a = parse("[::2]:258");
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a.sa;
+	cr_assert(in6->sin6_family == AF_INET6 && a.length == sizeof(*in6));
+	cr_assert_eq(memcmp(&in6->sin6_addr, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02", 16), 0);
+	cr_assert_eq(memcmp(&in6->sin6_port, "\x01\x02", 2), 0);
+	cr_assert(in6->sin6_flowinfo == 0 && in6->sin6_scope_id == 0);
+	a = parse("unix:/run/x");
+	const struct sockaddr_un *un = (const struct sockaddr_un *)&a.sa;
+	cr_assert(un->sun_family == AF_UNIX);
+	cr_assert_eq(a.length, offsetof(struct sockaddr_un, sun_path) + 7);
+	cr_assert_str_eq(un->sun_path, "/run/x");
+	EXPECT_NOTHING_LEFT();
+}
+
+static bool equal(const char *x, const char *y)
+{
+	struct address a = parse(x), b = parse(y);
+	cr_assert_eq(address_equal(&a, &b), address_equal(&b, &a));
+	return address_equal(&a, &b);
+}
+
+Test(address, equal_is_what_binds_to_the_same)
+{
+	cr_assert(equal("127.0.0.1:80", "127.0.0.1:080"));
+	cr_assert(equal("[::1]:80", "[0:0::0:1]:80"));
+	cr_assert(equal("[2001:db8::a]:80", "[2001:0DB8:0:0::A]:80"));
+	cr_assert(equal("unix:/x", "unix:/x"));
+	cr_assert_not(equal("127.0.0.1:80", "127.0.0.1:81"));
+	cr_assert_not(equal("127.0.0.1:80", "127.0.0.2:80"));
+	cr_assert_not(equal("[::1]:80", "[::2]:80"));
+	cr_assert_not(equal("[::1]:80", "[::1]:81"));
+	cr_assert_not(equal("0.0.0.0:80", "[::]:80"));
+	cr_assert_not(equal("[::ffff:127.0.0.1]:80", "127.0.0.1:80"));
+	cr_assert_not(equal("unix:/x", "unix:/y"));
+	cr_assert_not(equal("unix:/x", "127.0.0.1:80"));
+	EXPECT_NOTHING_LEFT();
+}
+
+/* A link-local address is another one on each link; lo is always number 1. */
+Test(address, the_scope_belongs_to_the_address)
+{
+	struct address with, without = parse("[fe80::1]:80");
+	if (!address_parse("[fe80::1%lo]:80", &with))
+		return; /* refused is consistent, too */
+	cr_assert_not(address_equal(&with, &without));
+	expect_shown("[fe80::1%lo]:80", "[fe80::1%lo]:80");
+}
+
+Test(address, ports)
+{
+	struct address a = parse("127.0.0.1:0");
+	cr_assert_eq(address_port(&a), 0);
+	address_set_port(&a, 65535);
+	cr_assert_eq(address_port(&a), 65535);
+	a = parse("[::1]:7");
+	cr_assert_eq(address_port(&a), 7);
+	address_set_port(&a, 8);
+	cr_assert_eq(address_port(&a), 8);
+	a = parse("unix:/x");
+	address_set_port(&a, 9);
+	cr_assert_eq(address_port(&a), 0);
+	expect_shown("unix:/x", "unix:/x");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(address, a_socket_without_a_name_is_shown_as_unix)
+{
+	char text[ADDRESS_TEXT_MAX];
+	struct address a = {.length = offsetof(struct sockaddr_un, sun_path)};
+	a.sa.ss_family = AF_UNIX;
+	address_show(&a, text);
+	cr_assert_str_eq(text, "unix:");
+	EXPECT_NOTHING_LEFT();
+}

@@ -1,0 +1,321 @@
+/* data/listener: sockets that share with nobody else, and go without losing a connection. */
+#include "data/listener.h"
+#include "fixture.h"
+#include "peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+TestSuite(listener, .init = fixture_enter, .fini = fixture_leave);
+
+static const struct listen_config config = {
+	.place = {"skeld.conf", 7}, .title = "main", .backlog = 16};
+
+static struct listener *open_well(const char *text, size_t n)
+{
+	struct errors e = {0};
+	struct address a = address_of(text);
+	struct listener *l = listener_open(&config, &a, n, false, &e);
+	cr_assert(l && e.n == 0, "%s", errors_text(&e, 0));
+	return l;
+}
+
+/* "unix:" and NAME's absolute path. */
+static const char *unix_text(const char *name)
+{
+	static char text[PATH_IN_MAX + 8];
+	char path[PATH_IN_MAX];
+	snprintf(text, sizeof(text), "unix:%s", path_in(name, path));
+	return text;
+}
+
+static void expect_in_use(const struct address *a, size_t n)
+{
+	char text[ADDRESS_TEXT_MAX], begin[ADDRESS_TEXT_MAX + 64];
+	struct errors e = {0};
+	address_show(a, text);
+	snprintf(begin, sizeof(begin), "skeld.conf:7: cannot listen on %s (main): Address already",
+		 text);
+	cr_assert_null(listener_open(&config, a, n, false, &e));
+	cr_assert_eq(e.n, 1);
+	cr_assert_eq(strncmp(errors_text(&e, 0), begin, strlen(begin)), 0, "%s",
+		     errors_text(&e, 0));
+	errors_clear(&e);
+}
+
+static int option(int fd, int level, int name)
+{
+	int value = 0;
+	socklen_t length = sizeof(value);
+	MUST(getsockopt(fd, level, name, &value, &length) == 0);
+	return value;
+}
+
+static struct tcp_info tcp_info(int fd)
+{
+	struct tcp_info info = {0};
+	socklen_t length = sizeof(info);
+	MUST(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0);
+	return info;
+}
+
+/* How many connections can be accepted now; closes them. */
+static size_t accept_all(const struct listener *l)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < l->n_fds; i++)
+		for (int fd; (fd = accept(l->fds[i], NULL, NULL)) >= 0; n++)
+			close(fd);
+	cr_assert_eq(errno, EAGAIN, "%s", strerror(errno));
+	return n;
+}
+
+Test(listener, one_port_for_all_its_sockets)
+{
+	struct listener *l = open_well("127.0.0.1:0", 4);
+	cr_assert_eq(l->n_fds, 4);
+	cr_assert_eq(l->refs, 1);
+	cr_assert_str_eq(l->title, "main");
+	cr_assert_eq(address_port(&l->asked), 0);
+	unsigned port = address_port(&l->actual);
+	cr_assert_gt(port, 0);
+	for (size_t i = 0; i < 4; i++) {
+		struct address a = {.length = sizeof(a.sa)};
+		int fd = l->fds[i];
+		MUST(getsockname(fd, (struct sockaddr *)&a.sa, &a.length) == 0);
+		cr_assert(address_equal(&a, &l->actual));
+		cr_assert(option(fd, SOL_SOCKET, SO_ACCEPTCONN));
+		cr_assert(option(fd, SOL_SOCKET, SO_REUSEPORT));
+		cr_assert(option(fd, IPPROTO_TCP, TCP_NODELAY));
+		cr_assert(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+		cr_assert(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	}
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, the_backlog_is_as_configured)
+{
+	struct listener *l = open_well("127.0.0.1:0", 2);
+	cr_assert_eq(tcp_info(l->fds[0]).tcpi_sacked, 16);
+	listener_set_backlog(l, 5);
+	cr_assert_eq(tcp_info(l->fds[0]).tcpi_sacked, 5);
+	cr_assert_eq(tcp_info(l->fds[1]).tcpi_sacked, 5);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, ipv6_is_apart_from_ipv4)
+{
+	struct errors e = {0};
+	struct address six = address_of("[::]:0");
+	struct listener *l = listener_open(&config, &six, 1, false, &e);
+	if (!l)
+		cr_skip_test("no IPv6 here");
+	struct address four = address_of("0.0.0.0:0");
+	address_set_port(&four, address_port(&l->actual));
+	struct listener *other = listener_open(&config, &four, 1, false, &e);
+	cr_assert(other, "%s", errors_text(&e, 0));
+	listener_unref(l);
+	listener_unref(other);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, another_process_keeps_its_address)
+{
+	struct address a = address_of("127.0.0.1:0");
+	struct peer other = peer_listen(&a);
+	expect_in_use(&a, 1);
+	expect_in_use(&a, 4);
+	peer_end(other);
+	/* And is gone with it: SO_REUSEADDR. */
+	int client;
+	struct errors e = {0};
+	struct listener *l = listener_open(&config, &a, 4, false, &e);
+	cr_assert(l, "%s", errors_text(&e, 0));
+	MUST((client = peer_connect(&a)) >= 0);
+	cr_assert_eq(accept_all(l), 1);
+	close(client);
+	listener_unref(l);
+	l = listener_open(&config, &a, 4, false, &e);
+	cr_assert(l, "%s", errors_text(&e, 0));
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, our_own_address_is_in_use_unless_it_is_shared)
+{
+	struct errors e = {0};
+	struct listener *l = open_well("127.0.0.1:0", 2);
+	expect_in_use(&l->actual, 2);
+	struct address any = address_of("0.0.0.0:0");
+	address_set_port(&any, address_port(&l->actual));
+	expect_in_use(&any, 2);
+	struct listener *shared = listener_open(&config, &any, 2, true, &e);
+	cr_assert(shared, "%s", errors_text(&e, 0));
+	listener_unref(shared);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, errors_say_which_address)
+{
+	struct errors e = {0};
+	struct address a = address_of("192.0.2.1:1"); /* TEST-NET-1: nobody's */
+	cr_assert_null(listener_open(&config, &a, 1, false, &e));
+	cr_assert_str_eq(errors_text(&e, 0), "skeld.conf:7: cannot listen on 192.0.2.1:1 (main): "
+					     "Cannot assign requested address");
+	errors_clear(&e);
+	a = address_of("unix:/nowhere/at/all");
+	cr_assert_null(listener_open(&config, &a, 1, false, &e));
+	cr_assert_str_eq(errors_text(&e, 0), "skeld.conf:7: cannot listen on unix:/nowhere/at/all "
+					     "(main): No such file or directory");
+	errors_clear(&e);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, a_unix_socket_is_one_socket)
+{
+	struct listener *l = open_well(unix_text("sock"), 4);
+	cr_assert_eq(l->n_fds, 1);
+	int client = peer_connect(&l->asked);
+	MUST(client >= 0);
+	cr_assert_eq(accept_all(l), 1);
+	close(client);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, a_unix_socket_left_by_a_crash_is_taken_over)
+{
+	struct listener *l = open_well(unix_text("sock"), 1);
+	listener_unref(l); /* closed, and not retired: the file stays */
+	cr_assert(file_exists("sock"));
+	l = open_well(unix_text("sock"), 1);
+	int client = peer_connect(&l->asked);
+	MUST(client >= 0);
+	close(client);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, a_live_unix_socket_is_left_alone)
+{
+	struct address a = address_of(unix_text("sock"));
+	struct peer other = peer_listen(&a);
+	expect_in_use(&a, 1);
+	int client = peer_connect(&a);
+	cr_assert_geq(client, 0, "the other one was cut off");
+	close(client);
+	peer_end(other);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, a_unix_socket_whose_queue_is_full_is_live)
+{
+	struct address a = address_of(unix_text("sock"));
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	MUST(fd >= 0 && bind(fd, (const struct sockaddr *)&a.sa, a.length) == 0);
+	MUST(listen(fd, 0) == 0);
+	int waiting = peer_connect(&a); /* a queue of 0 holds one */
+	MUST(waiting >= 0);
+	expect_in_use(&a, 1);
+	cr_assert(file_exists("sock"));
+	close(waiting);
+	close(fd);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, what_is_no_socket_is_left_alone)
+{
+	struct address a = address_of(unix_text("file"));
+	file_write("file", "precious\n");
+	expect_in_use(&a, 1);
+	cr_assert(file_exists("file"));
+	MUST(unlink("file") == 0 && symlink("missing", "file") == 0);
+	expect_in_use(&a, 1);
+	cr_assert(file_exists("file"));
+	MUST(unlink("file") == 0 && mkdir("file", 0755) == 0);
+	expect_in_use(&a, 1);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, a_retired_one_completes_no_more_connections)
+{
+	enum { BEFORE = 10 };
+	int client[BEFORE], late;
+	struct listener *l = open_well("127.0.0.1:0", 3);
+	for (int i = 0; i < BEFORE; i++)
+		MUST((client[i] = peer_connect(&l->actual)) >= 0);
+	listener_retire(l);
+	late = peer_begin(&l->actual);
+	cr_assert_eq(tcp_info(late).tcpi_state, TCP_SYN_SENT);
+	cr_assert_eq(accept_all(l), BEFORE);
+	cr_assert_eq(tcp_info(late).tcpi_state, TCP_SYN_SENT);
+	for (int i = 0; i < BEFORE; i++)
+		close(client[i]);
+	close(late);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, a_retired_unix_socket_refuses)
+{
+	int client[3];
+	struct listener *l = open_well(unix_text("sock"), 1);
+	struct address a = l->asked;
+	for (int i = 0; i < 3; i++)
+		MUST((client[i] = peer_connect(&a)) >= 0);
+	MUST(link("sock", "same") == 0);
+	listener_retire(l);
+	cr_assert_not(file_exists("sock"));
+	struct address same = address_of(unix_text("same"));
+	cr_assert_eq(peer_connect(&same), -1);
+	cr_assert_eq(errno, ECONNREFUSED);
+	size_t n = 0;
+	for (int fd; (fd = accept(l->fds[0], NULL, NULL)) >= 0; n++)
+		close(fd);
+	cr_assert_eq(n, 3);
+	for (int i = 0; i < 3; i++)
+		close(client[i]);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, a_file_that_is_not_ours_any_more_stays)
+{
+	struct listener *l = open_well(unix_text("sock"), 1);
+	MUST(rename("sock", "moved") == 0);
+	struct listener *other = open_well(unix_text("sock"), 1);
+	listener_retire(l);
+	cr_assert(file_exists("sock"));
+	listener_unref(l);
+	listener_retire(other);
+	cr_assert_not(file_exists("sock"));
+	listener_unref(other);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, the_last_one_out_closes)
+{
+	struct listener *l = open_well("127.0.0.1:0", 2);
+	struct address a = l->actual;
+	cr_assert_eq(listener_ref(l), l);
+	listener_unref(l);
+	int client = peer_connect(&a);
+	cr_assert_geq(client, 0);
+	close(client);
+	listener_unref(l);
+	cr_assert_eq(peer_connect(&a), -1);
+	cr_assert_eq(errno, ECONNREFUSED);
+	EXPECT_NOTHING_LEFT();
+}

@@ -1,0 +1,320 @@
+/* base/log: where lines go. */
+#include "base/log.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int stderr_before;
+
+/* Stderr is file "stderr". */
+static void setup(void)
+{
+	fixture_enter();
+	umask(0);
+	stderr_before = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	int fd = open("stderr", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	MUST(fd >= 0 && stderr_before >= 0 && dup2(fd, STDERR_FILENO) == STDERR_FILENO);
+	close(fd);
+	MUST(unsetenv("JOURNAL_STREAM") == 0);
+	descriptors_before = open_descriptors();
+}
+
+TestSuite(log_target, .init = setup, .fini = fixture_leave);
+
+static void end(void)
+{
+	log_use(NULL);
+	MUST(dup2(stderr_before, STDERR_FILENO) == STDERR_FILENO);
+	EXPECT_NOTHING_LEFT();
+}
+
+static struct log_target *open_well(enum log_kind kind, const char *file)
+{
+	char why[256];
+	struct log_target *t = log_open(kind, file, why, sizeof(why));
+	cr_assert(t, "%s", why);
+	return t;
+}
+
+static void expect_refused(enum log_kind kind, const char *file, const char *expected)
+{
+	char why[256] = "";
+	cr_assert_null(log_open(kind, file, why, sizeof(why)));
+	cr_assert_str_eq(why, expected, "%s", why);
+}
+
+/* Each line of file NAME ends in one of these words, in this order. */
+static void expect_in(const char *name, const char *words)
+{
+	char *text = file_text(name), *rest = text, *line, *is = calloc(1, strlen(text) + 1);
+	MUST(text && is);
+	while ((line = strsep(&rest, "\n")) && rest)
+		strcat(strcat(is, *is ? " " : ""), strrchr(line, ' ') + 1);
+	cr_assert_str_eq(is, words, "%s has \"%s\"", name, is);
+	free(is);
+	free(text);
+}
+
+Test(log_target, a_file_is_made_and_appended_to)
+{
+	struct stat st;
+	log_use(open_well(LOG_TO_FILE, "log"));
+	log_info("one");
+	MUST(stat("log", &st) == 0);
+	cr_assert_eq(st.st_mode, S_IFREG | 0640);
+	log_use(open_well(LOG_TO_FILE, "log"));
+	log_info("two");
+	MUST(truncate("log", 0) == 0); /* copytruncate: no hole is left */
+	log_info("three");
+	expect_in("log", "three");
+	expect_in("stderr", "");
+	end();
+}
+
+Test(log_target, a_file_is_opened_anew)
+{
+	log_use(open_well(LOG_TO_FILE, "log"));
+	log_info("one");
+	MUST(rename("log", "log.1") == 0);
+	log_info("two");
+	struct log_target *t = open_well(LOG_TO_FILE, "log");
+	log_info("three"); /* nothing has changed yet */
+	size_t before = open_descriptors();
+	log_use(t);
+	cr_assert_eq(open_descriptors(), before - 1, "the old one is still open");
+	log_info("four");
+	expect_in("log.1", "one two three");
+	expect_in("log", "four");
+	end();
+}
+
+Test(log_target, nothing_goes_back_to_stderr)
+{
+	log_info("one");
+	log_use(open_well(LOG_TO_FILE, "log"));
+	log_info("two");
+	log_use(open_well(LOG_TO_STDERR, NULL));
+	log_info("three");
+	log_use(open_well(LOG_TO_FILE, "log"));
+	log_info("four");
+	log_use(NULL);
+	log_use(NULL);
+	log_info("five");
+	expect_in("stderr", "one three five");
+	expect_in("log", "two four");
+	end();
+}
+
+Test(log_target, what_cannot_be_opened_changes_nothing)
+{
+	log_use(open_well(LOG_TO_FILE, "log"));
+	MUST(mkdir("directory", 0755) == 0 && mkfifo("fifo", 0644) == 0);
+	expect_refused(LOG_TO_FILE, "missing/log",
+		       "cannot open the log missing/log: No such file or directory");
+	expect_refused(LOG_TO_FILE, "directory", "cannot open the log directory: Is a directory");
+	expect_refused(LOG_TO_FILE, "fifo", "cannot open the log fifo: No such device or address");
+	log_info("one");
+	expect_in("log", "one");
+	end();
+}
+
+Test(log_target, one_that_is_not_used_is_closed)
+{
+	log_discard(open_well(LOG_TO_FILE, "log"));
+	log_discard(open_well(LOG_TO_STDERR, NULL));
+	log_discard(NULL);
+	log_info("one");
+	expect_in("stderr", "one");
+	end();
+}
+
+Test(log_target, a_fifo_with_a_slow_reader_holds_up_nobody)
+{
+	MUST(mkfifo("fifo", 0644) == 0);
+	int reader = open("fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	log_use(open_well(LOG_TO_FILE, "fifo"));
+	for (int i = 0; i < 10000 && !log_lost(); i++)
+		log_info("a line");
+	cr_assert_eq(log_lost(), 1);
+	close(reader);
+	end();
+}
+
+static void stream_is(const struct stat *st)
+{
+	char value[64];
+	snprintf(value, sizeof(value), "%llu:%llu", (unsigned long long)st->st_dev,
+		 (unsigned long long)st->st_ino);
+	MUST(setenv("JOURNAL_STREAM", value, 1) == 0);
+}
+
+static void expect_text(const char *name, const char *expected)
+{
+	char *text = file_text(name);
+	cr_assert_str_eq(text, expected, "%s", text);
+	free(text);
+}
+
+Test(log_target, the_journal_is_told_the_level_and_knows_the_time)
+{
+	struct stat st;
+	MUST(stat("stderr", &st) == 0);
+	stream_is(&st);
+	log_error("one\n");
+	log_info("two");
+	log_always("three");
+	expect_text("stderr", "<3>one\\x0a\n<6>two\n<5>three\n");
+	/* A file that happens to be the journal's stream is none. */
+	MUST(truncate("stderr", 0) == 0);
+	log_use(open_well(LOG_TO_FILE, "stderr"));
+	log_info("four");
+	char *text = file_text("stderr");
+	cr_assert_neq(*text, '<', "%s", text);
+	free(text);
+	end();
+}
+
+Test(log_target, a_stream_that_the_journal_does_not_read_has_times)
+{
+	static const char *const others[] = {"", "nonsense", "1:", ":1", "1:2"};
+	struct stat st;
+	for (size_t i = 0; i < 7; i++) {
+		MUST(stat("stderr", &st) == 0);
+		st.st_ino += i == 5;
+		st.st_dev += i == 6;
+		if (i < 5)
+			MUST(setenv("JOURNAL_STREAM", others[i], 1) == 0);
+		else
+			stream_is(&st);
+		log_use(NULL);
+		log_info("one");
+	}
+	expect_in("stderr", "one one one one one one one");
+	end();
+}
+
+/* A /dev of our own: root needs a mount namespace for it, others a user namespace, too. */
+static int syslog_daemon(void)
+{
+	static bool mounted;
+	if (!mounted) {
+		if (unshare(CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0)) < 0 ||
+		    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		    mount("dev", "/dev", "tmpfs", 0, NULL) < 0)
+			cr_skip_test("no namespaces here");
+		mounted = true;
+	}
+	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	unlink(a.sun_path);
+	MUST(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+	return fd;
+}
+
+/* "<PRIORITY>Jan 31 23:59:59 skeld[PID]: TEXT", and no newline. */
+static void expect_datagram(int fd, int priority, const char *text)
+{
+	char is[LOG_LINE_MAX + 1], begin[16], end[64];
+	await_fd(fd, POLLIN);
+	ssize_t n = recv(fd, is, LOG_LINE_MAX, 0);
+	MUST(n > 0);
+	is[n] = '\0';
+	int length = snprintf(begin, sizeof(begin), "<%d>", priority);
+	snprintf(end, sizeof(end), " skeld[%d]: %s", (int)getpid(), text);
+	cr_assert(strncmp(is, begin, (size_t)length) == 0 &&
+			  strcmp(is + length + strlen("Jan 31 23:59:59"), end) == 0,
+		  "%s", is);
+}
+
+Test(log_target, syslog_gets_a_datagram_a_line)
+{
+	int fd = syslog_daemon();
+	log_use(open_well(LOG_TO_SYSLOG, NULL));
+	log_error("one");
+	log_info("two\nlines");
+	expect_datagram(fd, LOG_DAEMON | LOG_ERR, "one");
+	expect_datagram(fd, LOG_DAEMON | LOG_INFO, "two\\x0alines");
+	close(fd);
+	end();
+}
+
+Test(log_target, syslog_is_found_again_after_its_restart)
+{
+	int fd = syslog_daemon();
+	log_use(open_well(LOG_TO_SYSLOG, NULL));
+	close(fd);
+	log_info("lost");
+	cr_assert_eq(log_lost(), 1);
+	fd = syslog_daemon();
+	log_info("here");
+	expect_datagram(fd, LOG_DAEMON | LOG_WARNING, "1 log lines before this one were lost");
+	expect_datagram(fd, LOG_DAEMON | LOG_INFO, "here");
+	close(fd);
+	end();
+}
+
+Test(log_target, syslog_that_sleeps_holds_up_nobody)
+{
+	int fd = syslog_daemon(), n = 0;
+	log_use(open_well(LOG_TO_SYSLOG, NULL));
+	while (!log_lost() && n < 100000)
+		log_info("line %d", n++);
+	cr_assert_eq(log_lost(), 1);
+	close(fd);
+	end();
+}
+
+Test(log_target, without_syslog_there_is_an_error)
+{
+	close(syslog_daemon());
+	expect_refused(LOG_TO_SYSLOG, NULL, "cannot open the log /dev/log: Connection refused");
+	MUST(unlink("/dev/log") == 0);
+	expect_refused(LOG_TO_SYSLOG, NULL,
+		       "cannot open the log /dev/log: No such file or directory");
+	end();
+}
+
+enum { THREADS = 4, LINES = 500 };
+
+static void *write_lines(void *arg)
+{
+	char text[300];
+	memset(text, *(const char *)arg, sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	for (int i = 0; i < LINES; i++)
+		log_info("%s", text);
+	return NULL;
+}
+
+Test(log_target, lines_of_threads_do_not_mix)
+{
+	pthread_t thread[THREADS];
+	size_t lines = 0;
+	log_use(open_well(LOG_TO_FILE, "log"));
+	for (size_t i = 0; i < THREADS; i++)
+		MUST(pthread_create(&thread[i], NULL, write_lines, &"abcd"[i]) == 0);
+	for (size_t i = 0; i < THREADS; i++)
+		MUST(pthread_join(thread[i], NULL) == 0);
+	char *text = file_text("log"), *rest = text, *line;
+	for (; (line = strsep(&rest, "\n")) && rest; lines++) {
+		const char *said = strrchr(line, ' ') + 1;
+		cr_assert(strlen(said) == 299 && strspn(said, (char[]){*said, '\0'}) == 299, "%s",
+			  line);
+	}
+	cr_assert_eq(lines, THREADS * LINES);
+	free(text);
+	end();
+}

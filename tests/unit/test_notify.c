@@ -1,0 +1,228 @@
+/* control/notify: the service manager hears everything, in order, and never holds us up. */
+#include "control/notify.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+TestSuite(notify, .init = fixture_enter, .fini = fixture_leave);
+
+static struct notify n;
+
+/* The manager's socket. NAME as in NOTIFY_SOCKET: an '@' is a NUL, and no byte is added. */
+static int manager(const char *name)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	memcpy(a.sun_path, name, strlen(name));
+	if (*name == '@')
+		a.sun_path[0] = '\0';
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name));
+	MUST(fd >= 0 && bind(fd, (struct sockaddr *)&a, length) == 0);
+	MUST(setenv("NOTIFY_SOCKET", name, 1) == 0);
+	return fd;
+}
+
+static void expect_received(int fd, const char *expected)
+{
+	char text[2 * NOTIFY_MAX];
+	ssize_t length = recv(fd, text, sizeof(text) - 1, 0);
+	text[length < 0 ? 0 : length] = '\0';
+	cr_assert_str_eq(text, expected, "\"%s\", expected \"%s\"", text, expected);
+}
+
+static void expect_told(const char *name)
+{
+	int fd = manager(name);
+	notify_open(&n);
+	cr_assert_null(getenv("NOTIFY_SOCKET"));
+	cr_assert(fcntl(n.fd, F_GETFD) & FD_CLOEXEC);
+	notify_send(&n, "READY=1\nSTATUS=%d %s", 5, "connections");
+	expect_received(fd, "READY=1\nSTATUS=5 connections");
+	notify_send(&n, "STOPPING=1");
+	expect_received(fd, "STOPPING=1");
+	expect_received(fd, "");
+	notify_close(&n);
+	cr_assert_eq(n.fd, -1);
+	close(fd);
+}
+
+Test(notify, a_socket_is_a_path)
+{
+	char path[PATH_IN_MAX];
+	expect_told(path_in("notify", path));
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(notify, an_abstract_socket_has_its_exact_length)
+{
+	char name[64], longest[108];
+	snprintf(name, sizeof(name), "@skeld-unit-%d", (int)getpid());
+	expect_told(name);
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[107] = '\0';
+	memcpy(longest, name, strlen(name));
+	expect_told(longest);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(notify, nobody_asked)
+{
+	MUST(unsetenv("NOTIFY_SOCKET") == 0);
+	notify_open(&n);
+	cr_assert_eq(n.fd, -1);
+	notify_send(&n, "READY=1");
+	notify_retry(&n);
+	cr_assert_eq(n.owed[0], '\0');
+	notify_close(&n);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(notify, bad_values_are_as_if_nobody_asked)
+{
+	static char too_long[] =
+		"/23456789012345678901234567890123456789012345678901234567890123456789"
+		"012345678901234567890123456789012345678";
+	static const char *const bad[] = {"", "relative", "./notify", "unix:/notify", too_long};
+	cr_assert_eq(strlen(too_long), 108);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		MUST(setenv("NOTIFY_SOCKET", bad[i], 1) == 0);
+		notify_open(&n);
+		cr_assert_eq(n.fd, -1, "%s", bad[i]);
+		cr_assert_null(getenv("NOTIFY_SOCKET"));
+		notify_send(&n, "READY=1");
+		notify_close(&n);
+	}
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(notify, a_manager_that_is_gone_is_no_error)
+{
+	char path[PATH_IN_MAX];
+	int fd = manager(path_in("notify", path));
+	notify_open(&n);
+	close(fd);
+	notify_send(&n, "READY=1");
+	cr_assert_eq(n.owed[0], '\0', "it would be kept for ever");
+	notify_close(&n);
+	EXPECT_NOTHING_LEFT();
+}
+
+/* Fill the socket; returns how many messages ("0", "1" and so on) the manager will find. */
+static int fill(void)
+{
+	for (int i = 0;; i++) {
+		notify_send(&n, "%d", i);
+		if (n.owed[0])
+			return i;
+		cr_assert_lt(i, 100000);
+	}
+}
+
+Test(notify, what_finds_no_room_is_kept_in_order)
+{
+	char path[PATH_IN_MAX], number[16], owed[64];
+	int fd = manager(path_in("notify", path));
+	notify_open(&n);
+	int sent = fill();
+	notify_send(&n, "RELOADING=1");
+	notify_send(&n, "READY=1\nSTATUS=%s", "x");
+	notify_retry(&n);
+	for (int i = 0; i < sent; i++) {
+		snprintf(number, sizeof(number), "%d", i);
+		expect_received(fd, number);
+	}
+	expect_received(fd, "");
+	snprintf(owed, sizeof(owed), "%d\nRELOADING=1\nREADY=1\nSTATUS=x", sent);
+	notify_retry(&n);
+	expect_received(fd, owed);
+	notify_retry(&n);
+	expect_received(fd, "");
+	/* What comes next goes behind what is owed. */
+	sent = fill();
+	for (int i = 0; i < sent; i++)
+		free(fd_text(fd));
+	notify_send(&n, "STOPPING=1");
+	snprintf(owed, sizeof(owed), "%d\nSTOPPING=1", sent);
+	expect_received(fd, owed);
+	notify_close(&n);
+	close(fd);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(notify, close_sends_what_is_owed)
+{
+	char path[PATH_IN_MAX], owed[64];
+	int fd = manager(path_in("notify", path));
+	notify_open(&n);
+	int sent = fill();
+	notify_send(&n, "STOPPING=1");
+	for (int i = 0; i < sent; i++)
+		MUST(recv(fd, owed, sizeof(owed), 0) > 0);
+	notify_close(&n);
+	snprintf(owed, sizeof(owed), "%d\nSTOPPING=1", sent);
+	expect_received(fd, owed);
+	close(fd);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(notify, what_is_owed_has_an_end_and_keeps_the_newest)
+{
+	char path[PATH_IN_MAX], text[2 * NOTIFY_MAX] = "";
+	int fd = manager(path_in("notify", path));
+	notify_open(&n);
+	int sent = fill();
+	for (int i = 0; i < NOTIFY_MAX; i++)
+		notify_send(&n, "STATUS=%d", i);
+	notify_send(&n, "READY=1");
+	cr_assert_lt(strlen(n.owed), NOTIFY_MAX);
+	for (int i = 0; i < sent; i++)
+		MUST(recv(fd, text, sizeof(text), 0) > 0);
+	notify_retry(&n);
+	ssize_t length = recv(fd, text, sizeof(text) - 1, 0);
+	MUST(length > 0);
+	text[length] = '\0';
+	cr_assert(strstr(text, "\nREADY=1"), "what counts most was dropped: ...%s",
+		  text + length - 30);
+	notify_close(&n);
+	close(fd);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(notify, descriptors_are_stored_and_forgotten)
+{
+	char path[PATH_IN_MAX], text[64];
+	union {
+		char bytes[CMSG_SPACE(3 * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	int fd = manager(path_in("notify", path)), ends[2], passed[2];
+	notify_open(&n);
+	MUST(pipe2(ends, O_CLOEXEC) == 0);
+	notify_store(&n, "main", ends, 2);
+	struct iovec data = {text, sizeof(text)};
+	struct msghdr m = {.msg_iov = &data,
+			   .msg_iovlen = 1,
+			   .msg_control = control.bytes,
+			   .msg_controllen = sizeof(control.bytes)};
+	ssize_t length = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+	cr_assert(length == 21 && memcmp(text, "FDSTORE=1\nFDNAME=main", 21) == 0);
+	const struct cmsghdr *rights = CMSG_FIRSTHDR(&m);
+	cr_assert(rights && rights->cmsg_len == CMSG_LEN(sizeof(passed)));
+	memcpy(passed, CMSG_DATA(rights), sizeof(passed));
+	MUST(write(passed[1], "x", 1) == 1 && read(ends[0], text, 1) == 1);
+	notify_store(&n, "main", NULL, 0);
+	expect_received(fd, "FDSTOREREMOVE=1\nFDNAME=main");
+	for (int i = 0; i < 2; i++) {
+		close(passed[i]);
+		close(ends[i]);
+	}
+	notify_close(&n);
+	close(fd);
+	EXPECT_NOTHING_LEFT();
+}

@@ -1,0 +1,207 @@
+/* control/options: the command line. */
+#include "control/options.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static struct options o;
+
+static void setup(void)
+{
+	fixture_enter();
+	MUST(unsetenv("RUNTIME_DIRECTORY") == 0);
+	MUST(setenv("XDG_RUNTIME_DIR", "/run/user/7", 1) == 0);
+}
+
+TestSuite(options, .init = setup, .fini = fixture_leave);
+
+/* As `skeld ARGS`, with one blank between; what it prints goes to files "out" and "err". */
+static int parse(const char *args)
+{
+	static char line[512];
+	char *argv[16] = {"skeld"}, *rest = line, *word;
+	int argc = 1, saved[2];
+	snprintf(line, sizeof(line), "%s", args);
+	while ((word = strsep(&rest, " ")))
+		if (*word)
+			argv[argc++] = word;
+	static const char *const files[] = {"out", "err"};
+	for (int i = 0; i < 2; i++) {
+		MUST(unlink(files[i]) == 0 || errno == ENOENT);
+		int fd = open(files[i], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+		saved[i] = fcntl(1 + i, F_DUPFD_CLOEXEC, 0);
+		MUST(fd >= 0 && saved[i] >= 0 && dup2(fd, 1 + i) >= 0);
+		close(fd);
+	}
+	optind = 0; /* getopt(3): begin anew */
+	int code = options_parse(&o, argc, argv);
+	fflush(stdout);
+	for (int i = 0; i < 2; i++) {
+		MUST(dup2(saved[i], 1 + i) >= 0);
+		close(saved[i]);
+	}
+	return code;
+}
+
+static void expect_mode(const char *args, enum mode mode)
+{
+	cr_assert_eq(parse(args), -1, "%s", args);
+	cr_assert_eq(o.mode, mode, "%s", args);
+}
+
+static void expect_text(const char *file, const char *part)
+{
+	char *text = file_text(file);
+	cr_assert(*part ? strstr(text, part) != NULL : !*text, "%s", text);
+	free(text);
+}
+
+static void expect_usage_error(const char *args, const char *error)
+{
+	cr_assert_eq(parse(args), EX_USAGE, "%s", args);
+	expect_text("out", "");
+	expect_text("err", error);
+	expect_text("err", "skeld");
+}
+
+Test(options, none_is_to_run)
+{
+	expect_mode("", MODE_RUN);
+	cr_assert_str_eq(o.config, DEFAULT_CONFIG);
+	cr_assert_not(o.config_given);
+	cr_assert_null(o.argument);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(options, each_has_a_short_and_a_long_form)
+{
+	static const char *const config[] = {"-c a.conf", "-ca.conf", "--config a.conf",
+					     "--config=a.conf", "--conf=a.conf"};
+	for (size_t i = 0; i < 5; i++) {
+		expect_mode(config[i], MODE_RUN);
+		cr_assert_str_eq(o.config, "a.conf");
+		cr_assert(o.config_given);
+	}
+	static const char *const runtime[] = {"-r dir", "--runtime-dir dir", "--runtime-dir=dir"};
+	for (size_t i = 0; i < 3; i++) {
+		expect_mode(runtime[i], MODE_RUN);
+		cr_assert_str_eq(o.runtime_dir, "dir");
+	}
+	expect_mode("-t", MODE_CHECK);
+	expect_mode("--check", MODE_CHECK);
+	expect_mode("-T", MODE_DUMP);
+	expect_mode("--dump-config", MODE_DUMP);
+	expect_mode("-s reload", MODE_SIGNAL);
+	cr_assert_str_eq(o.argument, "reload");
+	expect_mode("--signal=stop -r dir -c a.conf", MODE_SIGNAL);
+	cr_assert_str_eq(o.argument, "stop");
+	cr_assert_str_eq(o.runtime_dir, "dir");
+	cr_assert_str_eq(o.config, "a.conf");
+	expect_mode("--self-test", MODE_SELF_TEST);
+	cr_assert_null(o.argument);
+	expect_mode("--self-test=order,storm", MODE_SELF_TEST);
+	cr_assert_str_eq(o.argument, "order,storm");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(options, help_and_version_end_it)
+{
+	static const char *const help[] = {"-h", "--help", "-t --help", "-h --nonsense"};
+	for (size_t i = 0; i < 4; i++) {
+		cr_assert_eq(parse(help[i]), 0);
+		expect_text("out", "usage: skeld");
+		expect_text("out", "default " DEFAULT_CONFIG);
+		expect_text("err", "");
+	}
+	static const char *const version[] = {"-V", "--version"};
+	for (size_t i = 0; i < 2; i++) {
+		cr_assert_eq(parse(version[i]), 0);
+		expect_text("out", "skeld " VERSION "\n");
+		expect_text("err", "");
+	}
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(options, wrong_usage_is_64)
+{
+	expect_usage_error("-x", "x");
+	expect_usage_error("--nonsense", "nonsense");
+	expect_usage_error("-c", "c");
+	expect_usage_error("-s", "s");
+	expect_usage_error("--config", "config");
+	expect_usage_error("--check=yes", "check");
+	expect_usage_error("--s", "ambiguous");
+	expect_usage_error("reload", "unexpected argument 'reload'");
+	expect_mode("-t --", MODE_CHECK);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(options, there_is_one_mode_at_a_time)
+{
+	static const char *const two[] = {"-t -T", "-s reload -t", "--self-test -T", "-t -t",
+					  "-s stop --self-test"};
+	for (size_t i = 0; i < sizeof(two) / sizeof(*two); i++)
+		expect_usage_error(two[i], "only one of -t, -T, -s and --self-test");
+	EXPECT_NOTHING_LEFT();
+}
+
+/* Become somebody without rights, if we have any. */
+static void be_nobody(void)
+{
+	MUST(geteuid() != 0 || (chmod(".", 0777) == 0 && seteuid(65534) == 0));
+}
+
+static void be_oneself(void)
+{
+	MUST(seteuid(getuid()) == 0);
+}
+
+Test(options, the_runtime_directory_is_the_first_that_is_known)
+{
+	MUST(setenv("RUNTIME_DIRECTORY", "/run/a:/run/b", 1) == 0);
+	expect_mode("-r /run/given", MODE_RUN);
+	cr_assert_str_eq(o.runtime_dir, "/run/given");
+	expect_mode("", MODE_RUN);
+	cr_assert_str_eq(o.runtime_dir, "/run/a");
+	static const char *const unset[] = {NULL, ""};
+	for (size_t i = 0; i < 2; i++) {
+		if (unset[i])
+			MUST(setenv("RUNTIME_DIRECTORY", unset[i], 1) == 0);
+		else
+			MUST(unsetenv("RUNTIME_DIRECTORY") == 0);
+		if (getuid() == 0) {
+			expect_mode("", MODE_RUN);
+			cr_assert_str_eq(o.runtime_dir, "/run/skeld");
+		}
+		be_nobody();
+		expect_mode("", MODE_RUN);
+		cr_assert_str_eq(o.runtime_dir, "/run/user/7/skeld");
+		be_oneself();
+	}
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(options, without_a_runtime_directory_there_is_none_to_run_in)
+{
+	MUST(unsetenv("XDG_RUNTIME_DIR") == 0);
+	be_nobody();
+	expect_usage_error("", "no runtime directory");
+	MUST(setenv("XDG_RUNTIME_DIR", "", 1) == 0);
+	expect_usage_error("", "no runtime directory");
+	expect_usage_error("-s reload", "no runtime directory");
+	expect_mode("-t", MODE_CHECK);
+	cr_assert_null(o.runtime_dir);
+	expect_mode("-T", MODE_DUMP);
+	expect_mode("--self-test", MODE_SELF_TEST);
+	expect_mode("-r dir", MODE_RUN);
+	be_oneself();
+	EXPECT_NOTHING_LEFT();
+}

@@ -1,0 +1,218 @@
+/* base/scan: comments and includes are taken out, lines stay where they are. */
+#include "base/scan.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(scan, .init = fixture_enter, .fini = fixture_leave);
+
+static char included[256]; /* "LINE:PATH " for each */
+
+static void note_include(void *context, const char *path, unsigned line)
+{
+	cr_assert_eq(context, included);
+	size_t n = strlen(included);
+	snprintf(included + n, sizeof(included) - n, "%u:%s ", line, path);
+}
+
+static bool try_scan(char *text, struct errors *e)
+{
+	*included = '\0';
+	bool good = scan(text, "file", note_include, included, e);
+	cr_assert_eq(good, e->n == 0, "%s", text);
+	return good;
+}
+
+static void expect_left(const char *text, const char *expected)
+{
+	struct errors e = {0};
+	char *copy = strdup(text);
+	MUST(copy);
+	cr_assert(try_scan(copy, &e), "%s\n%s", text, errors_text(&e, 0));
+	cr_assert_str_eq(copy, expected, "%s\nbecomes\n%s", text, copy);
+	free(copy);
+}
+
+static void expect_kept(const char *text)
+{
+	expect_left(text, text);
+}
+
+static void expect_refused(const char *text, const char *error)
+{
+	struct errors e = {0};
+	char *copy = strdup(text);
+	MUST(copy);
+	cr_assert_not(try_scan(copy, &e), "%s", text);
+	cr_assert_eq(strncmp(errors_text(&e, 0), error, strlen(error)), 0, "%s\n%s\nnot: %s", text,
+		     errors_text(&e, 0), error);
+	errors_clear(&e);
+	free(copy);
+}
+
+Test(scan, comments_become_blanks_and_lines_stay)
+{
+	expect_left("a # b\nc\n", "a    \nc\n");
+	expect_left("a // b\nc\n", "a     \nc\n");
+	expect_left("a /* b */ c\n", "a         c\n");
+	expect_left("/* a\n\n b */c\n", "    \n\n     c\n");
+	expect_left("/**/ /***/ a /*/*/\n", "           a      \n");
+	expect_left("# /*\na # */\n", "    \na     \n");
+	expect_left("// \" '\n/* \" ' # // */\n", "      \n              \n");
+	expect_left("#\\\na\n", "  \na\n");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(scan, what_follows_a_comment_at_once_is_seen)
+{
+	expect_left("/**//*\n*/#\n", "      \n   \n");
+	expect_left("/**/\"a # b\"\n", "    \"a # b\"\n");
+	expect_left("/**/'a // b'\n", "    'a // b'\n");
+	expect_left("/**/# \"\n", "       \n");
+	expect_left("}#\n", "} \n");
+	expect_refused("\n/**//* a\n", "file:2: the comment that begins here");
+	expect_refused("\n/**/\"a\n", "file:2: the string that begins here");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(scan, no_comment_begins_in_a_word)
+{
+	expect_kept("file = /var//log\n");
+	expect_kept("address = unix:/run//x\n");
+	expect_kept("a/b\n");
+	expect_kept("a / b\n");
+	expect_refused("\na = b#c\n", "file:2: unexpected #: a value that contains it stands in");
+	expect_refused("a = b*c\n", "file:1: unexpected *: a value that contains it stands in");
+	/* But for this one, which libconfuse would see, too. */
+	expect_left("a = b/*c*/\n", "a = b     \n");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(scan, strings_keep_what_looks_like_a_comment)
+{
+	static const char *const kept[] = {
+		"\"# // /* */\"\n",  "'# // /*'\n", "\"a\n# b\n\"\n", "\"\\\"# \" 'it\\'s # '\n",
+		"'\"' \"'\"\n",	     "\"\\\\\"\n",  "'\\\\'\n",	      "\"\"\"\"''\n",
+		"\"include('x')\"\n"};
+	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++) {
+		expect_kept(kept[i]);
+		cr_assert_str_empty(included);
+	}
+	expect_left("'a'#'b'\n", "'a'    \n");
+	expect_left("\"\\\\\"# b\n", "\"\\\\\"   \n");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(scan, what_is_never_closed_is_refused_where_it_begins)
+{
+	static const char string[] = "file:2: the string that begins here is never closed";
+	static const char comment[] = "file:2: the comment that begins here is never closed";
+	expect_refused("\na = \"b\n\n", string);
+	expect_refused("\na = 'b\n\n", string);
+	expect_refused("\na = \"b\\\"\n", string);
+	expect_refused("\na = 'b\\'\n", string);
+	expect_refused("\na = 'b\"\n", string);
+	expect_refused("\na = \"\\\n", string);
+	expect_refused("a = \"\n\" \"\n", string);
+	expect_refused("\n/* a\n", comment);
+	expect_refused("\n/*/\n", comment);
+	expect_refused("\n/* a * /\n\n", comment);
+	expect_refused("/*\n*/ /* \n", comment);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(scan, a_variable_ends_within_its_string)
+{
+	static const char error[] = "file:2: \"${\" is not closed in the string that begins here";
+	expect_refused("\n\"${HOME\" }\n", error);
+	expect_refused("\n\"${HOME\n}\"\n", error);
+	expect_refused("\n\"a ${\"\n", error);
+	expect_kept("\"${HOME}\"\n");
+	expect_kept("'${HOME'\n");
+	expect_kept("\"\\${HOME\"\n");
+	expect_kept("\"$HOME {\"\n");
+	EXPECT_NOTHING_LEFT();
+}
+
+/* libconfuse would take all up to the next brace for its name, and that for an empty text. */
+Test(scan, a_variable_ends_on_its_line)
+{
+	expect_kept("a = ${HOME}\n");
+	expect_kept("a = ${HOME:-x y}\n");
+	expect_refused("\na = ${HOME\nb { c = 1 }\n", "file:2: ");
+	expect_refused("a = ${HOME\n", "file:1: ");
+	expect_refused("a = ${\n", "file:1: ");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(scan, no_string_holds_a_nul)
+{
+	static const char *const bad[] = {"\"\\0\"\n",	  "\"a\\00b\"\n",  "\"\\000\"\n",
+					  "\"\\0001\"\n", "\"\\x0\"\n",	   "\"\\x00\"\n",
+					  "\"\\x001\"\n", "\"\\\\\\0\"\n", "\"\n\\0\"\n"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		expect_refused(bad[i], "file:1: a NUL character in the string that begins here");
+	static const char *const good[] = {"\"\\01 \\001 \\x1 \\x01 \\x0a \\x10 \\10 \\x\"\n",
+					   "\"\\\\0 0 x0\"\n", "'\\0 \\x00'\n"};
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+		expect_kept(good[i]);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(scan, includes_are_told_and_taken_out)
+{
+	expect_left("a\n include(\"x y\") b\n", "a\n                b\n");
+	cr_assert_str_eq(included, "2:x y ");
+	expect_left("include ( 'it\"s' )include\t(\"/b\")\n}include(\"c\")\n",
+		    "                                \n}            \n");
+	cr_assert_str_eq(included, "1:it\"s 1:/b 2:c ");
+	expect_left("/*\n*/\"\n\"include('x')\n", "  \n  \"\n\"            \n");
+	cr_assert_str_eq(included, "3:x ");
+	expect_left("# include(\"no\")\n", "               \n");
+	cr_assert_str_empty(included);
+	expect_kept("includes = 1\nxinclude = 1\ninclude_x = 1\n");
+	cr_assert_str_empty(included);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(scan, an_include_is_complete_and_on_one_line)
+{
+	static const char *const bad[] = {"include\n",
+					  "include(\n",
+					  "include()\n",
+					  "include(x)\n",
+					  "include(\"\")\n",
+					  "include(\"x\"\n",
+					  "include(\"x\n",
+					  "include(\"x\" }\n",
+					  "include(\"x\", \"y\")\n",
+					  "include(\"x\" \"y\")\n",
+					  "include(\"x\"\n)\n",
+					  "include(\n\"x\")\n",
+					  "include\n(\"x\")\n",
+					  "include = 1\n",
+					  "include \"x\"\n",
+					  "include { }\n",
+					  "include(\"a\\\"b\")\n",
+					  "include('a\\'b')\n",
+					  "include(\"x')\n"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		expect_refused(bad[i],
+			       "file:1: include takes one file: expected include(\"path\")");
+		cr_assert_str_empty(included);
+	}
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(scan, an_include_stands_outside_of_sections)
+{
+	expect_refused("a {\ninclude(\"x\")\n}\n", "file:2: include stands in a section");
+	expect_left("a { b { } }\ninclude(\"x\")\n", "a { b { } }\n            \n");
+	expect_left("}\ninclude(\"x\")\n", "}\n            \n");
+	expect_left("# {\ninclude(\"x\")\n", "   \n            \n");
+	expect_left("'{'\ninclude(\"x\")\n", "'{'\n            \n");
+	EXPECT_NOTHING_LEFT();
+}

@@ -1,0 +1,295 @@
+/* data/seam and data/connection: what service.h promises to the author of a service. */
+#include "fixture.h"
+#include "serving.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+TestSuite(seam, .init = fixture_enter, .fini = fixture_leave);
+
+static size_t echo(struct connection *c, const char *bytes, size_t n)
+{
+	connection_write(c, bytes, n);
+	worker_count(connection_worker(c), COUNTED, 1);
+	return n;
+}
+
+Test(seam, bytes_come_and_go)
+{
+	serving.data = echo;
+	serve("");
+	int client = client_new();
+	client_send(client, "hello");
+	client_expect(client, "hello");
+	client_send(client, " again");
+	client_expect(client, " again");
+	cr_assert_str_eq(serving.offered, "[hello][ again]");
+	cr_assert_eq(count_of(COUNT_ACCEPTED), 1);
+	cr_assert_eq(count_of(COUNT_RECEIVED), 11);
+	cr_assert_eq(count_of(COUNT_SENT), 11);
+	cr_assert_eq(count_of(N_COUNTERS + COUNTED), 2);
+	cr_assert_eq(plane_open(serving.plane), 1);
+	close(client);
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert_eq(closed_by(CLOSED_BY_PEER), 1);
+	serving_end();
+}
+
+/* Consumes whole lines, and answers each with itself. */
+static size_t echo_lines(struct connection *c, const char *bytes, size_t n)
+{
+	const char *end = memrchr(bytes, '\n', n);
+	size_t used = end ? (size_t)(end + 1 - bytes) : 0;
+	if (used)
+		connection_write(c, bytes, used);
+	return used;
+}
+
+Test(seam, what_is_not_consumed_is_offered_again_with_what_comes_next)
+{
+	static const char *const pieces[] = {"ab", "c", "\nde", "f", "\n"};
+	serving.data = echo_lines;
+	serve("");
+	int client = client_new();
+	for (unsigned i = 0; i < 5; i++) {
+		client_send(client, pieces[i]);
+		STEP_UNTIL(serving.n_data == i + 1);
+		step_all();
+		cr_assert_eq(serving.n_data, i + 1, "it was asked again for nothing new");
+	}
+	cr_assert_str_eq(serving.offered, "[ab][abc][abc\nde][def][def\n]");
+	client_expect(client, "abc\ndef\n");
+	close(client);
+	serving_end();
+}
+
+Test(seam, more_than_all_is_all)
+{
+	serving.data = echo_lines;
+	serve("");
+	int client = client_new();
+	client_send(client, "a");
+	STEP_UNTIL(serving.n_data == 1);
+	serving.data = NULL;
+	client_send(client, "b");
+	STEP_UNTIL(serving.n_data == 2);
+	client_send(client, "c");
+	STEP_UNTIL(serving.n_data == 3);
+	cr_assert_str_eq(serving.offered, "[a][ab][c]");
+	close(client);
+	serving_end();
+}
+
+enum { BLOCK = 3000, LIMIT = 8192 };
+static struct {
+	size_t written;
+	unsigned full; /* times that connection_write() returned 1 */
+} blocks;
+
+/* For each byte a block, until there is no room. */
+static size_t send_blocks(struct connection *c, const char *bytes, size_t n)
+{
+	size_t used = 0;
+	int full = 0;
+	(void)bytes;
+	cr_assert_lt(queued(c->out), LIMIT, "it was asked while it should wait");
+	while (used < n && !full) {
+		full = connection_write(c, pattern(blocks.written, BLOCK), BLOCK);
+		cr_assert_eq(full, queued(c->out) >= LIMIT, "%zu bytes are queued", queued(c->out));
+		blocks.written += BLOCK;
+		blocks.full += (unsigned)full;
+		used++;
+	}
+	return used;
+}
+
+Test(seam, a_slow_reader_is_answered_no_faster_than_it_reads)
+{
+	enum { REQUESTS = 4000 };
+	char requests[REQUESTS + 1];
+	memset(requests, 'x', REQUESTS);
+	requests[REQUESTS] = '\0';
+	serving.data = send_blocks;
+	serve("limits { buffer = 8192 }");
+	int client = client_new(), small = 4096;
+	MUST(setsockopt(serving.last->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0);
+	client_send(client, requests);
+	STEP_UNTIL(blocks.full);
+	step_all();
+	for (int i = 0; i < 1000; i++) {
+		step();
+		cr_assert_lt(queued(serving.last->out), LIMIT + BLOCK);
+	}
+	cr_assert_lt(blocks.written, (size_t)REQUESTS * BLOCK, "all is answered, and nobody reads");
+	client_send(client, "y");
+	client_expect_pattern(client, (size_t)(REQUESTS + 1) * BLOCK);
+	cr_assert_eq(blocks.written, (size_t)(REQUESTS + 1) * BLOCK);
+	cr_assert_gt(blocks.full, 2);
+	cr_assert_eq(count_of(COUNT_SENT), blocks.written);
+	cr_assert_null(serving.last->out, "an idle connection owns no buffer");
+	cr_assert_null(serving.last->in);
+	close(client);
+	serving_end();
+}
+
+/* Answers "N\n" by N bytes of the pattern. */
+static size_t send_pattern(struct connection *c, const char *bytes, size_t n)
+{
+	if (!memchr(bytes, '\n', n))
+		return 0;
+	connection_write(c, pattern(0, 1 << 20), 1 << 20);
+	connection_close(c);
+	cr_assert_eq(connection_write(c, "x", 1), -1);
+	return n;
+}
+
+Test(seam, close_sends_what_is_queued)
+{
+	serving.data = send_pattern;
+	serve("");
+	int client = client_new(), small = 4096;
+	MUST(setsockopt(serving.last->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0);
+	client_send(client, "go\n");
+	client_expect_pattern(client, 1 << 20);
+	client_expect_end(client);
+	cr_assert_eq(serving.n_closed, 1);
+	close(client);
+	STEP_UNTIL(plane_open(serving.plane) == 0);
+	cr_assert_eq(closed_by(CLOSED_BY_SERVICE), 1);
+	serving_end();
+}
+
+static int write_and_refuse(struct connection *c)
+{
+	connection_write(c, "full\n", 5);
+	return -1;
+}
+
+Test(seam, a_connection_that_is_refused_is_closed)
+{
+	serving.opened = write_and_refuse;
+	serve("");
+	int client = client_new();
+	client_expect(client, "full\n");
+	client_expect_end(client);
+	cr_assert_eq(serving.n_closed, 1);
+	close(client);
+	STEP_UNTIL(plane_open(serving.plane) == 0);
+	cr_assert_eq(closed_by(CLOSED_BY_SERVICE), 1);
+	serving_end();
+}
+
+static int greet(struct connection *c)
+{
+	connection_set_data(c, &serving);
+	cr_assert_eq(connection_data(c), &serving);
+	cr_assert_eq(connection_worker(c), serving.w);
+	return connection_write(c, "hi\n", 3);
+}
+
+Test(seam, a_service_may_speak_first)
+{
+	serving.opened = greet;
+	serve("");
+	int client = client_new();
+	client_expect(client, "hi\n");
+	cr_assert_eq(connection_data(serving.last), &serving);
+	close(client);
+	serving_end();
+}
+
+Test(seam, a_request_that_cannot_be_kept_ends_the_connection)
+{
+	char most[4096] = "";
+	serving.data = echo_lines;
+	serve("limits { buffer = 4096 }");
+	int client = client_new(), other = client_new();
+	memset(most, 'x', 4094);
+	client_send(client, most);
+	STEP_UNTIL(count_of(COUNT_RECEIVED) == 4094);
+	step_all();
+	cr_assert_eq(serving.n_closed, 0);
+	client_send(client, "\n");
+	most[4094] = '\n';
+	client_expect(client, most);
+	most[4094] = 'x';
+	client_send(client, most);
+	client_send(client, "xy");
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert_eq(closed_by(CLOSED_OVERFLOW), 1);
+	client_send(other, "still\n");
+	client_expect(other, "still\n");
+	close(client);
+	close(other);
+	serving_end();
+}
+
+Test(seam, half_a_close_is_answered)
+{
+	serving.data = echo_lines;
+	serve("");
+	int client = client_new();
+	client_send(client, "one\ntwo\nthr");
+	MUST(shutdown(client, SHUT_WR) == 0);
+	client_expect(client, "one\ntwo\n");
+	client_expect_end(client);
+	cr_assert_eq(serving.n_closed, 1);
+	cr_assert_eq(closed_by(CLOSED_BY_PEER), 1);
+	cr_assert_str_eq(serving.offered, "[one\ntwo\nthr]");
+	close(client);
+	serving_end();
+}
+
+Test(seam, half_a_close_waits_for_a_slow_reader)
+{
+	serving.data = send_blocks;
+	serve("limits { buffer = 8192 }");
+	int client = client_new(), small = 4096;
+	char requests[1001];
+	memset(requests, 'x', 1000);
+	requests[1000] = '\0';
+	MUST(setsockopt(serving.last->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0);
+	client_send(client, requests);
+	MUST(shutdown(client, SHUT_WR) == 0);
+	STEP_UNTIL(blocks.full);
+	step_all();
+	client_expect_pattern(client, 1000 * BLOCK);
+	client_expect_end(client);
+	cr_assert_eq(closed_by(CLOSED_BY_PEER), 1);
+	close(client);
+	serving_end();
+}
+
+Test(seam, a_reset_is_an_error)
+{
+	struct linger reset = {1, 0};
+	serve("");
+	int client = client_new();
+	MUST(setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
+	close(client);
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert_eq(closed_by(CLOSED_ERROR), 1);
+	serving_end();
+}
+
+static void write_too_late(struct connection *c)
+{
+	cr_assert_eq(connection_write(c, "x", 1), -1);
+	connection_close(c);
+}
+
+Test(seam, nothing_can_be_written_once_it_is_over)
+{
+	serving.closed = write_too_late;
+	serve("");
+	int client = client_new(), other = client_new();
+	close(client);
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert_eq(closed_by(CLOSED_BY_PEER), 1);
+	plane_close(serving.plane);
+	STEP_UNTIL(serving.n_closed == 2);
+	close(other);
+	serving_end();
+}

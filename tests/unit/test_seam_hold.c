@@ -1,0 +1,228 @@
+/* data/seam: answers that are given later, connection_hold() and connection_release(). */
+#include "fixture.h"
+#include "serving.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+TestSuite(seam_hold, .init = fixture_enter, .fini = fixture_leave);
+
+static bool busy; /* an answer is being prepared */
+
+/* One request, a letter, at a time: it is taken and answered later, by answer(). */
+static size_t take_one(struct connection *c, const char *bytes, size_t n)
+{
+	(void)bytes, (void)n;
+	if (busy)
+		return 0;
+	busy = true;
+	connection_hold(c);
+	return 1;
+}
+
+static void answer(struct connection *c, const char *text)
+{
+	cr_assert(busy);
+	busy = false;
+	connection_write(c, text, strlen(text));
+	connection_release(c);
+}
+
+Test(seam_hold, requests_behind_the_answer_wait_for_it)
+{
+	serving.data = take_one;
+	serve("");
+	int client = client_new();
+	client_send(client, "abc");
+	STEP_UNTIL(busy);
+	step_all();
+	cr_assert_str_eq(serving.offered, "[abc]");
+	answer(serving.last, "A");
+	client_expect(client, "A");
+	STEP_UNTIL(busy);
+	client_send(client, "d");
+	STEP_UNTIL(serving.n_data == 3);
+	answer(serving.last, "B");
+	STEP_UNTIL(busy);
+	answer(serving.last, "C");
+	STEP_UNTIL(busy);
+	answer(serving.last, "D");
+	client_expect(client, "BCD");
+	step_all();
+	cr_assert_str_eq(serving.offered, "[abc][bc][cd][cd][d]");
+	cr_assert_eq(serving.n_closed, 0);
+	close(client);
+	serving_end();
+}
+
+Test(seam_hold, requests_are_kept_up_to_the_limit)
+{
+	char most[5000] = "";
+	memset(most, 'x', sizeof(most) - 1);
+	serving.data = take_one;
+	serve("limits { buffer = 4096 }");
+	int client = client_new();
+	client_send(client, most);
+	STEP_UNTIL(busy);
+	step_all();
+	cr_assert_leq(queued(serving.last->in), 4096);
+	cr_assert_eq(serving.n_closed, 0, "it is busy, not too large");
+	for (size_t i = 0; i < sizeof(most) - 1; i++) {
+		STEP_UNTIL(busy);
+		answer(serving.last, "!");
+	}
+	memset(most, '!', sizeof(most) - 1);
+	most[4095] = '\0';
+	client_expect(client, most);
+	close(client);
+	serving_end();
+}
+
+Test(seam_hold, half_a_close_waits_for_the_answer)
+{
+	serving.data = take_one;
+	serve("");
+	int client = client_new();
+	client_send(client, "ab");
+	MUST(shutdown(client, SHUT_WR) == 0);
+	STEP_UNTIL(busy);
+	step_all();
+	cr_assert_eq(serving.n_closed, 0);
+	answer(serving.last, "A");
+	client_expect(client, "A");
+	STEP_UNTIL(busy);
+	answer(serving.last, "B");
+	client_expect(client, "B");
+	client_expect_end(client);
+	cr_assert_eq(serving.n_closed, 1);
+	close(client);
+	serving_end();
+}
+
+Test(seam_hold, one_whose_peer_is_gone_stays_until_it_is_released)
+{
+	struct linger reset = {1, 0};
+	serving.data = take_one;
+	serve("");
+	int client = client_new();
+	client_send(client, "a");
+	STEP_UNTIL(busy);
+	MUST(setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
+	close(client);
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert_eq(plane_open(serving.plane), 0);
+	/* Its memory is the sanitizer's to watch. */
+	cr_assert_eq(connection_write(serving.last, "A", 1), -1);
+	connection_hold(serving.last);
+	connection_release(serving.last);
+	step_all();
+	cr_assert_eq(connection_worker(serving.last), serving.w);
+	connection_release(serving.last);
+	step_all();
+	cr_assert_eq(serving.n_closed, 1);
+	serving_end();
+}
+
+Test(seam_hold, it_counts)
+{
+	serving.data = take_one;
+	serve("");
+	int client = client_new();
+	client_send(client, "ab");
+	STEP_UNTIL(busy);
+	connection_hold(serving.last);
+	answer(serving.last, "A");
+	busy = true; /* still */
+	MUST(shutdown(client, SHUT_WR) == 0);
+	client_expect(client, "A");
+	step_all();
+	cr_assert_eq(serving.n_closed, 0);
+	answer(serving.last, "B");
+	client_expect(client, "B");
+	STEP_UNTIL(busy); /* the second request */
+	answer(serving.last, "C");
+	client_expect(client, "C");
+	client_expect_end(client);
+	close(client);
+	serving_end();
+}
+
+Test(seam_hold, it_is_not_idle)
+{
+	serving.data = take_one;
+	serve("limits { idle_timeout = 5 }");
+	int client = client_new(), other = client_new();
+	client_send(other, "a");
+	STEP_UNTIL(busy);
+	struct connection *held = serving.last;
+	pass_time(100);
+	cr_assert_eq(serving.n_closed, 1, "the other one was idle");
+	cr_assert_eq(closed_by(CLOSED_IDLE), 1);
+	answer(held, "A");
+	client_expect(other, "A");
+	pass_time(5);
+	cr_assert_eq(serving.n_closed, 1);
+	pass_time(1);
+	cr_assert_eq(serving.n_closed, 2);
+	close(client);
+	close(other);
+	serving_end();
+}
+
+Test(seam_hold, close_waits_for_the_release)
+{
+	serving.data = take_one;
+	serve("");
+	int client = client_new();
+	client_send(client, "a");
+	STEP_UNTIL(busy);
+	connection_write(serving.last, "bye", 3);
+	connection_close(serving.last);
+	step_all();
+	cr_assert_eq(connection_write(serving.last, "x", 1), -1);
+	connection_release(serving.last);
+	client_expect(client, "bye");
+	client_expect_end(client);
+	cr_assert_eq(serving.n_closed, 1);
+	close(client);
+	serving_end();
+}
+
+/* Closing a socket with bytes that were not read resets the connection (RFC 9112, 9.6). */
+Test(seam_hold, a_close_is_no_reset_for_a_peer_that_still_sends)
+{
+	serving.data = take_one;
+	serve("");
+	int client = client_new();
+	client_send(client, "a");
+	STEP_UNTIL(busy);
+	connection_write(serving.last, "bye", 3);
+	connection_close(serving.last);
+	client_send(client, "is not heard any more");
+	connection_release(serving.last);
+	step_all();
+	client_expect(client, "bye");
+	client_expect_end(client);
+	cr_assert_str_eq(serving.offered, "[a]");
+	cr_assert_eq(serving.n_closed, 1);
+	close(client);
+	STEP_UNTIL(plane_open(serving.plane) == 0);
+	serving_end();
+}
+
+Test(seam_hold, released_after_everything_was_closed)
+{
+	serving.data = take_one;
+	serve("");
+	int client = client_new();
+	client_send(client, "a");
+	STEP_UNTIL(busy);
+	plane_close(serving.plane);
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert(plane_drained(serving.plane));
+	connection_release(serving.last);
+	close(client);
+	serving_end();
+}

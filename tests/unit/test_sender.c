@@ -1,0 +1,96 @@
+/* control/sender: who sent a signal, as far as it can be known. */
+#include "control/sender.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+TestSuite(sender, .init = fixture_enter, .fini = fixture_leave);
+
+static struct sender_cache cache;
+
+static void expect(struct arrival a, const char *expected)
+{
+	char is[SENDER_MAX];
+	memset(is, '#', sizeof(is));
+	sender_describe(&a, &cache, is);
+	cr_assert_str_eq(is, expected, "%s", is);
+}
+
+/* "user NAME" of /etc/passwd, or "uid N". */
+static const char *user_of(uid_t uid)
+{
+	static char text[128];
+	snprintf(text, sizeof(text), "uid %u", (unsigned)uid);
+	FILE *in = fopen("/etc/passwd", "re");
+	for (const struct passwd *entry; in && (entry = fgetpwent(in));)
+		if (entry->pw_uid == uid) {
+			snprintf(text, sizeof(text), "user %s", entry->pw_name);
+			break;
+		}
+	if (in)
+		fclose(in);
+	return text;
+}
+
+Test(sender, a_process_has_a_name_and_a_user)
+{
+	char expected[SENDER_MAX];
+	MUST(prctl(PR_SET_NAME, "a (strange) one") == 0);
+	snprintf(expected, sizeof(expected), "pid %d (a (strange) one), %s", (int)getpid(),
+		 user_of(getuid()));
+	expect((struct arrival){.code = SI_USER, .pid = getpid(), .uid = getuid()}, expected);
+	expect((struct arrival){.code = SI_TKILL, .pid = getpid(), .uid = getuid()}, expected);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(sender, users_come_from_etc_passwd)
+{
+	char expected[SENDER_MAX];
+	static const uid_t uids[] = {0, 1, 0, 4000000000, 0};
+	for (size_t i = 0; i < sizeof(uids) / sizeof(*uids); i++) {
+		MUST(prctl(PR_SET_NAME, "x") == 0);
+		snprintf(expected, sizeof(expected), "pid %d (x), %s", (int)getpid(),
+			 user_of(uids[i]));
+		expect((struct arrival){.pid = getpid(), .uid = uids[i]}, expected);
+	}
+	cr_assert(strstr(expected, ", user root"), "%s", expected);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(sender, one_that_is_gone_has_no_name)
+{
+	char expected[SENDER_MAX];
+	pid_t child = fork();
+	if (child == 0)
+		_exit(0);
+	MUST(waitpid(child, NULL, 0) == child);
+	snprintf(expected, sizeof(expected), "pid %d (gone or hidden), user root", (int)child);
+	expect((struct arrival){.pid = child, .uid = 0}, expected);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(sender, what_has_no_number_here_is_said_to_be_unknown)
+{
+	char expected[SENDER_MAX];
+	expect((struct arrival){.pid = 0, .uid = 0}, "a process outside of this pid namespace");
+	expect((struct arrival){.code = SI_KERNEL, .pid = 0, .uid = 0}, "the terminal");
+	MUST(prctl(PR_SET_NAME, "x") == 0);
+	snprintf(expected, sizeof(expected), "pid %d (x), a user unknown here", (int)getpid());
+	expect((struct arrival){.pid = getpid(), .uid = 65534}, expected);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(sender, the_longest_fits)
+{
+	char is[SENDER_MAX];
+	MUST(prctl(PR_SET_NAME, "123456789012345") == 0);
+	sender_describe(&(struct arrival){.pid = getpid(), .uid = UINT32_MAX - 1}, &cache, is);
+	cr_assert(strstr(is, " (123456789012345), uid 4294967294"), "%s", is);
+	EXPECT_NOTHING_LEFT();
+}

@@ -1,0 +1,179 @@
+/* data/snapshot: what stays is kept, what fails leaves nothing, the last one out frees. */
+#include "data/snapshot.h"
+#include "fixture.h"
+#include "loading.h"
+#include "peer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+TestSuite(snapshot, .init = fixture_enter, .fini = fixture_leave);
+
+static const struct listeners none;
+
+static struct snapshot *make(const struct snapshot *old, size_t n, const char *text)
+{
+	struct errors e = {0};
+	struct snapshot *s = snapshot_new(load_good(text), old, &none, &none, n, &e);
+	cr_assert(s && e.n == 0, "%s", errors_text(&e, 0));
+	return s;
+}
+
+/* What a reload does with the old one, once it is committed. */
+static void retire(struct snapshot *old, const struct snapshot *new)
+{
+	for (size_t i = 0; i < old->n_listeners; i++)
+		if (!new || !snapshot_has(new, old->listener[i]))
+			listener_retire(old->listener[i]);
+	snapshot_unref(old);
+}
+
+Test(snapshot, has_a_listener_for_each_address)
+{
+	struct snapshot *s = make(NULL, 3,
+				  "listen a { address = \"127.0.0.1:0\" }\n"
+				  "listen off { address = \"\" }\n"
+				  "listen b { address = \"127.0.0.1:0\" }\n");
+	cr_assert_eq(s->generation, 1);
+	cr_assert_eq(s->n_listeners, 2);
+	cr_assert_eq(s->listener[0]->n_fds, 3);
+	cr_assert_str_eq(s->listener[1]->title, "b");
+	cr_assert_neq(address_port(&s->listener[0]->actual), address_port(&s->listener[1]->actual));
+	cr_assert(snapshot_has(s, s->listener[1]));
+	snapshot_unref(s);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(snapshot, keeps_listeners_whose_address_stays)
+{
+	char text[256], path[PATH_IN_MAX];
+	snprintf(text, sizeof(text),
+		 "listen a { address = \"127.0.0.1:0\" }\n"
+		 "listen u { address = \"unix:%s\" }\n",
+		 path_in("sock", path));
+	struct snapshot *one = make(NULL, 2, text);
+	snprintf(text, sizeof(text),
+		 "listen u2 { address = \"unix:%s\" }\n"
+		 "listen new { address = \"127.0.0.1:0\" backlog = 5 }\n"
+		 "listen c { address = \"127.0.0.1:0\" }\n",
+		 path);
+	struct snapshot *two = make(one, 2, text);
+	cr_assert_eq(two->generation, 2);
+	cr_assert_eq(two->n_listeners, 3);
+	cr_assert_eq(two->listener[0], one->listener[1]);
+	cr_assert_eq(two->listener[1], one->listener[0]);
+	cr_assert_eq(one->listener[0]->refs, 2);
+	cr_assert_neq(two->listener[2], one->listener[0]);
+	cr_assert_not(snapshot_has(one, two->listener[2]));
+	retire(one, two);
+	int client = peer_connect(&two->listener[0]->actual);
+	cr_assert_geq(client, 0);
+	close(client);
+	cr_assert_eq(two->listener[0]->refs, 1);
+	retire(two, NULL);
+	cr_assert_not(file_exists("sock"));
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(snapshot, a_chosen_port_may_be_named_later)
+{
+	char text[128];
+	struct snapshot *one = make(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
+	snprintf(text, sizeof(text), "listen a { address = \"127.0.0.1:%u\" }\n",
+		 address_port(&one->listener[0]->actual));
+	struct snapshot *two = make(one, 2, text);
+	cr_assert_eq(two->listener[0], one->listener[0]);
+	retire(one, two);
+	snapshot_unref(two);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(snapshot, a_port_may_move_to_another_address)
+{
+	char text[128];
+	struct snapshot *one = make(NULL, 2, "listen a { address = \"0.0.0.0:0\" }\n");
+	unsigned port = address_port(&one->listener[0]->actual);
+	snprintf(text, sizeof(text), "listen a { address = \"127.0.0.1:%u\" }\n", port);
+	struct snapshot *two = make(one, 2, text);
+	cr_assert_neq(two->listener[0], one->listener[0]);
+	retire(one, two);
+	snprintf(text, sizeof(text), "listen a { address = \"0.0.0.0:%u\" }\n", port);
+	struct snapshot *three = make(two, 2, text);
+	retire(two, three);
+	snapshot_unref(three);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(snapshot, one_that_fails_leaves_nothing_open)
+{
+	char text[512], path[PATH_IN_MAX], sock[PATH_IN_MAX], begin[128];
+	struct address a = address_of("127.0.0.1:0");
+	struct peer other = peer_listen(&a);
+	struct errors e = {0};
+	snprintf(text, sizeof(text), "listen u { address = \"unix:%s\" }\n", path_in("old", path));
+	struct snapshot *old = make(NULL, 2, text);
+	struct address kept = old->listener[0]->actual;
+	size_t before = open_descriptors();
+	snprintf(text, sizeof(text),
+		 "listen kept { address = \"unix:%s\" }\n"
+		 "listen u { address = \"unix:%s\" }\n"
+		 "listen b { address = \"127.0.0.1:0\" }\n"
+		 "listen taken {\n address = \"127.0.0.1:%u\"\n}\n"
+		 "listen nowhere { address = \"unix:/nowhere/at/all\" }\n",
+		 path, path_in("new", sock), address_port(&a));
+	struct config *c = load_good(text);
+	cr_assert_null(snapshot_new(c, old, &none, &none, 2, &e));
+	cr_assert_eq(e.n, 2);
+	snprintf(begin, sizeof(begin),
+		 "skeld.conf:6: cannot listen on 127.0.0.1:%u (taken): ", address_port(&a));
+	cr_assert_eq(strncmp(errors_text(&e, 0), begin, strlen(begin)), 0, "%s",
+		     errors_text(&e, 0));
+	cr_assert(strstr(errors_text(&e, 1), "skeld.conf:7: cannot listen on unix:/nowhere"));
+	errors_clear(&e);
+	cr_assert_eq(open_descriptors(), before);
+	cr_assert_not(file_exists("new"));
+	cr_assert_eq(c->limits.buffer, 1048576, "the configuration is still the caller's");
+	config_unref(c);
+	/* The old one is as it was. */
+	cr_assert_eq(old->listener[0]->refs, 1);
+	int client = peer_connect(&kept);
+	cr_assert_geq(client, 0);
+	close(client);
+	retire(old, NULL);
+	peer_end(other);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(snapshot, the_last_one_out_frees)
+{
+	struct snapshot *s = make(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
+	struct address a = s->listener[0]->actual;
+	size_t before = open_descriptors();
+	cr_assert_eq(snapshot_ref(s), s);
+	cr_assert_eq(s->refs, 2);
+	snapshot_unref(s);
+	cr_assert_eq(open_descriptors(), before);
+	int client = peer_connect(&a);
+	cr_assert_geq(client, 0);
+	close(client);
+	snapshot_unref(s);
+	cr_assert_eq(peer_connect(&a), -1);
+	snapshot_unref(NULL);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(snapshot, a_drain_keeps_the_configuration_alone)
+{
+	struct snapshot *s = make(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
+	struct snapshot *without = snapshot_without_listeners(s);
+	cr_assert_eq(without->generation, s->generation);
+	cr_assert_eq(without->config, s->config);
+	cr_assert_eq(without->n_listeners, 0);
+	snapshot_unref(s);
+	cr_assert_eq(without->config->limits.buffer, 1048576);
+	snapshot_unref(without);
+	EXPECT_NOTHING_LEFT();
+}

@@ -1,0 +1,221 @@
+/* base/stats: one registry, as Prometheus text and as lines for a person. */
+#include "base/log.h"
+#include "base/stats.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(stats, .init = fixture_enter, .fini = fixture_leave);
+
+static struct stats all;
+
+/* The I-th of the numbers that the context points to, from TAG on. */
+static double number(const struct family *f, unsigned i)
+{
+	return ((const double *)f->context)[f->tag + i];
+}
+
+static void add(const struct metric *m, double *numbers)
+{
+	cr_assert(
+		stats_add(&all, &(struct family){m, .n = 1, .value = number, .context = numbers}));
+}
+
+/* The text of all; or, if LOGGED, the log lines without their time. */
+static char *rendered(bool logged)
+{
+	char *text = NULL, why[64];
+	size_t size;
+	if (!logged) {
+		FILE *out = open_memstream(&text, &size);
+		MUST(out);
+		stats_write(&all, out);
+		MUST(fclose(out) == 0);
+		return text;
+	}
+	struct log_target *t = log_open(LOG_TO_FILE, "log", why, sizeof(why));
+	cr_assert(t, "%s", why);
+	log_use(t);
+	stats_log(&all);
+	log_use(NULL);
+	text = file_text("log");
+	char *to = text, *next;
+	for (char *p = text; *p; p = next) {
+		next = p + strcspn(p, "\n") + 1;
+		memmove(to, p + 24, (size_t)(next - p) - 24);
+		to += next - p - 24;
+	}
+	*to = '\0';
+	return text;
+}
+
+static void expect(bool logged, const char *expected)
+{
+	char *is = rendered(logged);
+	cr_assert_str_eq(is, expected, "%s", is);
+	free(is);
+}
+
+static const struct metric counter = {"a_total", METRIC_COUNTER, "Things done", "work", "done"};
+static const struct metric gauge = {"b_bytes", METRIC_GAUGE, "Bytes held", "work", "held"};
+static const struct metric silent = {"c", METRIC_GAUGE, "Not for the log", NULL, NULL};
+static const struct metric other = {"d_total", METRIC_COUNTER, "Others", "rest", "others"};
+
+Test(stats, counters_and_gauges)
+{
+	double numbers[] = {7, -0.5, 3};
+	add(&counter, &numbers[0]);
+	add(&gauge, &numbers[1]);
+	add(&silent, &numbers[2]);
+	add(&other, &numbers[2]);
+	expect(false, "# HELP a_total Things done.\n# TYPE a_total counter\na_total 7\n"
+		      "# HELP b_bytes Bytes held.\n# TYPE b_bytes gauge\nb_bytes -0.5\n"
+		      "# HELP c Not for the log.\n# TYPE c gauge\nc 3\n"
+		      "# HELP d_total Others.\n# TYPE d_total counter\nd_total 3\n");
+	expect(true, "notice  stats work: done 7, held -0.5\nnotice  stats rest: others 3\n");
+	/* Values are asked for each time. */
+	numbers[0] = 8;
+	numbers[2] = 0;
+	MUST(remove("log") == 0);
+	expect(true, "notice  stats work: done 8, held -0.5\nnotice  stats rest: others 0\n");
+	expect(false, "# HELP a_total Things done.\n# TYPE a_total counter\na_total 8\n"
+		      "# HELP b_bytes Bytes held.\n# TYPE b_bytes gauge\nb_bytes -0.5\n"
+		      "# HELP c Not for the log.\n# TYPE c gauge\nc 0\n"
+		      "# HELP d_total Others.\n# TYPE d_total counter\nd_total 0\n");
+	EXPECT_NOTHING_LEFT();
+}
+
+/* As 64-bit counters and times since 1970 need them. */
+Test(stats, large_numbers_keep_their_digits)
+{
+	static const struct {
+		double value;
+		const char *text;
+	} cases[] = {{9007199254740991.0, "9007199254740991"},
+		     {1784563200.123456, "1784563200.12346"},
+		     {0.000001, "1e-06"},
+		     {1e18, "1000000000000000000"},
+		     {-3, "-3"}};
+	double value;
+	add(&silent, &value);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		value = cases[i].value;
+		char *is = rendered(false);
+		cr_assert_str_eq(strrchr(is, ' ') + 1 + strlen(cases[i].text), "\n", "%s", is);
+		cr_assert(strstr(is, cases[i].text), "%s", is);
+		free(is);
+	}
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(stats, labels_are_escaped)
+{
+	static const char *const labels[] = {"plain", "a\"b", "a\\b", "a\nb", "\xc3\xa9", ""};
+	double numbers[] = {1, 2, 3, 4, 5, 6};
+	stats_add(&all,
+		  &(struct family){&counter, "by", labels, 6, .value = number, .context = numbers});
+	expect(false,
+	       "# HELP a_total Things done.\n# TYPE a_total counter\n"
+	       "a_total{by=\"plain\"} 1\na_total{by=\"a\\\"b\"} 2\na_total{by=\"a\\\\b\"} 3\n"
+	       "a_total{by=\"a\\nb\"} 4\na_total{by=\"\xc3\xa9\"} 5\na_total{by=\"\"} 6\n");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(stats, labels_may_be_numbers_and_zeroes_are_not_logged)
+{
+	double numbers[] = {99, 0, 2, 0.5};
+	stats_add(&all, &(struct family){&counter, "worker", NULL, 3, .value = number,
+					 .context = numbers, .tag = 1});
+	expect(false,
+	       "# HELP a_total Things done.\n# TYPE a_total counter\n"
+	       "a_total{worker=\"0\"} 0\na_total{worker=\"1\"} 2\na_total{worker=\"2\"} 0.5\n");
+	expect(true, "notice  stats work: done 1 2 2 0.5\n");
+	numbers[2] = numbers[3] = 0;
+	MUST(remove("log") == 0);
+	expect(true, "notice  stats work: done none\n");
+	EXPECT_NOTHING_LEFT();
+}
+
+static const struct metric latency = {"l_seconds", METRIC_HISTOGRAM, "Latency", "work", "latency"};
+
+Test(stats, histogram_buckets_are_cumulative)
+{
+	struct histogram h = {0};
+	stats_add(&all, &(struct family){&latency, .n = 1, .histogram = &h});
+	histogram_add(&h, 0);
+	histogram_add(&h, 5e-6);
+	histogram_add(&h, 6e-6);
+	histogram_add(&h, 0.3);
+	histogram_add(&h, 10);
+	histogram_add(&h, 100);
+	expect(false, "# HELP l_seconds Latency.\n# TYPE l_seconds histogram\n"
+		      "l_seconds_bucket{le=\"5e-06\"} 2\nl_seconds_bucket{le=\"1e-05\"} 3\n"
+		      "l_seconds_bucket{le=\"2.5e-05\"} 3\nl_seconds_bucket{le=\"5e-05\"} 3\n"
+		      "l_seconds_bucket{le=\"0.0001\"} 3\nl_seconds_bucket{le=\"0.00025\"} 3\n"
+		      "l_seconds_bucket{le=\"0.0005\"} 3\nl_seconds_bucket{le=\"0.001\"} 3\n"
+		      "l_seconds_bucket{le=\"0.0025\"} 3\nl_seconds_bucket{le=\"0.005\"} 3\n"
+		      "l_seconds_bucket{le=\"0.01\"} 3\nl_seconds_bucket{le=\"0.025\"} 3\n"
+		      "l_seconds_bucket{le=\"0.05\"} 3\nl_seconds_bucket{le=\"0.1\"} 3\n"
+		      "l_seconds_bucket{le=\"0.25\"} 3\nl_seconds_bucket{le=\"0.5\"} 4\n"
+		      "l_seconds_bucket{le=\"1\"} 4\nl_seconds_bucket{le=\"2.5\"} 4\n"
+		      "l_seconds_bucket{le=\"10\"} 5\nl_seconds_bucket{le=\"+Inf\"} 6\n"
+		      "l_seconds_sum 110.300011\nl_seconds_count 6\n");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(stats, quantiles_are_bounds)
+{
+	struct histogram h = {0};
+	cr_assert_eq(histogram_quantile(&h, 0.5), 0);
+	cr_assert_eq(histogram_quantile(&h, 1), 0);
+	for (int i = 0; i < 98; i++)
+		histogram_add(&h, 2e-5);
+	histogram_add(&h, 0.2);
+	histogram_add(&h, 0.7);
+	cr_assert_eq(histogram_quantile(&h, 0.5), 2.5e-5);
+	cr_assert_eq(histogram_quantile(&h, 0.98), 2.5e-5);
+	cr_assert_eq(histogram_quantile(&h, 0.99), 0.25);
+	cr_assert_eq(histogram_quantile(&h, 1), 1);
+	for (int i = 0; i < 1000; i++)
+		histogram_add(&h, 1000); /* past the last bound */
+	cr_assert_eq(histogram_quantile(&h, 0.99), 10);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(stats, each_bound_belongs_to_its_bucket)
+{
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS - 1; i++) {
+		struct histogram h = {0};
+		histogram_add(&h, histogram_bounds[i]);
+		histogram_add(&h, histogram_bounds[i] * 1.001);
+		cr_assert_eq(h.bucket[i], 1);
+		cr_assert_eq(h.bucket[i + 1], 1);
+	}
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(stats, a_histogram_is_logged_with_its_quantiles)
+{
+	double numbers[] = {5};
+	struct histogram h = {0};
+	add(&counter, numbers);
+	stats_add(&all, &(struct family){&latency, .n = 1, .histogram = &h});
+	for (int i = 0; i < 50; i++)
+		histogram_add(&h, 2e-5);
+	for (int i = 0; i < 50; i++)
+		histogram_add(&h, 3e-3);
+	expect(true, "notice  stats work: done 5, latency p50 <= 25 us p99 <= 5 ms\n");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(stats, a_full_registry_says_so)
+{
+	double value = 1;
+	for (int i = 0; i < STATS_MAX; i++)
+		add(&silent, &value);
+	cr_assert_not(stats_add(&all, &(struct family){&silent, .n = 1, .value = number}));
+	cr_assert_eq(all.n, STATS_MAX);
+	EXPECT_NOTHING_LEFT();
+}

@@ -1,0 +1,292 @@
+/* data/worker, data/acceptor and data/connections: limits, time, reload, drain and stop. */
+#include "fixture.h"
+#include "peer.h"
+#include "serving.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+TestSuite(worker, .init = fixture_enter, .fini = fixture_leave);
+
+static size_t echo(struct connection *c, const char *bytes, size_t n)
+{
+	connection_write(c, bytes, n);
+	return n;
+}
+
+/* The control plane was told something since the last call. */
+static bool has_news(void)
+{
+	eventfd_t n;
+	return eventfd_read(serving.news_fd, &n) == 0;
+}
+
+Test(worker, what_is_idle_for_too_long_is_closed)
+{
+	serving.data = echo;
+	serve("limits { idle_timeout = 10 }");
+	int idle = client_new(), receives = client_new();
+	pass_time(10);
+	cr_assert_eq(serving.n_closed, 0);
+	client_send(receives, "x");
+	client_expect(receives, "x");
+	pass_time(1);
+	cr_assert_eq(serving.n_closed, 1);
+	cr_assert_eq(closed_by(CLOSED_IDLE), 1);
+	client_expect_end(idle);
+	pass_time(9);
+	cr_assert_eq(serving.n_closed, 1);
+	connection_write(serving.last, "y", 1);
+	client_expect(receives, "y");
+	pass_time(10);
+	cr_assert_eq(serving.n_closed, 1);
+	pass_time(1);
+	cr_assert_eq(serving.n_closed, 2);
+	client_expect_end(receives);
+	close(idle);
+	close(receives);
+	serving_end();
+}
+
+Test(worker, a_timeout_of_0_is_none)
+{
+	serve("limits { idle_timeout = 0 }");
+	int client = client_new();
+	pass_time(100000);
+	cr_assert_eq(serving.n_closed, 0);
+	serving_publish("limits { idle_timeout = 60 }");
+	pass_time(1);
+	cr_assert_eq(closed_by(CLOSED_IDLE), 1);
+	close(client);
+	serving_end();
+}
+
+Test(worker, connections_have_a_limit)
+{
+	serving.data = echo;
+	serve("limits { connections = 2 }");
+	int client[2] = {client_new(), client_new()};
+	int third = peer_connect(&serving.snapshot->listener[0]->actual);
+	STEP_UNTIL(count_of(COUNT_ACCEPTED) == 3);
+	client_expect_end(third);
+	cr_assert_eq(closed_by(CLOSED_LIMIT), 1);
+	cr_assert_eq(serving.n_opened, 2);
+	cr_assert_eq(plane_open(serving.plane), 2);
+	close(third);
+	client_send(client[0], "x");
+	client_expect(client[0], "x");
+	close(client[0]);
+	STEP_UNTIL(serving.n_closed == 1);
+	client[0] = client_new();
+	client_send(client[0], "y");
+	client_expect(client[0], "y");
+	close(client[0]);
+	close(client[1]);
+	serving_end();
+}
+
+static const char *greeting(void)
+{
+	return *(char *const *)worker_config(serving.w);
+}
+
+Test(worker, a_reload_reaches_the_service)
+{
+	serve("");
+	int client = client_new();
+	cr_assert_str_eq(greeting(), "hello");
+	cr_assert_eq(plane_behind(serving.plane, 1, NULL), 0);
+	cr_assert_eq(plane_behind(serving.plane, 2, NULL), 1);
+	serving_publish("test { greeting = \"moin\" }");
+	cr_assert(has_news());
+	cr_assert_eq(serving.n_reloaded, 1);
+	cr_assert_str_eq(greeting(), "moin");
+	cr_assert_eq(serving.n_closed, 0);
+	cr_assert_eq(serving.w->snapshot->generation, 2);
+	close(client);
+	serving_end();
+}
+
+Test(worker, a_removed_listener_is_emptied)
+{
+	int early[3];
+	struct snapshot *old, *new;
+	serving.data = echo;
+	serve("");
+	old = serving.snapshot;
+	struct address a = old->listener[0]->actual;
+	for (int i = 0; i < 3; i++)
+		MUST((early[i] = peer_connect(&a)) >= 0);
+	listener_retire(old->listener[0]);
+	new = snapshot_without_listeners(old);
+	MUST(new);
+	new->generation = 2;
+	plane_publish(serving.plane, new);
+	serving.snapshot = new;
+	snapshot_unref(old);
+	STEP_UNTIL(plane_behind(serving.plane, 2, NULL) == 0);
+	cr_assert_eq(serving.n_opened, 3);
+	cr_assert_eq(peer_connect(&a), -1, "it is still open");
+	for (int i = 0; i < 3; i++) {
+		client_send(early[i], "x");
+		client_expect(early[i], "x");
+		close(early[i]);
+	}
+	serving_end();
+}
+
+Test(worker, a_drain_closes_what_is_idle)
+{
+	serving.data = echo;
+	serve("");
+	int client = client_new();
+	client_send(client, "x");
+	client_expect(client, "x");
+	has_news();
+	plane_drain(serving.plane);
+	client_expect_end(client);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert(has_news());
+	cr_assert_eq(serving.n_drain, 1);
+	cr_assert_eq(serving.n_draining, 1);
+	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
+	cr_assert_eq(plane_cut_off(serving.plane), 0);
+	close(client);
+	serving_end();
+}
+
+Test(worker, a_drain_answers_what_was_received)
+{
+	serving.data = echo;
+	serve("");
+	int client[3];
+	for (int i = 0; i < 3; i++) {
+		client[i] = client_new();
+		client_send(client[i], "x");
+		client_expect(client[i], "x");
+	}
+	for (int i = 0; i < 3; i++)
+		client_send(client[i], "before"); /* and nobody has read it */
+	plane_drain(serving.plane);
+	for (int i = 0; i < 3; i++) {
+		client_expect(client[i], "before");
+		client_expect_end(client[i]);
+		close(client[i]);
+	}
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(serving.n_draining, 3);
+	cr_assert_eq(closed_by(CLOSED_DRAIN), 3);
+	serving_end();
+}
+
+static size_t hold_forever(struct connection *c, const char *bytes, size_t n)
+{
+	(void)bytes;
+	connection_hold(c);
+	return n;
+}
+
+Test(worker, a_drain_waits_for_what_is_held)
+{
+	serving.data = hold_forever;
+	serve("");
+	int client = client_new();
+	client_send(client, "x");
+	STEP_UNTIL(serving.n_data == 1);
+	plane_drain(serving.plane);
+	STEP_UNTIL(serving.n_draining == 1);
+	step_all();
+	cr_assert_eq(serving.n_closed, 0);
+	cr_assert_not(plane_drained(serving.plane));
+	connection_write(serving.last, "answer", 6);
+	connection_release(serving.last);
+	client_expect(client, "answer");
+	client_expect_end(client);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
+	close(client);
+	serving_end();
+}
+
+Test(worker, a_drain_waits_for_what_is_queued)
+{
+	enum { N = 1 << 20 };
+	serve("");
+	int client = client_new(), small = 4096;
+	MUST(setsockopt(serving.last->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0);
+	connection_write(serving.last, pattern(0, N), N);
+	plane_drain(serving.plane);
+	STEP_UNTIL(serving.n_draining == 1);
+	step_all();
+	cr_assert_not(plane_drained(serving.plane));
+	client_expect_pattern(client, N);
+	client_expect_end(client);
+	close(client);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(plane_cut_off(serving.plane), 0);
+	serving_end();
+}
+
+Test(worker, what_is_not_finished_is_cut_off_in_the_end)
+{
+	serving.data = hold_forever;
+	serve("");
+	int client = client_new();
+	struct connection *held = serving.last;
+	int idle = client_new();
+	client_send(client, "x");
+	STEP_UNTIL(serving.n_data == 1);
+	plane_drain(serving.plane);
+	client_expect_end(idle);
+	cr_assert_not(plane_drained(serving.plane));
+	plane_close(serving.plane);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(closed_by(CLOSED_DEADLINE), 1);
+	cr_assert_eq(plane_cut_off(serving.plane), 1);
+	cr_assert_eq(plane_open(serving.plane), 0);
+	connection_release(held);
+	close(client);
+	close(idle);
+	serving_end();
+}
+
+static void hold_worker(struct worker *w)
+{
+	worker_hold(w);
+}
+
+Test(worker, a_drain_waits_for_a_worker_that_is_held)
+{
+	serving.drain = hold_worker;
+	serve("");
+	worker_hold(serving.w);
+	plane_drain(serving.plane);
+	STEP_UNTIL(serving.n_drain == 1);
+	step_all();
+	cr_assert_not(plane_drained(serving.plane));
+	worker_release(serving.w);
+	cr_assert_not(plane_drained(serving.plane));
+	has_news();
+	worker_release(serving.w);
+	cr_assert(plane_drained(serving.plane));
+	cr_assert(has_news());
+	serving_end();
+}
+
+Test(worker, whoever_asks_gets_an_answer)
+{
+	serve("");
+	cr_assert_eq(plane_lag(serving.plane, 0, 100), 0);
+	plane_ask(serving.plane, 100);
+	cr_assert_eq(plane_lag(serving.plane, 0, 107), 7);
+	plane_ask(serving.plane, 105); /* it owes one already */
+	cr_assert_eq(plane_lag(serving.plane, 0, 107), 7);
+	has_news();
+	step_all();
+	cr_assert_eq(plane_lag(serving.plane, 0, 107), 0);
+	cr_assert(has_news());
+	serving_end();
+}
