@@ -271,6 +271,8 @@ static void finish(struct daemon *d)
 		log_notice("stopped after %lld s, exit %d", (long long)(time(NULL) - d->started),
 			   d->exit_code);
 	log_use(NULL);
+	if (!ended)
+		_exit(d->exit_code); /* exit(3) would pull the ground from under the stuck ones */
 }
 
 static void on_libevent_message(int severity, const char *message)
