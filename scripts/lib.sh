@@ -29,6 +29,7 @@ present() { # PACKAGE
 	libconfuse-dev) pkg-config --exists 'libconfuse >= 3.3' ;;
 	libcriterion-dev) pkg-config --exists 'criterion >= 2.3' ;;
 	libclang-rt-dev) echo 'int main(void) { return 0; }' | clang -fsanitize=address -xc - -o /dev/null ;;
+	dpkg-dev) have dpkg-shlibdeps ;;
 	*) have "$1" ;;
 	esac &>/dev/null
 }

@@ -61,6 +61,8 @@ uint64_t closed_by(enum close_reason why);
 
 /* A client, connected and accepted. Not blocking. */
 int client_new(void);
+/* Have the kernel keep little of what the last connection sends. */
+void slow_down(void);
 void client_send(int fd, const char *text);
 /* All that comes until there are N bytes, is TEXT. */
 void client_expect(int fd, const char *text);

@@ -113,8 +113,8 @@ Test(seam, a_slow_reader_is_answered_no_faster_than_it_reads)
 	requests[REQUESTS] = '\0';
 	serving.data = send_blocks;
 	serve("limits { buffer = 8192 }");
-	int client = client_new(), small = 4096;
-	MUST(setsockopt(serving.last->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0);
+	int client = client_new();
+	slow_down();
 	client_send(client, requests);
 	STEP_UNTIL(blocks.full);
 	step_all();
@@ -134,7 +134,61 @@ Test(seam, a_slow_reader_is_answered_no_faster_than_it_reads)
 	serving_end();
 }
 
-/* Answers "N\n" by N bytes of the pattern. */
+Test(seam, an_echo_is_read_no_faster_than_it_is_taken)
+{
+	enum { N = 1 << 20, PIECE = 65536 };
+	static char is[PIECE];
+	size_t sent = 0, taken = 0;
+	unsigned paused = 0;
+	serving.data = echo;
+	serve("limits { buffer = 8192 }");
+	int client = client_new();
+	slow_down();
+	while (taken < N) {
+		ssize_t n = sent < N ? send(client, pattern(sent, PIECE), PIECE, 0) : 0;
+		sent += n > 0 ? (size_t)n : 0;
+		for (int i = 0; i < 10; i++) {
+			step();
+			size_t out = queued(serving.last->out);
+			bool reads = event_pending(&serving.last->event, EV_READ, NULL);
+			cr_assert(out < LIMIT ? reads : out == LIMIT && !reads, "%zu", out);
+			paused += !reads;
+		}
+		if (n > 0)
+			continue; /* until nothing more goes in, nothing is taken out */
+		n = recv(client, is, sizeof(is), 0);
+		cr_assert(n <= 0 || memcmp(is, pattern(taken, (size_t)n), (size_t)n) == 0);
+		taken += n > 0 ? (size_t)n : 0;
+	}
+	cr_assert_gt(paused, 0);
+	cr_assert_eq(count_of(COUNT_SENT), sent);
+	close(client);
+	serving_end();
+}
+
+/* Written between two turns of the loop, as from a timer. */
+Test(seam, what_is_written_goes_behind_what_waits)
+{
+	enum { FIRST = 1 << 20, SECOND = 1000 };
+	static char is[65536];
+	serve("");
+	int client = client_new();
+	slow_down();
+	cr_assert_eq(connection_write(serving.last, pattern(0, FIRST), FIRST), 0);
+	cr_assert_gt(queued(serving.last->out), 0);
+	ssize_t n = recv(client, is, sizeof(is), 0); /* now there is room before them */
+	MUST(n > 0 && memcmp(is, pattern(0, sizeof(is)), (size_t)n) == 0);
+	for (size_t i = 0; i < SECOND; i++)
+		connection_write(serving.last, pattern(i, 1), 1);
+	for (size_t at = (size_t)n; at < FIRST + SECOND; at += (size_t)n) {
+		STEP_UNTIL((n = recv(client, is, sizeof(is), 0)) > 0);
+		cr_assert_eq(memcmp(is, pattern(at, (size_t)n), (size_t)n), 0, "%zu", at);
+	}
+	close(client);
+	serving_end();
+}
+
+/* Answers a line by 1 MiB, and ends. */
 static size_t send_pattern(struct connection *c, const char *bytes, size_t n)
 {
 	if (!memchr(bytes, '\n', n))
@@ -149,8 +203,8 @@ Test(seam, close_sends_what_is_queued)
 {
 	serving.data = send_pattern;
 	serve("");
-	int client = client_new(), small = 4096;
-	MUST(setsockopt(serving.last->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0);
+	int client = client_new();
+	slow_down();
 	client_send(client, "go\n");
 	client_expect_pattern(client, 1 << 20);
 	client_expect_end(client);
@@ -246,11 +300,11 @@ Test(seam, half_a_close_waits_for_a_slow_reader)
 {
 	serving.data = send_blocks;
 	serve("limits { buffer = 8192 }");
-	int client = client_new(), small = 4096;
+	int client = client_new();
 	char requests[1001];
 	memset(requests, 'x', 1000);
 	requests[1000] = '\0';
-	MUST(setsockopt(serving.last->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0);
+	slow_down();
 	client_send(client, requests);
 	MUST(shutdown(client, SHUT_WR) == 0);
 	STEP_UNTIL(blocks.full);

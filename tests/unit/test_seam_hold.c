@@ -190,6 +190,27 @@ Test(seam_hold, close_waits_for_the_release)
 	serving_end();
 }
 
+static size_t hold_and_release(struct connection *c, const char *bytes, size_t n)
+{
+	(void)bytes, (void)n;
+	connection_hold(c);
+	connection_release(c);
+	return 0;
+}
+
+Test(seam_hold, nobody_is_asked_again_for_nothing_new)
+{
+	serving.data = hold_and_release;
+	serve("");
+	int client = client_new();
+	client_send(client, "a");
+	STEP_UNTIL(serving.n_data > 0);
+	step_all();
+	cr_assert_leq(serving.n_data, 2);
+	close(client);
+	serving_end();
+}
+
 /* Closing a socket with bytes that were not read resets the connection (RFC 9112, 9.6). */
 Test(seam_hold, a_close_is_no_reset_for_a_peer_that_still_sends)
 {

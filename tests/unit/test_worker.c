@@ -1,4 +1,4 @@
-/* data/worker, data/acceptor and data/connections: limits, time, reload, drain and stop. */
+/* data/worker, data/acceptor and data/connections: limits, time, reload and stop. */
 #include "fixture.h"
 #include "peer.h"
 #include "serving.h"
@@ -138,141 +138,14 @@ Test(worker, a_removed_listener_is_emptied)
 	serving_end();
 }
 
-Test(worker, a_drain_closes_what_is_idle)
+Test(worker, a_stop_waits_for_nobody)
 {
-	serving.data = echo;
-	serve("");
-	int client = client_new();
-	client_send(client, "x");
-	client_expect(client, "x");
-	has_news();
-	plane_drain(serving.plane);
-	client_expect_end(client);
-	STEP_UNTIL(plane_drained(serving.plane));
-	cr_assert(has_news());
-	cr_assert_eq(serving.n_drain, 1);
-	cr_assert_eq(serving.n_draining, 1);
-	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
-	cr_assert_eq(plane_cut_off(serving.plane), 0);
-	close(client);
-	serving_end();
-}
-
-Test(worker, a_drain_answers_what_was_received)
-{
-	serving.data = echo;
-	serve("");
-	int client[3];
-	for (int i = 0; i < 3; i++) {
-		client[i] = client_new();
-		client_send(client[i], "x");
-		client_expect(client[i], "x");
-	}
-	for (int i = 0; i < 3; i++)
-		client_send(client[i], "before"); /* and nobody has read it */
-	plane_drain(serving.plane);
-	for (int i = 0; i < 3; i++) {
-		client_expect(client[i], "before");
-		client_expect_end(client[i]);
-		close(client[i]);
-	}
-	STEP_UNTIL(plane_drained(serving.plane));
-	cr_assert_eq(serving.n_draining, 3);
-	cr_assert_eq(closed_by(CLOSED_DRAIN), 3);
-	serving_end();
-}
-
-static size_t hold_forever(struct connection *c, const char *bytes, size_t n)
-{
-	(void)bytes;
-	connection_hold(c);
-	return n;
-}
-
-Test(worker, a_drain_waits_for_what_is_held)
-{
-	serving.data = hold_forever;
-	serve("");
-	int client = client_new();
-	client_send(client, "x");
-	STEP_UNTIL(serving.n_data == 1);
-	plane_drain(serving.plane);
-	STEP_UNTIL(serving.n_draining == 1);
-	step_all();
-	cr_assert_eq(serving.n_closed, 0);
-	cr_assert_not(plane_drained(serving.plane));
-	connection_write(serving.last, "answer", 6);
-	connection_release(serving.last);
-	client_expect(client, "answer");
-	client_expect_end(client);
-	STEP_UNTIL(plane_drained(serving.plane));
-	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
-	close(client);
-	serving_end();
-}
-
-Test(worker, a_drain_waits_for_what_is_queued)
-{
-	enum { N = 1 << 20 };
-	serve("");
-	int client = client_new(), small = 4096;
-	MUST(setsockopt(serving.last->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0);
-	connection_write(serving.last, pattern(0, N), N);
-	plane_drain(serving.plane);
-	STEP_UNTIL(serving.n_draining == 1);
-	step_all();
-	cr_assert_not(plane_drained(serving.plane));
-	client_expect_pattern(client, N);
-	client_expect_end(client);
-	close(client);
-	STEP_UNTIL(plane_drained(serving.plane));
-	cr_assert_eq(plane_cut_off(serving.plane), 0);
-	serving_end();
-}
-
-Test(worker, what_is_not_finished_is_cut_off_in_the_end)
-{
-	serving.data = hold_forever;
-	serve("");
-	int client = client_new();
-	struct connection *held = serving.last;
-	int idle = client_new();
-	client_send(client, "x");
-	STEP_UNTIL(serving.n_data == 1);
-	plane_drain(serving.plane);
-	client_expect_end(idle);
-	cr_assert_not(plane_drained(serving.plane));
-	plane_close(serving.plane);
-	STEP_UNTIL(plane_drained(serving.plane));
-	cr_assert_eq(closed_by(CLOSED_DEADLINE), 1);
-	cr_assert_eq(plane_cut_off(serving.plane), 1);
-	cr_assert_eq(plane_open(serving.plane), 0);
-	connection_release(held);
-	close(client);
-	close(idle);
-	serving_end();
-}
-
-static void hold_worker(struct worker *w)
-{
-	worker_hold(w);
-}
-
-Test(worker, a_drain_waits_for_a_worker_that_is_held)
-{
-	serving.drain = hold_worker;
 	serve("");
 	worker_hold(serving.w);
-	plane_drain(serving.plane);
-	STEP_UNTIL(serving.n_drain == 1);
-	step_all();
-	cr_assert_not(plane_drained(serving.plane));
-	worker_release(serving.w);
-	cr_assert_not(plane_drained(serving.plane));
-	has_news();
-	worker_release(serving.w);
-	cr_assert(plane_drained(serving.plane));
-	cr_assert(has_news());
+	plane_close(serving.plane);
+	STEP_UNTIL(plane_drained(serving.plane));
+	worker_release(serving.w); /* too late, and harmless */
+	cr_assert_eq(serving.w->holds, 0);
 	serving_end();
 }
 

@@ -1,0 +1,155 @@
+/* Connections come and go by the thousand while the daemon reloads and dumps; listeners, too. */
+#include "crowd.h"
+#include "observe.h"
+#include "traffic.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = fixture_new();
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(churn, .init = setup, .fini = teardown);
+
+#define TWO	     "workers = 2\nadmin { address = \"\" }\n"
+#define LISTEN_LOCAL "listen \"local\" { address = \"unix:%s/local\" }\n"
+
+enum { EACH = 2500 }; /* connections, from each of CROWD_PROCESSES, twice */
+
+/* Reload, something else each time, and dump: as fast as the daemon says that it has. */
+static void reload_until_over(struct crowd *c)
+{
+	enum { LEAST = 10 };
+	for (unsigned n = 0; !crowd_is_over(c); n++) {
+		config_write(f,
+			     TWO LISTEN_MAIN LISTEN_LOCAL "limits { idle_timeout = %u }\n"
+							  "echo { banner = \"\" }\n%s",
+			     f->dir, 100 + n % 100, n % 10 == 9 ? "nonsense\n" : "");
+		daemon_signal(f, SIGUSR1);
+		daemon_signal(f, SIGHUP);
+		notify_wait(f, "RELOADING=1");
+		notify_wait(f, "READY=1");
+		if (n == LEAST)
+			atomic_store(&c->stop, true);
+	}
+}
+
+/* Returns how many connected. */
+static size_t churn(const char *address)
+{
+	struct crowd *c = crowd_churn(f, address, scaled(EACH));
+	reload_until_over(c);
+	crowd_join(f, c);
+	size_t n = c->connected;
+	cr_assert_eq(c->served[0] + c->left, n);
+	cr_assert_geq(n, scaled(EACH) * CROWD_PROCESSES);
+	crowd_free(c);
+	return n;
+}
+
+static void check(const char *listener)
+{
+	enum { OTHER_KIB = 600 };
+	char address[128], before[sizeof(f->value)];
+	config_write(f, TWO LISTEN_MAIN LISTEN_LOCAL, f->dir);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	snprintf(address, sizeof(address), "%s", listener_address(f, listener));
+	await_rest(f);
+	strcpy(before, proc_fds(f));
+	size_t n = churn(address);
+	long resident = proc_number(f, "VmRSS");
+	n += churn(address);
+	stats_await(f, "skeld_connections_accepted_total", (double)n);
+	stats_await_open(f, 0);
+	await(f, strcmp(before, proc_fds(f)) == 0);
+	long grown = proc_number(f, "VmRSS") - resident;
+	if (SANITIZED(""))
+		cr_assert_lt(grown, OTHER_KIB, "memory grew by %ld KiB", grown);
+	expect_signals_accounted(f);
+	cr_assert_eq(log_count(f, " warning "), 0);
+	daemon_finish(f);
+	cr_assert(log_contains(f, "drained: every connection was finished"));
+}
+
+Test(churn, connections_come_and_go_during_reloads_and_dumps)
+{
+	check("main");
+}
+
+Test(churn, on_a_unix_socket)
+{
+	check("local");
+}
+
+/* Listeners that go, while everybody knocks. */
+
+static void own_address(unsigned i, char text[static 32])
+{
+	/* Not 127.0.0.1: nobody else has ports there, nor do the clients. */
+	unsigned pid = (unsigned)getpid();
+	snprintf(text, 32, "127.%u.%u.%u", 64 + i, pid >> 8 & 255, pid & 255);
+}
+
+Test(churn, whoever_connected_to_a_listener_that_goes_is_served)
+{
+	enum { RELOADS = 20, PLACES = 3, PROGRESS = 30 };
+	static const unsigned there[] = {7, 1, 2, 6, 5, 1, 4, 3}; /* bits: which, in turn */
+	char address[PLACES][128], host[32];
+	const char *const addresses[] = {address[0], address[1], address[2]};
+	size_t served[PLACES];
+	own_address(0, host);
+	char other[32];
+	own_address(1, other);
+	config_write(f,
+		     TWO "listen \"p0\" { address = \"%s:0\" }\nlisten \"p1\" { address = \"%s:0\" "
+			 "}\nlisten \"p2\" { address = \"unix:%s/p2\" }\n",
+		     host, other, f->dir);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	for (size_t i = 0; i < PLACES; i++) {
+		char title[3] = {'p', (char)('0' + i), '\0'};
+		snprintf(address[i], sizeof(address[i]), "%s", listener_address(f, title));
+	}
+	struct crowd *c = crowd_knock(f, addresses, PLACES);
+	for (size_t n = 0; n < RELOADS; n++) {
+		/* Titles move on: a listener is known by its address. */
+		char config[1024] = TWO;
+		unsigned set = there[n % 8];
+		for (size_t i = 0; i < PLACES; i++)
+			if (set >> i & 1)
+				snprintf(config + strlen(config), sizeof(config) - strlen(config),
+					 "listen \"t%zu\" { address = \"%s\" }\n", (i + n) % 3,
+					 address[i]);
+		config_write(f, "%s", config);
+		daemon_reload_and_wait(f);
+		expect_status(f, "last_reload", "ok");
+		for (size_t i = 0; i < PLACES; i++)
+			served[i] = atomic_load(&c->served[i]);
+		for (size_t i = 0; i < PLACES; i++)
+			if (set >> i & 1)
+				await(f, atomic_load(&c->served[i]) > served[i] + PROGRESS ||
+						 atomic_load(&c->failed));
+	}
+	crowd_join(f, c);
+	cr_assert_eq(c->connected, crowd_served(c));
+	cr_assert_gt(c->refused, 0);
+	fprintf(stderr, "# %zu connected and were served, %zu were refused\n", c->connected,
+		c->refused);
+	crowd_free(c);
+	stats_await_open(f, 0);
+	cr_assert_eq(log_count(f, " warning "), 0, "%s", log_line_with(f, " warning "));
+	daemon_finish(f);
+}

@@ -1,0 +1,305 @@
+/* The end: nobody who said something goes without an answer, and nobody delays it for ever. */
+#include "observe.h"
+#include "trace.h"
+#include "traffic.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = fixture_new();
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(drain, .init = setup, .fini = teardown);
+
+#define TWO    "workers = 2\nadmin { address = \"\" }\n"
+#define HOUR   "drain_timeout = 3600\n"
+#define SECOND "drain_timeout = 1\n"
+
+static void start_lines(const char *config)
+{
+	fixture_use(f, LINES_BINARY);
+	daemon_start(f, config);
+}
+
+static void say(int fd, const char *text)
+{
+	client_send(f, fd, text, strlen(text));
+}
+
+static void start_draining(void)
+{
+	daemon_signal(f, SIGINT);
+	notify_wait(f, "STOPPING=1");
+}
+
+/* Idle ones. */
+
+static void connect_in_batches(struct sockaddr_storage *a, socklen_t length, int clients[],
+			       size_t n)
+{
+	enum { BATCH = 200 }; /* less than the backlog */
+	char hello[2];
+	for (size_t i = 0; i < n; i++) {
+		clients[i] = socket(a->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		MUST(clients[i] >= 0);
+		MUST(connect(clients[i], (struct sockaddr *)a, length) == 0);
+		if (i % BATCH != BATCH - 1 && i != n - 1)
+			continue;
+		for (size_t k = i - i % BATCH; k <= i; k++) {
+			await_fd(f, clients[k], POLLIN, deadline(), "a greeting");
+			MUST(recv(clients[k], hello, 2, 0) == 2);
+		}
+	}
+}
+
+Test(drain, ten_thousand_idle_connections_are_closed)
+{
+	enum { WANTED = 10000, OTHERS = 200 };
+	size_t n = scaled(WANTED), allowed = allow_descriptors(n + OTHERS);
+	if (allowed < n + OTHERS) {
+		n = allowed - OTHERS;
+		fprintf(stderr, "# %zu connections: no more descriptors are allowed\n", n);
+	}
+	int *clients = calloc(n, sizeof(*clients));
+	struct sockaddr_storage a;
+	socklen_t length = sizeof(a);
+	MUST(clients);
+	daemon_start(f, TWO LISTEN_MAIN HOUR "limits { connections = 19000 }\n"
+					     "echo { banner = \"hi\" }\n");
+	int first = client_connect(f, "main");
+	MUST(getpeername(first, (struct sockaddr *)&a, &length) == 0);
+	client_expect_text(f, first, "hi");
+	connect_in_batches(&a, length, clients, n);
+	stats_await_open(f, n + 1);
+
+	double began = seconds_now();
+	daemon_signal(f, SIGTERM);
+	client_expect_eof(f, first);
+	for (size_t i = 0; i < n; i++) {
+		char byte;
+		await_fd(f, clients[i], POLLIN, deadline(), "EOF");
+		MUST(recv(clients[i], &byte, 1, 0) == 0);
+		close(clients[i]);
+	}
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	fprintf(stderr, "# %zu idle connections were drained in %.0f ms\n", n,
+		(seconds_now() - began) * 1e3);
+	free(clients);
+}
+
+/* Busy ones. */
+
+/* That TEXT is "1: x\n2: x\n..." up to N, with one goodbye somewhere between two answers. */
+static void expect_answers(const char *text, size_t n)
+{
+	char line[32];
+	size_t answers = 0, goodbyes = 0;
+	for (const char *at = text; *at; at += strcspn(at, "\n") + 1) {
+		snprintf(line, sizeof(line), "%zu: x\n", answers + 1);
+		if (strncmp(at, line, strlen(line)) == 0)
+			answers++;
+		else if (strncmp(at, "goodbye\n", 8) == 0)
+			goodbyes++;
+		else
+			give_up(f, "wrong after %zu answers: %.40s", answers, at);
+	}
+	cr_assert_eq(answers, n);
+	cr_assert_eq(goodbyes, 1);
+}
+
+Test(drain, pipelined_requests_are_all_answered)
+{
+	enum { CLIENTS = 40, REQUESTS = 5000, ROOM = REQUESTS * 12 };
+	int clients[CLIENTS];
+	char *requests = malloc(REQUESTS * 2 + 1), *answers = malloc(ROOM);
+	MUST(requests && answers);
+	for (size_t i = 0; i < REQUESTS; i++)
+		memcpy(requests + 2 * i, "x\n", 3);
+	start_lines(TWO LISTEN_MAIN HOUR "limits { buffer = 4096 }\n");
+	for (size_t i = 0; i < CLIENTS; i++) {
+		clients[i] = client_connect(f, "main");
+		say(clients[i], "\n");
+		client_expect_text(f, clients[i], "\n");
+	}
+	/* All of it is in the kernel, nothing of it was read, when the drain begins. */
+	daemon_signal(f, SIGSTOP);
+	for (size_t i = 0; i < CLIENTS; i++)
+		say(clients[i], requests);
+	daemon_signal(f, SIGTERM);
+	daemon_signal(f, SIGCONT);
+	for (size_t i = 0; i < CLIENTS; i++) {
+		client_read_all(f, clients[i], answers, ROOM);
+		expect_answers(answers, REQUESTS);
+	}
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	free(requests);
+	free(answers);
+}
+
+Test(drain, an_answer_that_comes_later_is_delivered)
+{
+	char text[128];
+	start_lines(BASE HOUR "lines { delay = 300 }\n");
+	int client = client_connect(f, "main");
+	say(client, "a\nlater\nb\nlater\nc\n");
+	client_expect_text(f, client, "1: a\n");
+	start_draining();
+	client_read_all(f, client, text, sizeof(text));
+	cr_assert_str_eq(text, "goodbye\n2: later\n3: b\n4: later\n5: c\n");
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert(log_contains(f, "drained: every connection was finished"), "%s", log_text(f));
+}
+
+Test(drain, an_answer_that_comes_too_late_is_cut_off)
+{
+	start_lines(BASE SECOND "lines { delay = 3600000 }\n");
+	int client = client_connect(f, "main");
+	say(client, "later\nb\n");
+	stats_await(f, "skeld_received_bytes_total", 8);
+	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
+	client_expect_text(f, client, "goodbye\n");
+	cr_assert(log_contains(f, "1 connection was cut off"), "%s", log_text(f));
+	cr_assert(log_contains(f, "closed by deadline 1"), "%s", log_text(f));
+}
+
+Test(drain, each_connection_is_told_goodbye)
+{
+	enum { CLIENTS = 100 };
+	int clients[CLIENTS];
+	char text[64];
+	start_lines(TWO LISTEN_MAIN HOUR);
+	for (size_t i = 0; i < CLIENTS; i++) {
+		clients[i] = client_connect(f, "main");
+		say(clients[i], "\n");
+		client_expect_text(f, clients[i], "\n");
+	}
+	daemon_signal(f, SIGINT);
+	for (size_t i = 0; i < CLIENTS; i++) {
+		client_read_all(f, clients[i], text, sizeof(text));
+		cr_assert_str_eq(text, "goodbye\n");
+	}
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert(log_contains(f, "closed by drain 100"), "%s", log_text(f));
+}
+
+Test(drain, a_request_that_is_never_finished_is_cut_off_at_the_deadline)
+{
+	start_lines(BASE SECOND);
+	int client = client_connect(f, "main");
+	say(client, "whole\npart");
+	client_expect_text(f, client, "1: whole\n");
+	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
+	client_expect_text(f, client, "goodbye\n");
+	cr_assert(log_contains(f, "1 connection was cut off"), "%s", log_text(f));
+	cr_assert(log_contains(f, "closed by deadline 1"), "%s", log_text(f));
+}
+
+Test(drain, a_request_that_is_finished_in_time_is_answered)
+{
+	char text[64];
+	start_lines(BASE HOUR);
+	int client = client_connect(f, "main");
+	say(client, "whole\npart");
+	client_expect_text(f, client, "1: whole\n");
+	start_draining();
+	client_expect_text(f, client, "goodbye\n");
+	say(client, "ing\n");
+	client_read_all(f, client, text, sizeof(text));
+	cr_assert_str_eq(text, "2: parting\n");
+	cr_assert_eq(daemon_wait_exit(f), 0);
+}
+
+Test(drain, who_does_not_read_delays_until_the_deadline)
+{
+	enum { CLIENTS = 5, MIB = 1 << 20 };
+	daemon_start(f, BASE SECOND "limits { buffer = 65536 }\n");
+	for (size_t i = 0; i < CLIENTS; i++) {
+		struct pump p = {.fd = client_connect(f, "main"), .total = 64 * MIB};
+		pump_stuff(f, &p);
+	}
+	int idle = client_connect(f, "main");
+	client_echo(f, idle, "hello\n");
+	start_draining();
+	client_expect_eof(f, idle);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert(log_contains(f, "5 connections were cut off"), "%s", log_text(f));
+	cr_assert(log_contains(f, "deadline 5"), "%s", log_text(f));
+}
+
+/*
+ * Answers become due in the very turn of the loop in which the drain begins, on connections that
+ * wait for nothing else: behind them more is received than limits.buffer lets in.
+ */
+Test(drain, answers_that_become_due_as_the_drain_begins)
+{
+	enum { CLIENTS = 300, BUFFER = 4096, LINE = 64, LINES = BUFFER / LINE, PREFIX = 3500 };
+	enum { ROOM = (LINES + 2) * (PREFIX + 2 * LINE), DELAY_MS = 1000 };
+	int clients[CLIENTS];
+	char prefix[PREFIX + 1], *text = malloc(ROOM);
+	MUST(text);
+	memset(prefix, 'p', PREFIX);
+	prefix[PREFIX] = '\0';
+	fixture_use(f, LINES_BINARY);
+	config_write(f,
+		     BASE LISTEN_BUSY HOUR "limits { buffer = %d }\n"
+					   "lines { delay = %d\n prefix = \"%s\" }\n",
+		     f->dir, BUFFER, DELAY_MS, prefix);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	strcpy(text, "later\n");
+	for (size_t i = 0; i < LINES; i++)
+		sprintf(text + 6 + LINE * i, "%*s\n", LINE - 1, "x");
+	for (size_t i = 0; i < CLIENTS; i++) {
+		clients[i] = client_connect(f, "busy");
+		say(clients[i], text);
+	}
+	stats_await(f, "skeld_received_bytes_total", CLIENTS * (6 + BUFFER));
+	daemon_signal(f, SIGSTOP);
+	cpu_during(f, DELAY_MS); /* of which it takes none: all timers expire meanwhile */
+	daemon_signal(f, SIGTERM);
+	daemon_signal(f, SIGCONT);
+	for (size_t i = 0, first = 0; i < CLIENTS; i++) {
+		size_t n = client_read_all(f, clients[i], text, ROOM);
+		first = i ? first : n;
+		cr_assert_eq(n, first);
+		cr_assert_str_eq(text + n - 2, "x\n");
+		cr_assert_eq(strncmp(text + n - LINE - 5, "p65: ", 5), 0);
+	}
+	free(text);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert(log_contains(f, "drained: every connection was finished"), "%s", log_text(f));
+}
+
+Test(drain, a_stop_in_the_middle_of_a_reload)
+{
+	if (!trace_allowed())
+		cr_skip_test("ptrace is not allowed here");
+	daemon_start(f, TWO LISTEN_MAIN HOUR);
+	int client = client_connect(f, "main");
+	client_echo(f, client, "hello\n");
+	pid_t worker = trace_freeze(f, 1);
+	config_write(f, TWO LISTEN_MAIN HOUR "limits { connections = 99 }\n");
+	daemon_signal(f, SIGHUP);
+	notify_wait(f, "RELOADING=1");
+	start_draining(); /* the reload cannot end before the worker does its part */
+	cr_assert(!log_contains(f, "is served by every worker"));
+	trace_thaw(f, worker);
+	client_expect_eof(f, client);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	expect_signals_told(f);
+}

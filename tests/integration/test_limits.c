@@ -1,0 +1,249 @@
+/* More clients than there may be, and fewer descriptors than that takes. */
+#include "observe.h"
+#include "traffic.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = fixture_new();
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(limits, .init = setup, .fini = teardown);
+
+#define GREETING "echo { banner = \"hi\\n\" }\n"
+#define CLOSED	 "skeld_connections_closed_total{reason=\"limit\"}"
+
+enum { WINDOW_MS = 300, SPINNING_MS = 100 };
+
+/* Has the daemon said hello (1), hung up (0), or nothing yet (-1)? */
+static int greeted(int fd)
+{
+	char text[3];
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	if (poll(&p, 1, 0) == 0)
+		return -1;
+	return recv(fd, text, sizeof(text), MSG_DONTWAIT) == 3 && memcmp(text, "hi\n", 3) == 0;
+}
+
+/* Connect N clients and keep those that are served. Returns how many; the others get EOF. */
+static size_t flood(size_t n, int served[])
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < n; i++) {
+		int fd = client_connect(f, "main");
+		await_fd(f, fd, POLLIN, deadline(), "a greeting or EOF");
+		if (greeted(fd) == 1)
+			served[kept++] = fd;
+		else
+			client_close(f, fd);
+	}
+	return kept;
+}
+
+static void expect_served(int clients[], size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		client_echo(f, clients[i], "as if nobody else were there\n");
+}
+
+static void check_flood(int workers)
+{
+	enum { LIMIT = 50, FLOOD = 350, LEAVE = 20 };
+	int served[FLOOD];
+	config_write(f,
+		     "workers = %d\nadmin { address = \"\" }\n" LISTEN_MAIN GREETING
+		     "limits { connections = 50 }\n",
+		     workers);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	double began = seconds_now();
+	cr_assert_eq(flood(FLOOD, served), LIMIT);
+	double ticks = seconds_now() - began + 2;
+	expect_served(served, LIMIT);
+	stats_await_open(f, LIMIT);
+	cr_assert_eq(stats_value(f, CLOSED), FLOOD - LIMIT);
+	size_t warnings = log_count(f, " warning ");
+	cr_assert_geq(warnings, 1);
+	cr_assert_leq((double)warnings, ticks * workers, "%zu warnings in less than %.1f s",
+		      warnings, ticks);
+
+	for (size_t i = 0; i < LEAVE; i++)
+		client_close(f, served[i]);
+	stats_await_open(f, LIMIT - LEAVE);
+	cr_assert_eq(flood(FLOOD / 2, served), LEAVE);
+	stats_await_open(f, LIMIT);
+	expect_served(served, LEAVE);
+	daemon_finish(f);
+}
+
+Test(limits, above_the_limit_connections_are_turned_away)
+{
+	check_flood(1);
+}
+
+Test(limits, the_limit_is_over_all_workers)
+{
+	check_flood(3);
+}
+
+Test(limits, the_limit_changes_by_a_reload)
+{
+	int served[40];
+	daemon_start(f, BASE GREETING "limits { connections = 10 }\n");
+	cr_assert_eq(flood(20, served), 10);
+	config_write(f, BASE GREETING "limits { connections = 15 }\n");
+	daemon_reload_and_wait(f);
+	cr_assert_eq(flood(20, served + 10), 5);
+	config_write(f, BASE GREETING "limits { connections = 5 }\n");
+	daemon_reload_and_wait(f);
+	cr_assert_eq(flood(5, served + 15), 0);
+	expect_served(served, 15); /* nobody is cut off by a lower limit */
+	daemon_finish(f);
+}
+
+/* Descriptors. How many are allowed is known at the start. */
+
+enum { FEW = 110 };
+
+static void with_few_descriptors(struct fixture *fixture)
+{
+	struct rlimit few = {FEW, FEW};
+	(void)fixture;
+	if (setrlimit(RLIMIT_NOFILE, &few) < 0)
+		_exit(126);
+}
+
+Test(limits, clients_never_take_the_last_descriptor)
+{
+	enum { CLIENTS = 2 * FEW };
+	int served[CLIENTS];
+	f->prepare = with_few_descriptors;
+	daemon_start(f, BASE GREETING);
+	cr_assert(log_contains(f, " warning "), "%s", log_text(f));
+	size_t n = flood(CLIENTS, served);
+	cr_assert(n > 10 && n < FEW, "%zu", n);
+	stats_await_open(f, n); /* a dump, a reload and a command need descriptors, too */
+	cr_assert_eq(stats_value(f, CLOSED), (double)(CLIENTS - n));
+	daemon_reload_and_wait(f);
+	expect_status(f, "last_reload", "ok");
+	expect_served(served, n);
+	client_close(f, served[0]);
+	stats_await_open(f, n - 1);
+	cr_assert_eq(flood(5, served), 1);
+	cr_assert_eq(log_count(f, "Too many open files"), 0, "%s", log_text(f));
+	daemon_finish(f);
+}
+
+/* Taken away from the running daemon, they run out for real. */
+
+enum { CROWD = 150 };
+
+static void allow(rlim_t descriptors)
+{
+	struct rlimit r;
+	MUST(prlimit(f->pid, RLIMIT_NOFILE, NULL, &r) == 0);
+	r.rlim_cur = descriptors;
+	MUST(prlimit(f->pid, RLIMIT_NOFILE, &r, NULL) == 0);
+}
+
+/* Connect a crowd that is too large. What waits in the backlog is -1 from greeted(). */
+static void exhaust(int waiting[static CROWD])
+{
+	daemon_start(f, BASE GREETING);
+	allow(48);
+	for (size_t i = 0; i < CROWD; i++)
+		waiting[i] = client_connect(f, "main");
+	await(f, log_contains(f, "cannot accept connections: Too many open files"));
+}
+
+/* Who is served leaves, and makes room for the next, until all were served. */
+static void serve_all(int waiting[static CROWD])
+{
+	size_t served = 0;
+	for (int64_t until = deadline(); served < CROWD;) {
+		await_turn(f, until, "a crowd to be served");
+		for (size_t i = 0; i < CROWD; i++) {
+			int said = waiting[i] < 0 ? -1 : greeted(waiting[i]);
+			if (said < 0)
+				continue;
+			cr_assert_eq(said, 1, "a client was hung up on");
+			client_echo(f, waiting[i], "at last\n");
+			client_close(f, waiting[i]);
+			waiting[i] = -1;
+			served++;
+		}
+	}
+}
+
+Test(limits, exhausted_descriptors_cost_no_cpu_and_few_words)
+{
+	int waiting[CROWD];
+	exhaust(waiting);
+	double began = seconds_now(), cpu = cpu_during(f, WINDOW_MS);
+	cr_assert_lt(cpu, SPINNING_MS, "%.0f ms of CPU time in %d ms", cpu, WINDOW_MS);
+	cr_assert_leq((double)log_count(f, "cannot accept"), seconds_now() - began + 3);
+	serve_all(waiting);
+	daemon_finish(f);
+}
+
+Test(limits, descriptors_are_used_as_soon_as_there_are_any)
+{
+	int waiting[CROWD];
+	exhaust(waiting);
+	allow(1000);
+	for (size_t i = 0; i < CROWD; i++) {
+		await_fd(f, waiting[i], POLLIN, deadline(), "a greeting");
+		cr_assert_eq(greeted(waiting[i]), 1);
+	}
+	expect_served(waiting, CROWD);
+	daemon_finish(f);
+}
+
+Test(limits, exhausted_descriptors_are_recovered_from)
+{
+	int waiting[CROWD];
+	char before[sizeof(f->value)];
+	exhaust(waiting);
+	serve_all(waiting);
+	stats_await_open(f, 0);
+	cr_assert_eq(stats_value(f, "skeld_connections_accepted_total"), CROWD);
+	await_rest(f);
+	strcpy(before, proc_fds(f));
+	daemon_reload_and_wait(f);
+	expect_status(f, "last_reload", "ok");
+	await(f, strcmp(before, proc_fds(f)) == 0);
+	daemon_finish(f);
+}
+
+Test(limits, whoever_is_served_when_descriptors_run_out_stays_served)
+{
+	int waiting[CROWD], served[CROWD];
+	size_t n = 0;
+	exhaust(waiting);
+	for (size_t i = 0; i < CROWD; i++)
+		if (greeted(waiting[i]) == 1)
+			served[n++] = waiting[i];
+	cr_assert(n > 10 && n < 48, "%zu", n);
+	expect_served(served, n);
+	daemon_signal(f, SIGHUP); /* may be rejected: nothing is left to open the file with */
+	notify_wait(f, "RELOADING=1");
+	notify_wait(f, "READY=1");
+	expect_status(f, "state", "running");
+	expect_served(served, n);
+	daemon_finish(f);
+}

@@ -1,0 +1,106 @@
+/* The seam: a service without connections (services/ticks.c). */
+#include "observe.h"
+#include "traffic.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = fixture_new();
+	fixture_use(f, TICKS_BINARY);
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(ticks, .init = setup, .fini = teardown);
+
+#define NO_LISTENER		"admin { address = \"\" }\nlisten \"main\" { address = \"\" }\n"
+#define TICKS(workers, options) "workers = " #workers "\n" NO_LISTENER "ticks { " options " }\n"
+
+static void await_at_least(const char *metric, double n)
+{
+	for (int64_t until = deadline(); stats_fresh(f, metric) < n;)
+		await_turn(f, until, metric);
+}
+
+/* From the line that closes the run. */
+static long told_at_the_end(const char *word)
+{
+	char part[32];
+	snprintf(part, sizeof(part), " %s ", word);
+	const char *line = log_line_with(f, "stats ticks:");
+	const char *at = line ? strstr(line, part) : NULL;
+	if (!at)
+		give_up(f, "no %s in the stats of ticks", word);
+	return strtol(at + strlen(part), NULL, 10);
+}
+
+Test(ticks, each_worker_ticks)
+{
+	daemon_start(f, TICKS(2, "interval = 5"));
+	await_at_least("ticks_total", 10);
+	daemon_finish(f);
+	cr_assert_geq(told_at_the_end("ticked"), 10);
+}
+
+Test(ticks, the_interval_changes_by_a_reload)
+{
+	daemon_start(f, TICKS(1, "interval = 3600000"));
+	cr_assert_eq(stats_fresh(f, "ticks_total"), 0);
+	config_write(f, TICKS(1, "interval = 5"));
+	daemon_reload_and_wait(f);
+	await_at_least("ticks_total", 5);
+	config_write(f, TICKS(1, "interval = 3600000"));
+	daemon_reload_and_wait(f);
+	double before = stats_fresh(f, "ticks_total");
+	cr_assert_eq(stats_fresh(f, "ticks_total"), before);
+	daemon_finish(f);
+}
+
+Test(ticks, a_drain_waits_for_work_that_was_begun)
+{
+	daemon_start(f, "drain_timeout = 3600\n" TICKS(2, "interval = 1 work = 300"));
+	await_at_least("ticks_work_begun_total", 2);
+	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
+	long begun = told_at_the_end("begun");
+	cr_assert_geq(begun, 2);
+	cr_assert_eq(log_count(f, " ticks 0: no further tick"), 1, "%s", log_text(f));
+	cr_assert_eq(log_count(f, " ticks 1: no further tick"), 1, "%s", log_text(f));
+	cr_assert_eq(told_at_the_end("done"), begun);
+	cr_assert(log_contains(f, "drained: every connection was finished"), "%s", log_text(f));
+}
+
+Test(ticks, a_drain_does_not_wait_for_ever)
+{
+	daemon_start(f, "drain_timeout = 1\n" TICKS(2, "interval = 1 work = 3600000"));
+	await_at_least("ticks_work_begun_total", 2);
+	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
+	cr_assert_eq(told_at_the_end("begun"), 2);
+	cr_assert_eq(told_at_the_end("done"), 0);
+}
+
+Test(ticks, whoever_connects_is_sent_away)
+{
+	daemon_start(f, BASE);
+	int client = client_connect(f, "main");
+	client_expect_eof(f, client);
+	stats_await_open(f, 0);
+	cr_assert_eq(stats_value(f, "skeld_connections_closed_total{reason=\"service\"}"), 1);
+	daemon_finish(f);
+}
+
+Test(ticks, the_self_test_passes)
+{
+	config_write(f, "%s", TICKS(2, "interval = 1 work = 5"));
+	cr_assert_eq(skeld_run(f, "-c", f->config, "--self-test", NULL), 0, "%.2000s",
+		     f->out.bytes);
+}

@@ -1,0 +1,209 @@
+/* data/connections: a drain finishes what was received, and closes the rest. */
+#include "fixture.h"
+#include "serving.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+TestSuite(drain, .init = fixture_enter, .fini = fixture_leave);
+
+static size_t echo(struct connection *c, const char *bytes, size_t n)
+{
+	connection_write(c, bytes, n);
+	return n;
+}
+
+/* The control plane was told something since the last call. */
+static bool has_news(void)
+{
+	eventfd_t n;
+	return eventfd_read(serving.news_fd, &n) == 0;
+}
+
+Test(drain, closes_what_is_idle)
+{
+	serving.data = echo;
+	serve("");
+	int client = client_new();
+	client_send(client, "x");
+	client_expect(client, "x");
+	has_news();
+	plane_drain(serving.plane);
+	client_expect_end(client);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert(has_news());
+	cr_assert_eq(serving.n_drain, 1);
+	cr_assert_eq(serving.n_draining, 1);
+	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
+	cr_assert_eq(plane_cut_off(serving.plane), 0);
+	close(client);
+	serving_end();
+}
+
+Test(drain, answers_what_was_received)
+{
+	serving.data = echo;
+	serve("");
+	int client[3];
+	for (int i = 0; i < 3; i++) {
+		client[i] = client_new();
+		client_send(client[i], "x");
+		client_expect(client[i], "x");
+	}
+	for (int i = 0; i < 3; i++)
+		client_send(client[i], "before"); /* and nobody has read it */
+	plane_drain(serving.plane);
+	for (int i = 0; i < 3; i++) {
+		client_expect(client[i], "before");
+		client_expect_end(client[i]);
+		close(client[i]);
+	}
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(serving.n_draining, 3);
+	cr_assert_eq(closed_by(CLOSED_DRAIN), 3);
+	serving_end();
+}
+
+Test(drain, reads_all_that_was_received)
+{
+	enum { N = 150000 }; /* takes more than one read */
+	serving.data = echo;
+	serve("");
+	int client = client_new(), received = 0, large = 4 * N;
+	MUST(setsockopt(serving.last->fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large)) == 0);
+	MUST(send(client, pattern(0, N), N, 0) == N);
+	for (int64_t until = in_ten_seconds(); received < N && !is_past(until);)
+		MUST(ioctl(serving.last->fd, FIONREAD, &received) == 0);
+	cr_assert_eq(received, N);
+	plane_drain(serving.plane);
+	client_expect_pattern(client, N);
+	client_expect_end(client);
+	close(client);
+	STEP_UNTIL(plane_drained(serving.plane));
+	serving_end();
+}
+
+/* Consumes whole lines. */
+static size_t echo_lines(struct connection *c, const char *bytes, size_t n)
+{
+	const char *end = memchr(bytes, '\n', n);
+	return end ? echo(c, bytes, (size_t)(end + 1 - bytes)) : 0;
+}
+
+Test(drain, waits_for_the_rest_of_a_request)
+{
+	serving.data = echo_lines;
+	serve("");
+	int client = client_new();
+	client_send(client, "first ");
+	STEP_UNTIL(serving.n_data == 1);
+	plane_drain(serving.plane);
+	STEP_UNTIL(serving.n_draining == 1);
+	step_all();
+	cr_assert_not(plane_drained(serving.plane));
+	client_send(client, "rest\n");
+	client_expect(client, "first rest\n");
+	client_expect_end(client);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
+	close(client);
+	serving_end();
+}
+
+static size_t hold_forever(struct connection *c, const char *bytes, size_t n)
+{
+	(void)bytes;
+	connection_hold(c);
+	return n;
+}
+
+Test(drain, waits_for_what_is_held)
+{
+	serving.data = hold_forever;
+	serve("");
+	int client = client_new();
+	client_send(client, "x");
+	STEP_UNTIL(serving.n_data == 1);
+	plane_drain(serving.plane);
+	STEP_UNTIL(serving.n_draining == 1);
+	step_all();
+	cr_assert_eq(serving.n_closed, 0);
+	cr_assert_not(plane_drained(serving.plane));
+	connection_write(serving.last, "answer", 6);
+	connection_release(serving.last);
+	client_expect(client, "answer");
+	client_expect_end(client);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
+	close(client);
+	serving_end();
+}
+
+Test(drain, waits_for_what_is_queued)
+{
+	enum { N = 1 << 20 };
+	serve("");
+	int client = client_new();
+	slow_down();
+	connection_write(serving.last, pattern(0, N), N);
+	plane_drain(serving.plane);
+	STEP_UNTIL(serving.n_draining == 1);
+	step_all();
+	cr_assert_not(plane_drained(serving.plane));
+	client_expect_pattern(client, N);
+	client_expect_end(client);
+	close(client);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(plane_cut_off(serving.plane), 0);
+	serving_end();
+}
+
+Test(drain, what_is_not_finished_is_cut_off_in_the_end)
+{
+	serving.data = hold_forever;
+	serve("");
+	int client = client_new();
+	struct connection *held = serving.last;
+	int idle = client_new();
+	client_send(client, "x");
+	STEP_UNTIL(serving.n_data == 1);
+	plane_drain(serving.plane);
+	client_expect_end(idle);
+	cr_assert_not(plane_drained(serving.plane));
+	plane_close(serving.plane);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(closed_by(CLOSED_DEADLINE), 1);
+	cr_assert_eq(plane_cut_off(serving.plane), 1);
+	cr_assert_eq(plane_open(serving.plane), 0);
+	connection_release(held);
+	close(client);
+	close(idle);
+	serving_end();
+}
+
+static void hold_worker(struct worker *w)
+{
+	worker_hold(w);
+}
+
+Test(drain, waits_for_a_worker_that_is_held)
+{
+	serving.drain = hold_worker;
+	serve("");
+	worker_hold(serving.w);
+	plane_drain(serving.plane);
+	STEP_UNTIL(serving.n_drain == 1);
+	step_all();
+	cr_assert_not(plane_drained(serving.plane));
+	worker_release(serving.w);
+	cr_assert_not(plane_drained(serving.plane));
+	has_news();
+	worker_release(serving.w);
+	cr_assert(plane_drained(serving.plane));
+	cr_assert(has_news());
+	serving_end();
+}
