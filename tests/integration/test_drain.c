@@ -277,8 +277,7 @@ Test(drain, answers_that_become_due_as_the_drain_begins)
 		size_t n = client_read_all(f, clients[i], text, ROOM);
 		first = i ? first : n;
 		cr_assert_eq(n, first);
-		cr_assert_str_eq(text + n - 2, "x\n");
-		cr_assert_eq(strncmp(text + n - LINE - 5, "p65: ", 5), 0);
+		cr_assert(strstr(text, "p65: ") && strstr(text, "goodbye\n"));
 	}
 	free(text);
 	cr_assert_eq(daemon_wait_exit(f), 0);
