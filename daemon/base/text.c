@@ -21,7 +21,8 @@ static size_t printable(const unsigned char *s, size_t n)
 	static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000}; /* 0x80-0x9f: C1 controls */
 	bool surrogate = c >= 0xd800 && c <= 0xdfff;
 	/* Line and paragraph separators, and what turns the direction of writing, hide text too. */
-	bool layout = (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+	bool layout = (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0x200e ||
+		      c == 0x200f || c == 0x061c;
 	return c < least[length] || c > 0x10ffff || surrogate || layout ? 0 : length;
 }
 

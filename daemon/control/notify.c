@@ -46,6 +46,24 @@ void notify_retry(struct notify *n)
 	n->owed[0] = '\0';
 }
 
+/* What is long and will be said again: leave READY=1 and its like. Returns the new length. */
+static size_t forget_status(char *lines)
+{
+	char *out = lines;
+	for (char *line = lines, *next; *line; line = next) {
+		size_t n = strcspn(line, "\n");
+		next = line + n + (line[n] == '\n');
+		if (strncmp(line, "STATUS=", 7) == 0)
+			continue;
+		if (out > lines)
+			*out++ = '\n';
+		memmove(out, line, n);
+		out += n;
+	}
+	*out = '\0';
+	return (size_t)(out - lines);
+}
+
 void notify_send(struct notify *n, const char *format, ...)
 {
 	if (n->fd < 0)
@@ -55,9 +73,10 @@ void notify_send(struct notify *n, const char *format, ...)
 	va_start(ap, format);
 	int length = vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	/* Later lines override earlier ones: two messages in one datagram mean the same, and what
-	 * there is no room for is overridden by what comes now. */
+	/* Later lines override earlier ones: two messages in one datagram mean the same. */
 	size_t used = strlen(n->owed);
+	if (used + (size_t)length + 2 > sizeof(n->owed))
+		used = forget_status(n->owed);
 	if (used + (size_t)length + 2 > sizeof(n->owed))
 		used = 0;
 	snprintf(n->owed + used, sizeof(n->owed) - used, "%s%s", used ? "\n" : "", text);

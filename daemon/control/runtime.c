@@ -50,11 +50,14 @@ static int lock(struct runtime *r, struct errors *e)
 		r->pid = -1;
 		if (!failed)
 			continue;
-		if (why == EAGAIN || why == EACCES)
+		pid_t owner = runtime_owner(r->path);
+		if ((why == EAGAIN || why == EACCES) && owner)
 			errors_add(e, NULL, 0,
 				   "another instance runs: pid %d holds %s/skeld.pid; use another "
 				   "--runtime-dir for a second one",
-				   (int)runtime_owner(r->path), r->path);
+				   (int)owner, r->path);
+		else if (why == EAGAIN || why == EACCES)
+			errors_add(e, NULL, 0, "another instance starts with %s just now", r->path);
 		else
 			errors_add(e, NULL, 0, "cannot lock %s/skeld.pid: %s", r->path,
 				   strerror(why));

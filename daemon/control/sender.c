@@ -1,5 +1,6 @@
 #include "control/sender.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -16,8 +17,9 @@ static void look_up(struct sender_cache *cache, uid_t uid)
 	FILE *in = fopen("/etc/passwd", "re");
 	struct passwd entry, *found;
 	char buffer[1024];
-	while (in && fgetpwent_r(in, &entry, buffer, sizeof(buffer), &found) == 0)
-		if (entry.pw_uid == uid) {
+	for (int r; in && ((r = fgetpwent_r(in, &entry, buffer, sizeof(buffer), &found)) == 0 ||
+			   r == ERANGE);) /* a line too long is somebody else's */
+		if (r == 0 && entry.pw_uid == uid) {
 			snprintf(cache->name, sizeof(cache->name), "user %s", entry.pw_name);
 			break;
 		}

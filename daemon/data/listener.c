@@ -14,6 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+enum { SYN = 0x02, ACK = 0x10 }; /* RFC 9293, 3.1 */
+
 static const char *path_of(const struct address *a)
 {
 	return ((const struct sockaddr_un *)&a->sa)->sun_path;
@@ -213,10 +215,17 @@ void listener_set_backlog(const struct listener *l, int backlog)
 
 void listener_retire(const struct listener *l)
 {
-	/* A filter that lets nothing through, so that no handshake is completed after the last
-	 * accept(2) (socket(7), SO_ATTACH_FILTER). If it cannot be had, the gap is microseconds. */
-	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
-	struct sock_fprog program = {1, &drop};
+	/*
+	 * A filter that drops each SYN (socket(7), SO_ATTACH_FILTER; it sees the TCP header, flags
+	 * in byte 13): nobody begins any more, those who have begun get through. If it cannot be
+	 * had, the gap between the last accept(2) and close(2) is microseconds.
+	 */
+	struct sock_filter no_syn[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+				       BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+				       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
+				       BPF_STMT(BPF_RET | BPF_K, 0),
+				       BPF_STMT(BPF_RET | BPF_K, UINT32_MAX)};
+	struct sock_fprog program = {sizeof(no_syn) / sizeof(*no_syn), no_syn};
 	struct stat st;
 	if (l->keeper != KEEPER_NONE)
 		return;

@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { SLOTS = 16, PATIENCE_MS = 20000 };
+enum { SLOTS = 16, PATIENCE_MS = 8000 };
 
 static const char WORDS[] = "anybody there?\n";
 enum { WORDS_SIZE = sizeof(WORDS) - 1 };

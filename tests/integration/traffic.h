@@ -42,7 +42,7 @@ const char *client_name(struct fixture *f, int fd, char name[static 32]);
 double stats_fresh(struct fixture *f, const char *metric);
 /* Dump until METRIC has VALUE. */
 void stats_await(struct fixture *f, const char *metric, double value);
-/* Dump until so many connections are open; then accepted = closed + open must hold. */
+/* Dump until so many connections are open, and accepted = closed + open. */
 void stats_await_open(struct fixture *f, size_t n);
 
 /* Wait until every thread of the daemon waits: what it had open for a moment is closed. */
