@@ -57,7 +57,8 @@ static int lock(struct runtime *r, struct errors *e)
 				   "--runtime-dir for a second one",
 				   (int)owner, r->path);
 		else if (why == EAGAIN || why == EACCES)
-			errors_add(e, NULL, 0, "another instance starts with %s just now", r->path);
+			errors_add(e, NULL, 0, "another instance runs: it is just starting with %s",
+				   r->path);
 		else
 			errors_add(e, NULL, 0, "cannot lock %s/skeld.pid: %s", r->path,
 				   strerror(why));

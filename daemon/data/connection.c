@@ -111,7 +111,7 @@ static void end_output(struct connection *c)
 	c->lingers = true;
 	TAILQ_REMOVE(&c->worker->busy, c, entry);
 	TAILQ_INSERT_TAIL(&c->worker->lingering, c, entry);
-	event_add(c->worker->look, &(struct timeval){.tv_usec = LINGER_LOOK_MS * 1000});
+	worker_look_in(c->worker, LINGER_LOOK_MS);
 	tell_over(c);
 	if (!wait_for(c, true, false))
 		connection_destroy(c);
@@ -299,7 +299,7 @@ void connection_drain(struct connection *c)
 	c->owed = owed > 0 ? (size_t)owed : 0;
 	c->draining = c->entered = true;
 	if (c->fresh)
-		event_add(c->worker->look, &(struct timeval){.tv_usec = FRESH_MS * 1000});
+		worker_look_in(c->worker, FRESH_MS);
 	if (c->worker->plane->service->draining && !c->closing)
 		c->worker->plane->service->draining(c);
 	connection_advance(c, true); /* an end that came is seen by a read, too */

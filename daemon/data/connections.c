@@ -31,7 +31,7 @@ void connections_look(struct worker *w)
 			connection_destroy(c);
 	}
 	if (!TAILQ_EMPTY(&w->lingering))
-		event_add(w->look, &(struct timeval){.tv_usec = LINGER_LOOK_MS * 1000});
+		worker_look_in(w, LINGER_LOOK_MS);
 }
 
 void connections_drain(struct worker *w)

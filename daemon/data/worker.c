@@ -92,6 +92,12 @@ static void on_recover(evutil_socket_t fd, short what, void *arg)
 	acceptors_recover(arg);
 }
 
+void worker_look_in(struct worker *w, int ms)
+{
+	if (!event_pending(w->look, EV_TIMEOUT, NULL))
+		event_add(w->look, &(struct timeval){.tv_usec = ms * 1000L});
+}
+
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;

@@ -112,6 +112,9 @@ int worker_start(struct worker *w); /* the thread; its first snapshot stands in 
 /* Something ended: if it was the last that a drain waits for, tell the control plane. */
 void worker_check_drained(struct worker *w);
 
+/* Have connections_look() called in MS milliseconds, unless it is about to be called anyway. */
+void worker_look_in(struct worker *w, int ms);
+
 /* acceptor.c: take connections from LISTENERS of the snapshot, and only those. */
 void acceptors_update(struct worker *w, const struct snapshot *s);
 void acceptors_recover(struct worker *w);
