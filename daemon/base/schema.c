@@ -44,10 +44,10 @@ static const struct option limits[] = {
 	 false, "Unsent on one connection before reading from it pauses"},
 	{0}};
 
-static const struct option admin[] = {{"address", OPTION_ADDRESS, AT(admin.address),
-				       "127.0.0.1:7008", 0, 0, NULL, NULL, false,
-				       "Where metrics and health are served over HTTP"},
-				      {0}};
+static const struct option admin[] = {
+	{"address", OPTION_ADDRESS, AT(admin.address), "127.0.0.1:7008", 0, 0, NULL, NULL, false,
+	 "Reserved for metrics and health over HTTP: nothing is served there yet"},
+	{0}};
 
 static const struct option none[] = {{0}};
 

@@ -70,19 +70,37 @@ void on_message(cfg_t *cfg, const char *format, va_list ap)
 		WRONG(cfg, "%s: expected name = value, section { ... } or include(\"path\")", text);
 }
 
+/* What could stand there instead: the section's options, or the sections. */
+static void list_names(const struct unknown *u, char *out, size_t size)
+{
+	struct section s;
+	size_t used = 0;
+	*out = '\0';
+	if (u->is_section)
+		for (size_t i = 1; schema_section(running->config->schema, i, &s) && used < size;
+		     i++)
+			used += (size_t)snprintf(out + used, size - used, " %s", s.name);
+	else if (find_section(u->section, &s))
+		for (const struct option *o = s.options; o->name && used < size; o++)
+			used += (size_t)snprintf(out + used, size - used, " %s", o->name);
+}
+
 void report_unknown_names(const char *file)
 {
+	char names[512];
 	for (size_t i = 0; i < running->n_unknown; i++) {
 		const struct unknown *u = &running->unknown[i];
 		struct section s;
+		list_names(u, names, sizeof(names));
 		if (u->is_section && *u->section && find_section(u->name, &s))
 			errors_add(running->errors, file, u->line,
 				   "section %s is not closed before section %s", u->section,
 				   u->name);
 		else
-			errors_add(running->errors, file, u->line, "unknown %s %s%s%s%s",
+			errors_add(running->errors, file, u->line,
+				   "unknown %s %s%s%s: expected one of:%s%s",
 				   u->is_section ? "section" : "option", u->section,
-				   *u->section ? "." : "", u->name,
-				   u->is_section ? ": what follows it was not looked at" : "");
+				   *u->section ? "." : "", u->name, names,
+				   u->is_section ? "; what follows it was not looked at" : "");
 	}
 }
