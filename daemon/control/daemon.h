@@ -61,7 +61,8 @@ struct daemon {
 	struct listeners retired; /* removed, but a worker that is stuck may still have them */
 	struct snapshot *current;
 	struct plane *plane;
-	int news_fd; /* eventfd: a worker has something to say */
+	int news_fd;	  /* eventfd: a worker has something to say */
+	size_t told_open; /* connections, as the manager was last told */
 	struct event *news, *tick, *deadline;
 	struct reloads reloads;
 	bool *named;	 /* workers that the log says do not answer */
@@ -105,8 +106,9 @@ void stop_deadline(evutil_socket_t fd, short what, void *arg);
 /* The status file; then FIRST ("READY=1\n", may be "") and STATUS= in one datagram: whoever waited
  * for the datagram finds the file as it is now. */
 void report_status(struct daemon *d, const char *first);
-void report_stats(struct daemon *d); /* the dump: log lines and stats.prom */
-void report_init(struct daemon *d);  /* the registry */
+void report_connections(struct daemon *d); /* STATUS= once more, if their number has changed */
+void report_stats(struct daemon *d);	   /* the dump: log lines and stats.prom */
+void report_init(struct daemon *d);	   /* the registry */
 
 /* CLOCK_MONOTONIC, nanoseconds. */
 int64_t now_ns(void);

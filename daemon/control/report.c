@@ -36,14 +36,26 @@ static void print_status(const struct daemon *d, FILE *out)
 		(long long)d->started, (long long)d->current->config->drain_timeout);
 }
 
-void report_status(struct daemon *d, const char *first)
+static void tell_manager(struct daemon *d, const char *first)
 {
-	replace(d, "status", print_status);
 	size_t open = plane_open(d->plane);
+	d->told_open = open;
 	notify_send(&d->notify, "%sSTATUS=%s, generation %llu, %zu connection%s%s%.400s", first,
 		    state_names[d->state], (unsigned long long)d->current->generation, open,
 		    open == 1 ? "" : "s", d->reloads.error ? "; last reload rejected: " : "",
 		    d->reloads.error ? d->reloads.error : "");
+}
+
+void report_status(struct daemon *d, const char *first)
+{
+	replace(d, "status", print_status);
+	tell_manager(d, first);
+}
+
+void report_connections(struct daemon *d)
+{
+	if (plane_open(d->plane) != d->told_open)
+		tell_manager(d, "");
 }
 
 static void print_stats(const struct daemon *d, FILE *out)

@@ -40,6 +40,20 @@ static void start_draining(void)
 	await(f, strcmp(status_get(f, "state"), "draining") == 0);
 }
 
+Test(stop, the_manager_is_told_how_long_and_how_many)
+{
+	config_write(f, BASE LISTEN_BUSY "drain_timeout = 7\n", f->dir);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	int client = client_connect(f, "busy");
+	notify_wait(f, "STATUS=running, generation 1, 1 connection");
+	client_close(f, client);
+	notify_wait(f, "STATUS=running, generation 1, 0 connections");
+	daemon_signal(f, SIGTERM);
+	notify_wait(f, "EXTEND_TIMEOUT_USEC=12000000"); /* and five seconds for the rest */
+	cr_assert_eq(daemon_wait_exit(f), 0);
+}
+
 Test(stop, sigint_and_sigterm_exit_0)
 {
 	daemon_start(f, BASE);

@@ -244,3 +244,16 @@ const char *pattern(size_t first, size_t n)
 			bytes[i] = (char)(i % 256);
 	return bytes + first % 256;
 }
+
+size_t echo(struct connection *c, const char *bytes, size_t n)
+{
+	connection_write(c, bytes, n);
+	worker_count(connection_worker(c), COUNTED, 1);
+	return n;
+}
+
+bool has_news(void)
+{
+	eventfd_t n;
+	return eventfd_read(serving.news_fd, &n) == 0;
+}

@@ -59,6 +59,12 @@ void pass_time(unsigned seconds);
 uint64_t count_of(size_t counter);
 uint64_t closed_by(enum close_reason why);
 
+/* A service's data: all that comes goes back, and is COUNTED. */
+size_t echo(struct connection *c, const char *bytes, size_t n);
+
+/* The control plane was told something since the last call. */
+bool has_news(void);
+
 /* A client, connected and accepted. Not blocking. */
 int client_new(void);
 /* Have the kernel keep little of what the last connection sends. */

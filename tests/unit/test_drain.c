@@ -4,25 +4,11 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 TestSuite(drain, .init = fixture_enter, .fini = fixture_leave);
-
-static size_t echo(struct connection *c, const char *bytes, size_t n)
-{
-	connection_write(c, bytes, n);
-	return n;
-}
-
-/* The control plane was told something since the last call. */
-static bool has_news(void)
-{
-	eventfd_t n;
-	return eventfd_read(serving.news_fd, &n) == 0;
-}
 
 Test(drain, closes_what_is_idle)
 {

@@ -9,13 +9,6 @@
 
 TestSuite(seam, .init = fixture_enter, .fini = fixture_leave);
 
-static size_t echo(struct connection *c, const char *bytes, size_t n)
-{
-	connection_write(c, bytes, n);
-	worker_count(connection_worker(c), COUNTED, 1);
-	return n;
-}
-
 Test(seam, bytes_come_and_go)
 {
 	serving.data = echo;

@@ -5,24 +5,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 TestSuite(worker, .init = fixture_enter, .fini = fixture_leave);
-
-static size_t echo(struct connection *c, const char *bytes, size_t n)
-{
-	connection_write(c, bytes, n);
-	return n;
-}
-
-/* The control plane was told something since the last call. */
-static bool has_news(void)
-{
-	eventfd_t n;
-	return eventfd_read(serving.news_fd, &n) == 0;
-}
 
 Test(worker, what_is_idle_for_too_long_is_closed)
 {
