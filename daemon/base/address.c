@@ -87,6 +87,15 @@ void address_show(const struct address *a, char out[ADDRESS_TEXT_MAX])
 	snprintf(out, ADDRESS_TEXT_MAX, v6 ? "[%s]:%u" : "%s:%u", host, address_port(a));
 }
 
+bool address_is_local(const struct address *a)
+{
+	const struct in6_addr *v6 = &((const struct sockaddr_in6 *)&a->sa)->sin6_addr;
+	if (a->sa.ss_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(v6);
+	return a->sa.ss_family == AF_UNIX ||
+	       ntohl(((const struct sockaddr_in *)&a->sa)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
 bool address_equal(const struct address *a, const struct address *b)
 {
 	const struct sockaddr_in6 *x = (const struct sockaddr_in6 *)&a->sa;

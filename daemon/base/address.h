@@ -21,6 +21,9 @@ bool address_parse(const char *text, struct address *a);
 /* As it would be written in the configuration; "unix:" alone for a socket without a name. */
 void address_show(const struct address *a, char out[ADDRESS_TEXT_MAX]);
 
+/* Only this machine can reach it: a loopback address or a unix socket. */
+bool address_is_local(const struct address *a);
+
 bool address_equal(const struct address *a, const struct address *b);
 
 /* The TCP port, 0 for a unix address. */

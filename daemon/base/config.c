@@ -50,8 +50,17 @@ void config_unref(struct config *c)
 	for (size_t j = 0; j < c->n_listen; j++)
 		free_listen(&c->listen[j]);
 	free(c->log.place.file);
+	free(c->admin.place.file);
 	free(c->service);
 	free(c);
+}
+
+/* The address of two sockets? Port 0 is another one each time. */
+static bool is_same(const char *one, const char *other)
+{
+	struct address a, b;
+	return *one && *other && address_parse(one, &a) && address_parse(other, &b) &&
+	       address_equal(&a, &b) && (address_port(&a) || a.sa.ss_family == AF_UNIX);
 }
 
 /* What no row can say alone. */
@@ -61,17 +70,16 @@ static void validate(const struct config *c, const char *file, struct errors *e)
 		errors_add(e, c->log.place.file ? c->log.place.file : file, c->log.place.line,
 			   "log.target = \"file\" needs log.file = \"/a/path\"");
 	for (size_t i = 0; i < c->n_listen; i++) {
-		struct address a, b;
-		if (!*c->listen[i].address || !address_parse(c->listen[i].address, &a))
-			continue;
+		const struct listen_config *l = &c->listen[i];
 		for (size_t j = 0; j < i; j++)
-			if (*c->listen[j].address && address_parse(c->listen[j].address, &b) &&
-			    address_equal(&a, &b) &&
-			    (address_port(&a) || a.sa.ss_family == AF_UNIX))
-				errors_add(e, c->listen[i].place.file, c->listen[i].place.line,
+			if (is_same(l->address, c->listen[j].address))
+				errors_add(e, l->place.file, l->place.line,
 					   "listen \"%s\" has the address of listen \"%s\", %s",
-					   c->listen[i].title, c->listen[j].title,
-					   c->listen[i].address);
+					   l->title, c->listen[j].title, l->address);
+		if (is_same(l->address, c->admin.address))
+			errors_add(e, l->place.file ? l->place.file : file, l->place.line,
+				   "listen \"%s\" has the address of admin, %s", l->title,
+				   l->address);
 	}
 }
 

@@ -45,7 +45,8 @@ struct config {
 		int64_t buffer;	      /* bytes */
 	} limits;
 	struct {
-		char *address;
+		char *address; /* "" = off */
+		struct place place;
 	} admin;
 	size_t n_listen;
 	struct listen_config listen[CONFIG_LISTEN_MAX];

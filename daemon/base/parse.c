@@ -109,6 +109,8 @@ static int on_section(cfg_t *cfg, cfg_opt_t *opt)
 	running->last = (unsigned)cfg->line;
 	if (strcmp(opt->name, "log") == 0)
 		set_place(cfg, &running->config->log.place);
+	if (strcmp(opt->name, "admin") == 0)
+		set_place(cfg, &running->config->admin.place);
 	if (strcmp(opt->name, "listen") != 0)
 		return 0;
 	/* An empty one. libconfuse merges a title that was there: it is the one that ends here. */

@@ -46,7 +46,7 @@ static const struct option limits[] = {
 
 static const struct option admin[] = {
 	{"address", OPTION_ADDRESS, AT(admin.address), "127.0.0.1:7008", 0, 0, NULL, NULL, false,
-	 "Reserved for metrics and health over HTTP: nothing is served there yet"},
+	 "Where metrics, health and status are served by HTTP, to whoever can connect"},
 	{0}};
 
 static const struct option none[] = {{0}};

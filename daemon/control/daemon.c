@@ -108,19 +108,18 @@ static double watchdog_seconds(void)
 static bool watch_workers(struct daemon *d)
 {
 	double now = (double)now_ns() / 1e9;
-	double limit = d->watchdog > 0 ? d->watchdog / 2 : LAG_WARNING_SECONDS;
 	bool turns = true;
 	for (unsigned i = 0; i < plane_workers(d->plane); i++) {
 		double lag = plane_lag(d->plane, i, now);
 		bool *named = &d->named[i];
-		if (lag >= limit && !*named)
+		if (lag >= d->lag_limit && !*named)
 			log_warning("worker %u has not answered for %.1f s: its connections wait; "
 				    "is a callback of the service stuck?",
 				    i, lag);
 		else if (lag == 0 && *named)
 			log_notice("worker %u answers again", i);
-		*named = lag >= limit;
-		turns = turns && lag < limit;
+		*named = lag >= d->lag_limit;
+		turns = turns && lag < d->lag_limit;
 	}
 	plane_ask(d->plane, now);
 	return turns;
@@ -135,7 +134,25 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	if (turns && d->watchdog > 0)
 		notify_send(&d->notify, "WATCHDOG=1");
 	report_connections(d);
+	admin_tick(d->admin);
 	notify_retry(&d->notify);
+}
+
+bool daemon_is_ready(const struct daemon *d, char *why, size_t size)
+{
+	double now = (double)now_ns() / 1e9;
+	if (d->state != RUNNING && d->state != RELOADING) {
+		snprintf(why, size, "%s", state_names[d->state]);
+		return false;
+	}
+	for (unsigned i = 0; i < plane_workers(d->plane); i++) {
+		double lag = plane_lag(d->plane, i, now);
+		if (lag >= d->lag_limit) {
+			snprintf(why, size, "worker %u has not answered for %.1f s", i, lag);
+			return false;
+		}
+	}
+	return true;
 }
 
 static int tell_errors(struct errors *e, int exit_code)
@@ -168,7 +185,8 @@ static bool make_events(struct daemon *d)
 	d->tick = event_new(d->base, -1, EV_PERSIST, on_tick, d);
 	d->deadline = evtimer_new(d->base, stop_deadline, d);
 	d->reloads.overdue = evtimer_new(d->base, reload_overdue, d);
-	return d->news && d->tick && d->deadline && d->reloads.overdue &&
+	d->admin = admin_new(d);
+	return d->news && d->tick && d->deadline && d->reloads.overdue && d->admin &&
 	       event_add(d->news, NULL) == 0 && event_add(d->tick, &tick) == 0;
 }
 
@@ -207,6 +225,7 @@ static int start(struct daemon *d, struct errors *e)
 	daemon_log_listeners(d->current, NULL);
 	sockets_sort(&d->passed, d->current, &d->notify);
 	report_init(d);
+	admin_listen(d->admin, d->current->admin);
 	if (signals_start(d) < 0) {
 		errors_add(e, NULL, 0, "cannot handle signals: %s", strerror(errno));
 		return EXIT_FAILURE;
@@ -251,6 +270,7 @@ static void finish(struct daemon *d)
 	if (d->current) /* also after a failed start: a unix socket leaves no file behind */
 		for (size_t i = 0; i < d->current->n_listeners; i++)
 			listener_retire(d->current->listener[i]);
+	admin_free(d->admin);
 	bool ended = end_workers(d);
 	if (d->hooks && d->hooks->ends)
 		d->hooks->ends(d->hooks->context, d);
@@ -305,6 +325,7 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 	d.reloads.last_good = d.started;
 	notify_open(&d.notify);
 	d.watchdog = watchdog_seconds();
+	d.lag_limit = d.watchdog > 0 ? d.watchdog / 2 : LAG_WARNING_SECONDS;
 	sockets_take(&d.passed, &e);
 	tell_errors(&e, 0);
 	d.exit_code = start(&d, &e);

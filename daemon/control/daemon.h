@@ -8,6 +8,7 @@
 #define SKELD_DAEMON_H
 
 #include "base/stats.h"
+#include "control/admin.h"
 #include "control/notify.h"
 #include "control/options.h"
 #include "control/runtime.h"
@@ -61,13 +62,15 @@ struct daemon {
 	struct listeners retired; /* removed, but a worker that is stuck may still have them */
 	struct snapshot *current;
 	struct plane *plane;
+	struct admin *admin;
 	int news_fd;	  /* eventfd: a worker has something to say */
 	size_t told_open; /* connections, as the manager was last told */
 	struct event *news, *tick, *deadline;
 	struct reloads reloads;
-	bool *named;	 /* workers that the log says do not answer */
-	bool late;	 /* the drain's deadline has passed */
-	double watchdog; /* seconds within which the manager wants to hear of us, 0 = never */
+	bool *named;	  /* workers that the log says do not answer */
+	bool late;	  /* the drain's deadline has passed */
+	double watchdog;  /* seconds within which the manager wants to hear of us, 0 = never */
+	double lag_limit; /* seconds after which a worker that has not answered is stuck */
 };
 
 /* Run until stopped. Returns the exit code. HOOKS may be NULL. */
@@ -78,6 +81,9 @@ void daemon_set_state(struct daemon *d, enum state s);
 
 /* daemon.c: leave the loop, with this exit code. */
 void daemon_leave(struct daemon *d, int exit_code);
+
+/* daemon.c: it runs, and every worker answers. False: WHY (SIZE bytes) says what is missing. */
+bool daemon_is_ready(const struct daemon *d, char *why, size_t size);
 
 /* daemon.c: read the configuration, adjusted by the hooks. */
 struct config *daemon_load(const struct daemon *d, struct errors *e);
@@ -109,6 +115,11 @@ void report_status(struct daemon *d, const char *first);
 void report_connections(struct daemon *d); /* STATUS= once more, if their number has changed */
 void report_stats(struct daemon *d);	   /* the dump: log lines and stats.prom */
 void report_init(struct daemon *d);	   /* the registry */
+
+/* What the runtime files hold; and the status as JSON, with the last signals and their senders. */
+void report_print_status(const struct daemon *d, FILE *out);
+void report_print_stats(const struct daemon *d, FILE *out);
+void report_print_json(const struct daemon *d, FILE *out);
 
 /* CLOCK_MONOTONIC, nanoseconds. */
 int64_t now_ns(void);

@@ -1,6 +1,7 @@
 #include "control/privileges.h"
 
 #include "base/log.h"
+#include "control/admin.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,8 +70,10 @@ void privileges_prefer_this_thread(void)
 
 size_t privileges_raise_nofile(const struct config *c, unsigned n)
 {
-	/* Of its own: standard files, log, status, reload; of each worker: its loop and sockets. */
-	size_t wanted = (size_t)c->limits.connections, own = 64 + n * (4 + c->n_listen);
+	/* Of its own: standard files, log, status, reload, operators; of each worker: its loop and
+	 * sockets. */
+	size_t wanted = (size_t)c->limits.connections,
+	       own = 64 + ADMIN_CLIENTS + n * (4 + c->n_listen);
 	struct rlimit r;
 	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= wanted + own)
 		return wanted;

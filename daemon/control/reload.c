@@ -64,6 +64,7 @@ static void commit(struct daemon *d, struct prepared *p)
 	daemon_log_listeners(new, old);
 	d->current = new;
 	plane_publish(d->plane, new);
+	admin_listen(d->admin, new->admin);
 	snapshot_unref(old);
 	for (size_t i = 0; i < errors_shown(&p->changes); i++)
 		log_notice("%s", errors_text(&p->changes, i));

@@ -3,6 +3,7 @@
 #include "control/daemon.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const outcomes[] = {"none", "ok", "rejected"};
 
@@ -25,7 +26,7 @@ static void replace(struct daemon *d, const char *name,
 	free(text);
 }
 
-static void print_status(const struct daemon *d, FILE *out)
+void report_print_status(const struct daemon *d, FILE *out)
 {
 	fprintf(out,
 		"pid=%d\nstate=%s\ngeneration=%llu\nreloads_ok=%llu\nreloads_rejected=%llu\n"
@@ -34,6 +35,69 @@ static void print_status(const struct daemon *d, FILE *out)
 		(unsigned long long)d->reloads.ok, (unsigned long long)d->reloads.rejected,
 		outcomes[d->reloads.last], d->reloads.error ? d->reloads.error : "",
 		(long long)d->started, (long long)d->current->config->drain_timeout);
+}
+
+/* TEXT has no control characters: it went through text_escape(), or is a name of ours. */
+static void print_string(const char *text, FILE *out)
+{
+	fputc('"', out);
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			fputc('\\', out);
+		fputc(*text, out);
+	}
+	fputc('"', out);
+}
+
+/* "key=value" lines as members of an object. Numbers are those that look like one. */
+static void print_members(char *lines, FILE *out)
+{
+	for (char *key = lines, *next; *key; key = next) {
+		char *end = strchrnul(key, '\n'), *value = strchr(key, '=') + 1;
+		next = *end ? end + 1 : end;
+		*end = value[-1] = '\0';
+		fprintf(out, "\"%s\":", key);
+		if (*value && !value[strspn(value, "0123456789")])
+			fputs(value, out);
+		else
+			print_string(value, out);
+		fputc(',', out);
+	}
+}
+
+static void print_signals(const struct signals *s, FILE *out)
+{
+	for (size_t i = 0; i < REMEMBERED && i < s->n_last; i++) {
+		const struct handled *h = &s->last[(s->n_last - 1 - i) % REMEMBERED];
+		fprintf(out,
+			"%s{\"signal\":\"%s\",\"count\":%llu,\"at\":%.3f,\"does\":", i ? "," : "",
+			h->signal, (unsigned long long)h->count, h->at);
+		print_string(h->does, out);
+		fputs(",\"sender\":", out);
+		print_string(h->sender, out);
+		fputc('}', out);
+	}
+}
+
+void report_print_json(const struct daemon *d, FILE *out)
+{
+	char *lines = NULL;
+	size_t length;
+	FILE *status = open_memstream(&lines, &length);
+	struct timespec now;
+	if (status)
+		report_print_status(d, status);
+	fputc('{', out);
+	if (status && fclose(status) == 0)
+		print_members(lines, out);
+	free(lines);
+	clock_gettime(CLOCK_REALTIME, &now);
+	fprintf(out, "\"name\":\"skeld\",\"version\":\"" SKELD_VERSION "\",\"service\":");
+	print_string(d->its->name, out);
+	fprintf(out, ",\"time\":%lld.%03ld,\"signals\":[", (long long)now.tv_sec,
+		now.tv_nsec / 1000000);
+	print_signals(&d->signals, out);
+	fputs("]}\n", out);
 }
 
 static void tell_manager(struct daemon *d, const char *first)
@@ -48,7 +112,7 @@ static void tell_manager(struct daemon *d, const char *first)
 
 void report_status(struct daemon *d, const char *first)
 {
-	replace(d, "status", print_status);
+	replace(d, "status", report_print_status);
 	tell_manager(d, first);
 }
 
@@ -58,7 +122,7 @@ void report_connections(struct daemon *d)
 		tell_manager(d, "");
 }
 
-static void print_stats(const struct daemon *d, FILE *out)
+void report_print_stats(const struct daemon *d, FILE *out)
 {
 	stats_write(&d->stats, out);
 }
@@ -66,7 +130,7 @@ static void print_stats(const struct daemon *d, FILE *out)
 void report_stats(struct daemon *d)
 {
 	stats_log(&d->stats);
-	replace(d, "stats.prom", print_stats);
+	replace(d, "stats.prom", report_print_stats);
 }
 
 /* The daemon's own metrics. */

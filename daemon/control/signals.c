@@ -52,20 +52,30 @@ static sigset_t handled_set(void)
 	return set;
 }
 
+static double epoch(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static void dispatch(struct daemon *d, const struct arrival *a)
 {
 	size_t i = 0;
 	while (table[i].signal != a->signal)
 		i++;
 	const struct action *action = table[i].in[d->state];
-	char sender[SENDER_MAX], times[32] = "";
-	sender_describe(a, &d->signals.sender, sender);
+	struct handled *h = &d->signals.last[d->signals.n_last++ % REMEMBERED];
+	double waited = (double)(now_ns() - a->at) / 1e9;
+	char times[32] = "";
+	*h = (struct handled){table[i].name, action->does, a->count, epoch() - waited, ""};
+	sender_describe(a, &d->signals.sender, h->sender);
 	if (a->count > 1)
 		snprintf(times, sizeof(times), " (%llu times)", (unsigned long long)a->count);
-	log_notice("%s%s from %s: %s", table[i].name, times, sender, action->does);
+	log_notice("%s%s from %s: %s", h->signal, times, h->sender, h->does);
 	d->signals.handled[i]++;
 	d->signals.coalesced[i] += a->count - 1;
-	histogram_add(&d->signals.latency, (double)(now_ns() - a->at) / 1e9);
+	histogram_add(&d->signals.latency, waited);
 	if (action->run)
 		action->run(d);
 	if (d->hooks && d->hooks->handled)

@@ -10,13 +10,24 @@
 struct daemon;
 struct event;
 
-enum { N_SIGNALS = 6 };
+enum { N_SIGNALS = 6, REMEMBERED = 8 };
+
+/* One that was handled, for those who ask later who sent it. */
+struct handled {
+	const char *signal, *does; /* NULL: none yet */
+	uint64_t count;
+	double at; /* it arrived, seconds since the epoch */
+	char sender[SENDER_MAX];
+};
 
 struct signals {
 	struct event *event[N_SIGNALS];
 	uint64_t handled[N_SIGNALS], coalesced[N_SIGNALS];
 	struct histogram latency;   /* arrival to handler */
 	struct sender_cache sender; /* forgotten by a reload */
+	struct handled last[REMEMBERED];
+	size_t n_last; /* all that were ever put there: the latest is at (n_last - 1) % REMEMBERED
+			*/
 };
 
 /* The first thing main does: until there are handlers, no signal may arrive. */

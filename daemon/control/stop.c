@@ -16,7 +16,8 @@ void stop_begin(struct daemon *d)
 	daemon_set_state(d, DRAINING);
 	/* As if a reload removed every listener; the last worker that has emptied one closes it. */
 	for (size_t i = 0; i < d->current->n_listeners; i++)
-		listener_retire(d->current->listener[i]);
+		if (d->current->listener[i] != d->current->admin)
+			listener_retire(d->current->listener[i]);
 	struct snapshot *last = snapshot_without_listeners(d->current);
 	if (last) {
 		plane_publish(d->plane, last);

@@ -180,11 +180,11 @@ void acceptors_update(struct worker *w, const struct snapshot *s)
 	struct acceptor *a, *next;
 	for (a = TAILQ_FIRST(&w->acceptors); a; a = next) {
 		next = TAILQ_NEXT(a, entry);
-		if (!s || !snapshot_has(s, a->listener))
+		if (!s || !snapshot_serves(s, a->listener))
 			remove_acceptor(a);
 	}
 	for (size_t i = 0; s && i < s->n_listeners; i++)
-		if (!accepts_on(w, s->listener[i]))
+		if (s->listener[i] != s->admin && !accepts_on(w, s->listener[i]))
 			add_acceptors(w, s->listener[i]);
 	if (TAILQ_EMPTY(&w->acceptors))
 		event_del(w->recover);

@@ -146,9 +146,9 @@ bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keepe
 					address_equal(&all->listener[at]->actual, &a)))
 			at++;
 		size_t n = at < all->n ? all->listener[at]->n_fds : 0;
-		l = at < CONFIG_LISTEN_MAX ? realloc(at < all->n ? all->listener[at] : NULL,
-						     sizeof(*l) + (n + 1) * sizeof(int))
-					   : NULL;
+		l = at < LISTENERS_MAX ? realloc(at < all->n ? all->listener[at] : NULL,
+						 sizeof(*l) + (n + 1) * sizeof(int))
+				       : NULL;
 		if (!l)
 			errors_add(e, NULL, 0, "descriptor %d (%s): too many: closed", fd, name);
 	}
@@ -179,7 +179,7 @@ bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keepe
 
 void listeners_remember(struct listeners *all, struct listener *l)
 {
-	if (all->n < CONFIG_LISTEN_MAX)
+	if (all->n < LISTENERS_MAX)
 		all->listener[all->n++] = listener_ref(l);
 }
 

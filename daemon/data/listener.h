@@ -42,10 +42,12 @@ struct listener {
 struct listener *listener_open(const struct listen_config *c, const struct address *a, size_t n,
 			       bool share, struct errors *e);
 
+enum { LISTENERS_MAX = CONFIG_LISTEN_MAX + 1 }; /* that of the admin server is the last one */
+
 /* Listeners that were there before we were. */
 struct listeners {
 	size_t n;
-	struct listener *listener[CONFIG_LISTEN_MAX];
+	struct listener *listener[LISTENERS_MAX];
 };
 
 /*

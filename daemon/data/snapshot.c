@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ADMIN_BACKLOG = 64 };
+
 /* OLD's listener on this address, if NEW has it not yet (port 0 may be asked for twice). */
 static struct listener *find(const struct snapshot *old, const struct address *a,
 			     const struct snapshot *new)
@@ -46,6 +48,36 @@ static bool port_is_ours(const struct snapshot *old, const struct listeners *ret
 	return false;
 }
 
+struct others {
+	const struct snapshot *old;
+	const struct listeners *there, *retired;
+};
+
+/* The listener for this section, kept, passed or opened. NULL when it is off, or with an error. */
+static struct listener *add(struct snapshot *s, const struct listen_config *l,
+			    const struct others *others, size_t n, struct errors *e)
+{
+	struct address a;
+	if (!*l->address || !address_parse(l->address, &a))
+		return NULL;
+	struct listener *found = find_passed(others->there, l->title, &a, s);
+	if (found && found->keeper == KEEPER_STORE) { /* called like its descriptor so far */
+		free(found->title);
+		found->title = strdup(l->title);
+	}
+	if (!found)
+		found = find(others->old, &a, s);
+	if (found)
+		listener_ref(found);
+	else
+		found = listener_open(l, &a, n, port_is_ours(others->old, others->retired, &a), e);
+	if (found) {
+		s->backlog[s->n_listeners] = (int)l->backlog;
+		s->listener[s->n_listeners++] = found;
+	}
+	return found;
+}
+
 struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 			      const struct listeners *there, const struct listeners *retired,
 			      size_t n, struct errors *e)
@@ -59,28 +91,13 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 	s->generation = old ? old->generation + 1 : 1;
 	s->connections = (size_t)config->limits.connections;
 	size_t before = e->n;
-	for (size_t i = 0; i < config->n_listen; i++) {
-		const struct listen_config *l = &config->listen[i];
-		struct address a;
-		if (!*l->address || !address_parse(l->address, &a))
-			continue;
-		struct listener *found = find_passed(there, l->title, &a, s);
-		if (found &&
-		    found->keeper == KEEPER_STORE) { /* called like its descriptor so far */
-			free(found->title);
-			found->title = strdup(l->title);
-		}
-		if (!found)
-			found = find(old, &a, s);
-		if (found)
-			listener_ref(found);
-		else
-			found = listener_open(l, &a, n, port_is_ours(old, retired, &a), e);
-		if (found) {
-			s->backlog[s->n_listeners] = (int)l->backlog;
-			s->listener[s->n_listeners++] = found;
-		}
-	}
+	struct others others = {old, there, retired};
+	for (size_t i = 0; i < config->n_listen; i++)
+		add(s, &config->listen[i], &others, n, e);
+	s->admin = add(s,
+		       &(struct listen_config){config->admin.place, "admin", config->admin.address,
+					       ADMIN_BACKLOG},
+		       &others, 1, e);
 	if (e->n == before) {
 		s->config = config;
 		return s;
@@ -100,6 +117,10 @@ struct snapshot *snapshot_without_listeners(const struct snapshot *old)
 		s->generation = old->generation;
 		s->config = config_ref(old->config);
 		s->connections = old->connections;
+		if (old->admin) {
+			s->listener[s->n_listeners++] = listener_ref(old->admin);
+			s->admin = old->admin;
+		}
 	}
 	return s;
 }
@@ -110,6 +131,11 @@ bool snapshot_has(const struct snapshot *s, const struct listener *l)
 		if (s->listener[i] == l)
 			return true;
 	return false;
+}
+
+bool snapshot_serves(const struct snapshot *s, const struct listener *l)
+{
+	return l != s->admin && snapshot_has(s, l);
 }
 
 struct snapshot *snapshot_ref(struct snapshot *s)

@@ -15,8 +15,9 @@ struct snapshot {
 	struct config *config;
 	size_t connections; /* limits.connections, or fewer: for as many there are descriptors */
 	size_t n_listeners;
-	struct listener *listener[CONFIG_LISTEN_MAX];
-	int backlog[CONFIG_LISTEN_MAX]; /* of each, as now configured */
+	struct listener *listener[LISTENERS_MAX];
+	int backlog[LISTENERS_MAX]; /* of each, as now configured */
+	struct listener *admin;	    /* one of them, no worker's; NULL: off */
 };
 
 /*
@@ -29,11 +30,14 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 			      const struct listeners *there, const struct listeners *retired,
 			      size_t n, struct errors *e);
 
-/* OLD's configuration and generation without its listeners: what a drain begins with. */
+/* OLD's configuration and generation without the workers' listeners: what a drain begins with. */
 struct snapshot *snapshot_without_listeners(const struct snapshot *old);
 
 /* Is this listener among its own? */
 bool snapshot_has(const struct snapshot *s, const struct listener *l);
+
+/* And one that workers accept on? */
+bool snapshot_serves(const struct snapshot *s, const struct listener *l);
 
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s);

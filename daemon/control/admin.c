@@ -1,0 +1,399 @@
+#include "control/admin.h"
+
+#include "base/log.h"
+#include "control/daemon.h"
+#include "control/page.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <event2/listener.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum {
+	REQUEST_SECONDS = 5, /* from accept to the last byte of the answer */
+	HEADERS_MAX = 8192,  /* bytes, with the request line */
+	BODY_MAX = 4096,     /* bytes, read and thrown away */
+	PAUSE_MS = 10,	     /* after ADMIN_CLIENTS new ones: the loop has other things to do */
+	EXHAUSTED_MS = 100,  /* until the next try when there is no descriptor */
+	ANY_METHOD = 0xffff, /* also one that libevent does not know: all but GET, HEAD get 405 */
+	TEXT_MAX = 256	     /* of a short answer */
+};
+
+/*
+ * A connection. libevent does not tell when it is done with one, so we hold a reference: once
+ * evhttp has given up its own, the callbacks are gone, and dropping ours closes the descriptor.
+ */
+struct client {
+	struct bufferevent *io; /* NULL: a free place */
+	int64_t until;		/* monotonic ns */
+};
+
+struct admin {
+	struct daemon *daemon;
+	struct evhttp *http;
+	const struct listener *listener;
+	struct evhttp_bound_socket **bound; /* one for each of its sockets */
+	size_t n_bound;
+	struct event *resume;
+	struct client client[ADMIN_CLIENTS];
+	bool paused;
+	bool warned; /* that nothing can be accepted */
+};
+
+/* Clients. */
+
+static bool is_done(const struct client *c)
+{
+	void *connection;
+	bufferevent_getcb(c->io, NULL, NULL, NULL, &connection);
+	return !connection;
+}
+
+/* Free the places of those that are done. Returns the oldest of the others, NULL: a place is free.
+ */
+static struct client *sweep(struct admin *a)
+{
+	struct client *oldest = NULL;
+	bool room = false;
+	for (struct client *c = a->client; c < a->client + ADMIN_CLIENTS; c++) {
+		if (c->io && is_done(c)) {
+			bufferevent_decref(c->io);
+			c->io = NULL;
+		}
+		if (!c->io)
+			room = true;
+		else if (!oldest || c->until < oldest->until)
+			oldest = c;
+	}
+	return room ? NULL : oldest;
+}
+
+/* evhttp sees the end of its connection, and lets go of it in the next turn of the loop. */
+static void end(const struct client *c)
+{
+	shutdown(bufferevent_getfd(c->io), SHUT_RDWR);
+}
+
+static void set_accepting(struct admin *a, bool accept)
+{
+	for (size_t i = 0; i < a->n_bound; i++) {
+		struct evconnlistener *l = evhttp_bound_socket_get_listener(a->bound[i]);
+		if (accept)
+			evconnlistener_enable(l);
+		else
+			evconnlistener_disable(l);
+	}
+	a->paused = !accept;
+}
+
+static void pause_accepting(struct admin *a, int ms)
+{
+	set_accepting(a, false);
+	event_add(a->resume, &(struct timeval){.tv_usec = ms * 1000L});
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct admin *a = arg;
+	(void)fd;
+	(void)what;
+	struct client *oldest = sweep(a);
+	if (!oldest) {
+		set_accepting(a, true);
+		return;
+	}
+	end(oldest);
+	pause_accepting(a, PAUSE_MS);
+}
+
+/* evhttp has accepted a connection and asks for something to read and write it with. There is a
+ * free place: whoever takes the last one pauses accepting. */
+static struct bufferevent *on_accepted(struct event_base *base, void *arg)
+{
+	struct admin *a = arg;
+	size_t used = 0;
+	struct client *free_place = NULL;
+	for (struct client *c = a->client; c < a->client + ADMIN_CLIENTS; c++) {
+		used += c->io != NULL;
+		if (!c->io)
+			free_place = c;
+	}
+	if (used + 1 >= ADMIN_CLIENTS)
+		pause_accepting(a, PAUSE_MS);
+	struct bufferevent *io = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+	if (!io || !free_place)
+		return io;
+	bufferevent_incref(io);
+	*free_place = (struct client){io, now_ns() + REQUEST_SECONDS * 1000000000LL};
+	a->warned = false;
+	return io;
+}
+
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+	struct admin *a = arg;
+	(void)listener;
+	if (!a->warned)
+		log_warning("admin: cannot accept connections: %s; they wait in the backlog, "
+			    "trying again every %d ms",
+			    strerror(errno), EXHAUSTED_MS);
+	a->warned = true;
+	pause_accepting(a, EXHAUSTED_MS);
+}
+
+void admin_tick(struct admin *a)
+{
+	int64_t now = now_ns();
+	sweep(a);
+	for (struct client *c = a->client; c < a->client + ADMIN_CLIENTS; c++)
+		if (c->io && now >= c->until)
+			end(c);
+}
+
+/* Answers. */
+
+static void add_header(struct evhttp_request *r, const char *name, const char *value)
+{
+	evhttp_add_header(evhttp_request_get_output_headers(r), name, value);
+}
+
+static void free_text(const void *text, size_t length, void *context)
+{
+	(void)length;
+	(void)context;
+	free((void *)(uintptr_t)text);
+}
+
+/* TEXT stays where it is, until RELEASE is called for it (NULL: it is constant). */
+static void answer(struct evhttp_request *r, int code, const char *reason, const char *type,
+		   const char *text, size_t length, evbuffer_ref_cleanup_cb release)
+{
+	char number[24];
+	snprintf(number, sizeof(number), "%zu", length);
+	add_header(r, "Content-Type", type);
+	add_header(r, "Content-Length", number);
+	add_header(r, "Cache-Control", "no-store");
+	add_header(r, "X-Content-Type-Options", "nosniff");
+	add_header(r, "Connection", "close");
+	if (evhttp_request_get_command(r) != EVHTTP_REQ_HEAD &&
+	    evbuffer_add_reference(evhttp_request_get_output_buffer(r), text, length, release,
+				   NULL) == 0)
+		release = NULL;
+	if (release)
+		release(text, length, NULL);
+	evhttp_send_reply(r, code, reason, NULL);
+}
+
+/* A line. */
+static void answer_line(struct evhttp_request *r, int code, const char *reason, const char *line)
+{
+	char *text = NULL;
+	int n = asprintf(&text, "%s\n", line);
+	answer(r, code, reason, "text/plain; charset=utf-8", n < 0 ? "" : text,
+	       n < 0 ? 0 : (size_t)n, n < 0 ? NULL : free_text);
+}
+
+static void answer_printed(struct evhttp_request *r, const char *type, const struct daemon *d,
+			   void (*print)(const struct daemon *d, FILE *out))
+{
+	char *text = NULL;
+	size_t length = 0;
+	FILE *out = open_memstream(&text, &length);
+	if (out)
+		print(d, out);
+	if (out && fclose(out) == 0) {
+		answer(r, HTTP_OK, "OK", type, text, length, free_text);
+		return;
+	}
+	free(text);
+	answer_line(r, HTTP_SERVUNAVAIL, "Service Unavailable", "out of memory");
+}
+
+static void get_metrics(struct evhttp_request *r, struct daemon *d)
+{
+	answer_printed(r, "text/plain; version=0.0.4; charset=utf-8", d, report_print_stats);
+}
+
+/* That it answers says it all. */
+static void get_livez(struct evhttp_request *r, struct daemon *d)
+{
+	(void)d;
+	answer_line(r, HTTP_OK, "OK", "ok");
+}
+
+static void get_readyz(struct evhttp_request *r, struct daemon *d)
+{
+	char why[TEXT_MAX];
+	bool ready = daemon_is_ready(d, why, sizeof(why));
+	if (ready)
+		answer_line(r, HTTP_OK, "OK", "ok");
+	else
+		answer_line(r, HTTP_SERVUNAVAIL, "Service Unavailable", why);
+}
+
+static void get_status(struct evhttp_request *r, struct daemon *d)
+{
+	const char *accept = evhttp_find_header(evhttp_request_get_input_headers(r), "Accept");
+	add_header(r, "Vary", "Accept");
+	if (accept && strcasestr(accept, "application/json"))
+		answer_printed(r, "application/json", d, report_print_json);
+	else
+		answer_printed(r, "text/plain; charset=utf-8", d, report_print_status);
+}
+
+static void get_page(struct evhttp_request *r, struct daemon *d)
+{
+	(void)d;
+	add_header(r, "Content-Security-Policy", page_policy);
+	add_header(r, "Referrer-Policy", "no-referrer");
+	answer(r, HTTP_OK, "OK", "text/html; charset=utf-8", page_html, page_html_size, NULL);
+}
+
+static const struct {
+	const char *path;
+	void (*get)(struct evhttp_request *r, struct daemon *d);
+} paths[] = {{"/metrics", get_metrics},
+	     {"/livez", get_livez},
+	     {"/readyz", get_readyz},
+	     {"/status", get_status},
+	     {"/", get_page}};
+
+/*
+ * A page of somebody else's, open in a browser of this machine, may have its host's name resolved
+ * to 127.0.0.1, and then read what is served here. Numbers and `localhost` it cannot have.
+ */
+static bool is_meant_for_us(const struct admin *a, struct evhttp_request *r)
+{
+	struct in6_addr number;
+	char host[INET6_ADDRSTRLEN + 2];
+	const char *asked = evhttp_request_get_host(r);
+	const struct address *here = a->listener ? &a->listener->actual : NULL;
+	if (!asked || !*asked || !here || here->sa.ss_family == AF_UNIX || !address_is_local(here))
+		return true;
+	snprintf(host, sizeof(host), "%s", *asked == '[' ? asked + 1 : asked);
+	host[strcspn(host, "]")] = '\0';
+	return strcasecmp(asked, "localhost") == 0 || inet_pton(AF_INET, host, &number) == 1 ||
+	       inet_pton(AF_INET6, host, &number) == 1;
+}
+
+static void on_request(struct evhttp_request *r, void *arg)
+{
+	struct admin *a = arg;
+	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(r);
+	const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
+	enum evhttp_cmd_type method = evhttp_request_get_command(r);
+	if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
+		add_header(r, "Allow", "GET, HEAD");
+		answer_line(r, HTTP_BADMETHOD, "Method Not Allowed", "only GET and HEAD");
+		return;
+	}
+	if (!is_meant_for_us(a, r)) {
+		answer_line(r, 421, "Misdirected Request",
+			    "admin.address is a loopback address: ask for it by number, or as "
+			    "localhost");
+		return;
+	}
+	for (size_t i = 0; path && i < sizeof(paths) / sizeof(*paths); i++)
+		if (strcmp(path, paths[i].path) == 0) {
+			paths[i].get(r, a->daemon);
+			return;
+		}
+	answer_line(r, HTTP_NOTFOUND, "Not Found",
+		    "there is /metrics /livez /readyz /status and / (a page)");
+}
+
+/* Its life. */
+
+struct admin *admin_new(struct daemon *d)
+{
+	struct admin *a = calloc(1, sizeof(*a));
+	if (!a)
+		return NULL;
+	a->daemon = d;
+	a->http = evhttp_new(d->base);
+	a->resume = evtimer_new(d->base, on_resume, a);
+	if (!a->http || !a->resume) {
+		admin_free(a);
+		return NULL;
+	}
+	evhttp_set_allowed_methods(a->http, ANY_METHOD);
+	evhttp_set_max_headers_size(a->http, HEADERS_MAX);
+	evhttp_set_max_body_size(a->http, BODY_MAX);
+	evhttp_set_timeout(a->http, REQUEST_SECONDS);
+	evhttp_set_bevcb(a->http, on_accepted, a);
+	evhttp_set_gencb(a->http, on_request, a);
+	return a;
+}
+
+static void unbind(struct admin *a)
+{
+	while (a->n_bound)
+		evhttp_del_accept_socket(a->http, a->bound[--a->n_bound]);
+	free((void *)a->bound);
+	a->bound = NULL;
+	a->listener = NULL;
+}
+
+static bool bind_socket(struct admin *a, int fd)
+{
+	struct evconnlistener *l =
+		evconnlistener_new(a->daemon->base, NULL, NULL, LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	struct evhttp_bound_socket *bound = l ? evhttp_bind_listener(a->http, l) : NULL;
+	if (!bound) {
+		if (l)
+			evconnlistener_free(l);
+		return false;
+	}
+	evconnlistener_set_error_cb(l, on_accept_error);
+	if (a->paused)
+		evconnlistener_disable(l);
+	a->bound[a->n_bound++] = bound;
+	return true;
+}
+
+void admin_listen(struct admin *a, const struct listener *l)
+{
+	if (l == a->listener)
+		return;
+	char address[ADDRESS_TEXT_MAX];
+	unbind(a);
+	if (!l)
+		return;
+	address_show(&l->actual, address);
+	a->listener = l;
+	a->bound = calloc(l->n_fds, sizeof(*a->bound)); /* NOLINT(bugprone-sizeof-expression) */
+	for (size_t i = 0; i < l->n_fds; i++)
+		if (!a->bound || !bind_socket(a, l->fds[i])) {
+			log_error("admin: cannot serve on %s: out of memory; until a reload "
+				  "nobody answers there",
+				  address);
+			unbind(a);
+			return;
+		}
+	if (!address_is_local(&l->actual))
+		log_warning("admin.address %s can be reached from other machines: whoever "
+			    "connects reads metrics and status; a firewall or a loopback "
+			    "address keeps others out",
+			    address);
+}
+
+void admin_free(struct admin *a)
+{
+	if (!a)
+		return;
+	unbind(a);
+	if (a->http)
+		evhttp_free(a->http);
+	if (a->resume)
+		event_free(a->resume);
+	for (struct client *c = a->client; c < a->client + ADMIN_CLIENTS; c++)
+		if (c->io)
+			bufferevent_decref(c->io);
+	free(a);
+}
