@@ -72,8 +72,8 @@ size_t privileges_raise_nofile(const struct config *c, unsigned n)
 {
 	/* Of its own: standard files, log, status, reload, operators; of each worker: its loop and
 	 * sockets. */
-	size_t wanted = (size_t)c->limits.connections,
-	       own = 64 + ADMIN_CLIENTS + n * (4 + c->n_listen);
+	size_t wanted = (size_t)c->limits.connections;
+	size_t own = 64u + (*c->admin.address ? ADMIN_CLIENTS : 0u) + n * (4 + c->n_listen);
 	struct rlimit r;
 	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= wanted + own)
 		return wanted;

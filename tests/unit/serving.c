@@ -87,7 +87,10 @@ static struct snapshot *snapshot_of(const char *conf, const struct snapshot *old
 	static const struct listeners none;
 	struct errors e = {0};
 	char *text = NULL;
-	MUST(asprintf(&text, "listen \"main\" { address = \"127.0.0.1:0\" }\n%s\n", conf) > 0);
+	MUST(asprintf(&text,
+		      "admin { address = \"\" }\n"
+		      "listen \"main\" { address = \"127.0.0.1:0\" }\n%s\n",
+		      conf) > 0);
 	file_write("skeld.conf", text);
 	free(text);
 	struct config *c = config_load("skeld.conf", &schema, &e);

@@ -14,10 +14,21 @@ TestSuite(snapshot, .init = fixture_enter, .fini = fixture_leave);
 
 static const struct listeners none;
 
+/* Without an admin server, unless TEXT has one. */
+static struct config *load_listeners(const char *text)
+{
+	char *whole = NULL;
+	MUST(asprintf(&whole, "%s%s", text,
+		      strstr(text, "admin") ? "" : "admin { address = \"\" }\n") >= 0);
+	struct config *c = load_good(whole);
+	free(whole);
+	return c;
+}
+
 static struct snapshot *make(const struct snapshot *old, size_t n, const char *text)
 {
 	struct errors e = {0};
-	struct snapshot *s = snapshot_new(load_good(text), old, &none, &none, n, &e);
+	struct snapshot *s = snapshot_new(load_listeners(text), old, &none, &none, n, &e);
 	cr_assert(s && e.n == 0, "%s", errors_text(&e, 0));
 	return s;
 }
@@ -124,7 +135,7 @@ Test(snapshot, one_that_fails_leaves_nothing_open)
 		 "listen taken {\n address = \"127.0.0.1:%u\"\n}\n"
 		 "listen nowhere { address = \"unix:/nowhere/at/all\" }\n",
 		 path, path_in("new", sock), address_port(&a));
-	struct config *c = load_good(text);
+	struct config *c = load_listeners(text);
 	cr_assert_null(snapshot_new(c, old, &none, &none, 2, &e));
 	cr_assert_eq(e.n, 2);
 	snprintf(begin, sizeof(begin),
@@ -175,5 +186,65 @@ Test(snapshot, a_drain_keeps_the_configuration_alone)
 	snapshot_unref(s);
 	cr_assert_eq(without->config->limits.buffer, 1048576);
 	snapshot_unref(without);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(snapshot, the_admin_listener_is_no_workers)
+{
+	char text[512], path[PATH_IN_MAX];
+	struct snapshot *one = make(NULL, 2,
+				    "admin { address = \"127.0.0.1:0\" }\n"
+				    "listen a { address = \"127.0.0.1:0\" }\n");
+	cr_assert_eq(one->n_listeners, 2);
+	cr_assert_eq(one->admin, one->listener[1]);
+	cr_assert_str_eq(one->admin->title, "admin");
+	cr_assert_eq(one->admin->n_fds, 1);
+	cr_assert(snapshot_has(one, one->admin) && !snapshot_serves(one, one->admin));
+	cr_assert(snapshot_serves(one, one->listener[0]));
+	/* A drain leaves it, and it alone. */
+	struct snapshot *drained = snapshot_without_listeners(one);
+	cr_assert_eq(drained->n_listeners, 1);
+	cr_assert_eq(drained->admin, one->admin);
+	snapshot_unref(drained);
+	/* A reload keeps it, or moves it; two may change places. */
+	unsigned a = address_port(&one->listener[0]->actual), b = address_port(&one->admin->actual);
+	snprintf(text, sizeof(text),
+		 "listen a { address = \"127.0.0.1:%u\" }\n"
+		 "admin { address = \"127.0.0.1:%u\" }\n",
+		 b, a);
+	struct snapshot *two = make(one, 2, text);
+	cr_assert_eq(two->admin, one->listener[0]);
+	cr_assert_eq(two->listener[0], one->admin);
+	snprintf(text, sizeof(text),
+		 "listen off { address = \"\" }\nadmin { address = \"unix:%s\" }\n",
+		 path_in("admin", path));
+	struct snapshot *three = make(two, 2, text);
+	cr_assert_eq(three->n_listeners, 1);
+	cr_assert_eq(three->admin->actual.sa.ss_family, AF_UNIX);
+	retire(one, two);
+	retire(two, three);
+	retire(three, NULL);
+	cr_assert_not(file_exists("admin"));
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(snapshot, an_admin_address_that_is_taken_is_told_with_its_line)
+{
+	char text[128], begin[128];
+	struct address a = address_of("127.0.0.1:0");
+	struct peer other = peer_listen(&a);
+	struct errors e = {0};
+	snprintf(text, sizeof(text),
+		 "listen off { address = \"\" }\nadmin {\n address = \"127.0.0.1:%u\"\n}\n",
+		 address_port(&a));
+	struct config *c = load_listeners(text);
+	cr_assert_null(snapshot_new(c, NULL, &none, &none, 2, &e));
+	snprintf(begin, sizeof(begin),
+		 "skeld.conf:4: cannot listen on 127.0.0.1:%u (admin): ", address_port(&a));
+	cr_assert_eq(strncmp(errors_text(&e, 0), begin, strlen(begin)), 0, "%s",
+		     errors_text(&e, 0));
+	errors_clear(&e);
+	config_unref(c);
+	peer_end(other);
 	EXPECT_NOTHING_LEFT();
 }

@@ -1,0 +1,347 @@
+/* The admin server: what it answers in each state, and what it does not let anybody do. */
+#include "client.h"
+#include "http.h"
+#include "observe.h"
+#include "trace.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = fixture_new();
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(admin, .init = setup, .fini = teardown);
+
+#define ADMIN "admin { address = \"127.0.0.1:0\" }\n"
+#define ONE   "workers = 1\n" ADMIN LISTEN_MAIN
+#define TWO   "workers = 2\n" ADMIN LISTEN_MAIN
+
+static void expect_answer(int code, const char *type, const char *text)
+{
+	cr_assert_str_eq(http_header(f, "Content-Type"), type);
+	cr_assert_str_eq(http_header(f, "Cache-Control"), "no-store");
+	cr_assert_str_eq(http_header(f, "X-Content-Type-Options"), "nosniff");
+	cr_assert_str_eq(http_header(f, "Connection"), "close");
+	cr_assert_eq((size_t)atoi(http_header(f, "Content-Length")), strlen(http_body()));
+	if (text)
+		cr_assert_str_eq(http_body(), text, "%d", code);
+}
+
+#define PLAIN "text/plain; charset=utf-8"
+#define PROM  "text/plain; version=0.0.4; charset=utf-8"
+
+Test(admin, each_path_has_its_answer)
+{
+	daemon_start(f, ONE);
+	cr_assert_eq(http_get(f, "/livez"), 200);
+	expect_answer(200, PLAIN, "ok\n");
+	cr_assert_eq(http_get(f, "/readyz"), 200);
+	expect_answer(200, PLAIN, "ok\n");
+	cr_assert_eq(http_get(f, "/metrics"), 200);
+	expect_answer(200, PROM, NULL);
+	cr_assert_eq(http_metric(f, "skeld_state{state=\"running\"}"), 1);
+	cr_assert_eq(http_get(f, "/status?whatever"), 200);
+	char path[128];
+	snprintf(path, sizeof(path), "%s/status", f->runtime);
+	expect_answer(200, PLAIN, file_text(f, path));
+	cr_assert_eq(http_get(f, "/"), 200);
+	expect_answer(200, "text/html; charset=utf-8", NULL);
+	cr_assert(strstr(http_body(), "</html>"));
+	cr_assert_eq(strncmp(http_header(f, "Content-Security-Policy"), "default-src 'none'; ", 20),
+		     0);
+	cr_assert(!strstr(f->value, "unsafe"), "%s", f->value);
+	daemon_finish(f);
+}
+
+Test(admin, what_is_not_there_is_said_to_be_so)
+{
+	static const char *const unknown[] = {"/metrics/",  "/Metrics",	  "//",
+					      "/%2e/livez", "/status%00", "/../status"};
+	daemon_start(f, ONE);
+	for (size_t i = 0; i < sizeof(unknown) / sizeof(*unknown); i++) {
+		cr_assert_eq(http_get(f, unknown[i]), 404, "%s", unknown[i]);
+		cr_assert(strstr(http_body(), "/readyz"), "%s", http_body());
+	}
+	daemon_finish(f);
+}
+
+Test(admin, it_is_read_only)
+{
+	static const char *const methods[] = {"POST",	 "PUT",	  "DELETE", "OPTIONS",
+					      "CONNECT", "PATCH", "BREW"};
+	char request[256];
+	daemon_start(f, ONE);
+	for (size_t i = 0; i < sizeof(methods) / sizeof(*methods); i++) {
+		snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\n%%s\r\n\r\n", methods[i],
+			 strcmp(methods[i], "CONNECT") == 0 ? "localhost:80" : "/status");
+		cr_assert_eq(http_ask(f, request), 405, "%s", methods[i]);
+		cr_assert_str_eq(http_header(f, "Allow"), "GET, HEAD");
+	}
+	cr_assert_eq(http_ask(f, "POST / HTTP/1.1\r\n%s\r\nContent-Length: 3\r\n\r\nabc"), 405);
+	daemon_finish(f);
+}
+
+Test(admin, head_is_get_without_the_body)
+{
+	daemon_start(f, ONE);
+	cr_assert_eq(http_get(f, "/"), 200);
+	size_t length = strlen(http_body());
+	cr_assert_eq(http_ask(f, "HEAD / HTTP/1.1\r\n%s\r\n\r\n"), 200);
+	cr_assert_str_eq(http_body(), "");
+	cr_assert_eq((size_t)atoi(http_header(f, "Content-Length")), length);
+	daemon_finish(f);
+}
+
+Test(admin, the_status_is_json_for_who_asks_so)
+{
+	daemon_start(f, ONE "echo { banner = \"\" }\n");
+	daemon_signal(f, SIGUSR1);
+	config_write(f, ONE "log { level = \"a \\\"b\\\" \\\\ <c> \xc3\xbc\" }\n");
+	daemon_reload_and_wait(f);
+	cr_assert_eq(http_ask(f, "GET /status HTTP/1.1\r\n%s\r\n"
+				 "Accept: text/html;q=0.5, application/json\r\n\r\n"),
+		     200);
+	expect_answer(200, "application/json", NULL);
+	cr_assert_str_eq(http_header(f, "Vary"), "Accept");
+	char part[256];
+	snprintf(part, sizeof(part), "{\"pid\":%d,\"state\":\"running\",\"generation\":1,", f->pid);
+	cr_assert_eq(strncmp(http_body(), part, strlen(part)), 0, "%s", http_body());
+	cr_assert(strstr(http_body(), "\"reloads_rejected\":1,\"last_reload\":\"rejected\","));
+	cr_assert(strstr(http_body(), "log.level = \\\"a \\\"b\\\" \\\\ <c> \xc3\xbc\\\": "), "%s",
+		  http_body());
+	cr_assert(strstr(http_body(), "\"service\":\"echo\""));
+	/* The latest first, with their sender. */
+	const char *hup = strstr(http_body(), "\"signals\":[{\"signal\":\"SIGHUP\",\"count\":1,");
+	snprintf(part, sizeof(part), "\"sender\":\"pid %d (", (int)getpid());
+	const char *from = hup ? strstr(hup, part) : NULL;
+	const char *usr1 = from ? strstr(from, "},{\"signal\":\"SIGUSR1\"") : NULL;
+	cr_assert(usr1 && strstr(usr1, part), "%s", http_body());
+	daemon_finish(f);
+}
+
+Test(admin, the_last_eight_signals_are_remembered)
+{
+	daemon_start(f, ONE);
+	stats_dump(f);
+	for (int i = 0; i < 8; i++)
+		daemon_reload_and_wait(f);
+	cr_assert_eq(http_ask(f, "GET /status HTTP/1.1\r\n%s\r\nAccept: application/json\r\n\r\n"),
+		     200);
+	size_t n = 0;
+	for (const char *at = http_body(); (at = strstr(at, "\"SIGHUP\"")); at++)
+		n++;
+	cr_assert_eq(n, 8);
+	cr_assert(!strstr(http_body(), "SIGUSR1"), "%s", http_body());
+	daemon_finish(f);
+}
+
+Test(admin, metrics_agree_with_what_happened)
+{
+	daemon_start(f, TWO);
+	int one = client_connect(f, "main"), two = client_connect(f, "main");
+	client_echo(f, one, "twelve bytes");
+	client_echo(f, two, "seven b");
+	client_close(f, two);
+	daemon_reload_and_wait(f);
+	config_write(f, "nonsense\n");
+	daemon_reload_and_wait(f);
+	await(f, http_get(f, "/metrics") == 200 && http_metric(f, "skeld_connections_open") == 1);
+	cr_assert_eq(http_metric(f, "skeld_connections_accepted_total"), 2);
+	cr_assert_eq(http_metric(f, "skeld_connections_closed_total{reason=\"peer\"}"), 1);
+	cr_assert_eq(http_metric(f, "skeld_received_bytes_total"), 19);
+	cr_assert_eq(http_metric(f, "skeld_sent_bytes_total"), 19);
+	cr_assert_eq(http_metric(f, "skeld_echo_messages_total"), 2);
+	cr_assert_eq(http_metric(f, "skeld_config_generation"), 2);
+	cr_assert_eq(http_metric(f, "skeld_config_reloads_total{result=\"ok\"}"), 1);
+	cr_assert_eq(http_metric(f, "skeld_config_reloads_total{result=\"rejected\"}"), 1);
+	cr_assert_eq(http_metric(f, "skeld_config_last_reload_successful"), 0);
+	cr_assert_eq(http_metric(f, "skeld_signals_received_total{signal=\"SIGHUP\"}"), 2);
+	cr_assert_eq(http_metric(f, "skeld_signals_handled_total{signal=\"SIGHUP\"}"), 2);
+	cr_assert_eq(http_metric(f, "skeld_signals_coalesced_total{signal=\"SIGHUP\"}"), 0);
+	cr_assert_eq(http_metric(f, "skeld_signal_latency_seconds_count"), 2);
+	cr_assert_eq(http_metric(f, "skeld_worker_lag_seconds{worker=\"1\"}"), 0);
+	cr_assert_gt(http_metric(f, "process_resident_memory_bytes"), 0);
+	daemon_finish(f);
+}
+
+Test(admin, a_drain_is_told_from_its_first_moment_and_to_its_end)
+{
+	char config[512];
+	snprintf(config, sizeof(config), ONE LISTEN_BUSY, f->dir);
+	daemon_start(f, config);
+	int busy = client_stubborn(f);
+	daemon_signal(f, SIGTERM);
+	notify_wait(f, "STOPPING=1");
+	await(f, strcmp(status_get(f, "state"), "draining") == 0);
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(http_get(f, "/readyz"), 503);
+		expect_answer(503, PLAIN, "draining\n");
+		cr_assert_eq(http_get(f, "/livez"), 200);
+		cr_assert_eq(http_get(f, "/metrics"), 200);
+		cr_assert_eq(http_metric(f, "skeld_state{state=\"draining\"}"), 1);
+		cr_assert_eq(http_get(f, "/status"), 200);
+		cr_assert(strstr(http_body(), "state=draining\n"));
+	}
+	client_relent(f, busy);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+}
+
+static void with_watchdog(struct fixture *g)
+{
+	(void)g;
+	setenv("WATCHDOG_USEC", "400000", 1);
+}
+
+Test(admin, a_stuck_worker_stops_readiness_alone)
+{
+	if (!trace_allowed())
+		cr_skip_test("ptrace is not allowed here");
+	f->prepare = with_watchdog;
+	daemon_start(f, TWO);
+	pid_t worker = trace_freeze(f, 1);
+	await(f, http_get(f, "/readyz") == 503);
+	cr_assert_eq(strncmp(http_body(), "worker 1 has not answered for 0.", 32), 0, "%s",
+		     http_body());
+	cr_assert_eq(http_get(f, "/livez"), 200);
+	cr_assert_eq(http_get(f, "/metrics"), 200);
+	cr_assert_gt(http_metric(f, "skeld_worker_lag_seconds{worker=\"1\"}"), 0.1);
+	cr_assert_eq(http_metric(f, "skeld_worker_lag_seconds{worker=\"0\"}"), 0);
+	cr_assert_eq(http_get(f, "/status"), 200);
+	trace_thaw(f, worker);
+	await(f, http_get(f, "/readyz") == 200);
+	daemon_finish(f);
+}
+
+Test(admin, a_rejected_reload_leaves_it_ready)
+{
+	daemon_start(f, ONE);
+	config_write(f, "nonsense\n");
+	daemon_reload_and_wait(f);
+	cr_assert_eq(http_get(f, "/readyz"), 200);
+	daemon_finish(f);
+}
+
+/* Reloads. */
+
+Test(admin, a_reload_moves_it)
+{
+	char path[64], old[64], config[256];
+	daemon_start(f, ONE);
+	snprintf(old, sizeof(old), "%s", listener_address(f, "admin"));
+	snprintf(config, sizeof(config),
+		 "workers = 1\nadmin { address = \"unix:%s\" }\n" LISTEN_MAIN,
+		 path_in(f, "admin", path));
+	config_write(f, "%s", config);
+	daemon_reload_and_wait(f);
+	cr_assert_eq(client_try(f, old), -1);
+	int client = client_unix(f, "admin");
+	client_send(f, client, "GET /livez HTTP/1.0\r\n\r\n", 23);
+	cr_assert_eq(http_read(f, client), 200);
+	config_write(f, "%s", BASE);
+	daemon_reload_and_wait(f);
+	cr_assert(access(path, F_OK) < 0);
+	config_write(f, "%s", ONE);
+	daemon_reload_and_wait(f);
+	cr_assert_eq(http_get(f, "/livez"), 200);
+	expect_status(f, "generation", "4");
+	daemon_finish(f);
+}
+
+Test(admin, it_changes_places_with_a_listener)
+{
+	char a[64], b[64];
+	daemon_start(f, ONE);
+	snprintf(a, sizeof(a), "%s", listener_address(f, "main"));
+	snprintf(b, sizeof(b), "%s", listener_address(f, "admin"));
+	config_write(f,
+		     "workers = 1\nlisten \"main\" { address = \"%s\" }\n"
+		     "admin { address = \"%s\" }\n",
+		     b, a);
+	daemon_reload_and_wait(f);
+	expect_status(f, "last_reload", "ok");
+	int client = client_try(f, b);
+	client_echo(f, client, "hello");
+	client = client_try(f, a);
+	client_send(f, client, "GET /livez HTTP/1.0\r\n\r\n", 23);
+	cr_assert_eq(http_read(f, client), 200);
+	daemon_finish(f);
+}
+
+Test(admin, an_address_that_is_taken_rejects_the_reload)
+{
+	daemon_start(f, ONE);
+	int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	MUST(listen(other, 1) == 0);
+	struct sockaddr_in a;
+	socklen_t n = sizeof(a);
+	MUST(getsockname(other, (struct sockaddr *)&a, &n) == 0);
+	config_write(f, "workers = 1\nadmin {\naddress = \"127.0.0.1:%u\"\n}\n" LISTEN_MAIN,
+		     ntohs(a.sin_port));
+	daemon_reload_and_wait(f);
+	expect_rejected(f, 1, "skeld.conf:4: cannot listen on 127.0.0.1:");
+	cr_assert_eq(http_get(f, "/readyz"), 200);
+	close(other);
+	config_write(f, "%s",
+		     "workers = 1\nadmin { address = \"127.0.0.1:7\" }\n"
+		     "listen \"main\" {\naddress = \"127.0.0.1:7\"\n}\n");
+	daemon_reload_and_wait(f);
+	expect_rejected(f, 1, "skeld.conf:5: listen \"main\" has the address of admin");
+	daemon_finish(f);
+}
+
+Test(admin, a_warning_tells_when_others_can_reach_it)
+{
+	daemon_start(f, ONE);
+	cr_assert_eq(log_count(f, " warning "), 0, "%s", log_text(f));
+	config_write(f, "workers = 1\nadmin { address = \"0.0.0.0:0\" }\n" LISTEN_MAIN);
+	daemon_reload_and_wait(f);
+	cr_assert(log_line_with(f, "can be reached from other machines"), "%s", log_text(f));
+	cr_assert_eq(http_ask(f, "GET /livez HTTP/1.1\r\nHost: any.example\r\n\r\n"), 200);
+	daemon_reload_and_wait(f);
+	cr_assert_eq(log_count(f, "can be reached"), 1, "%s", log_text(f));
+	daemon_finish(f);
+}
+
+/* A name that somebody else's server resolves to 127.0.0.1 does not get a browser in. */
+Test(admin, a_loopback_address_is_asked_by_number_or_as_localhost)
+{
+	static const struct {
+		const char *host;
+		int code;
+	} asked[] = {{"localhost", 200},
+		     {"LocalHost:7008", 200},
+		     {"127.0.0.1", 200},
+		     {"127.0.0.1:80", 200},
+		     {"[::1]:7008", 200},
+		     {"evil.example", 421},
+		     {"evil.example:80", 421},
+		     {"127.0.0.1.evil.example", 421},
+		     {"localhost.evil.example", 421}};
+	char request[256];
+	daemon_start(f, ONE);
+	for (size_t i = 0; i < sizeof(asked) / sizeof(*asked); i++) {
+		snprintf(request, sizeof(request), "GET /status HTTP/1.1\r\nHost: %s\r\n\r\n",
+			 asked[i].host);
+		cr_assert_eq(http_ask(f, request), asked[i].code, "%s", asked[i].host);
+	}
+	cr_assert_eq(http_ask(f, "GET /status HTTP/1.0\r\n\r\n"), 200);
+	cr_assert_eq(http_ask(f, "GET http://evil.example/status HTTP/1.1\r\n%s\r\n\r\n"), 421);
+	daemon_finish(f);
+}
