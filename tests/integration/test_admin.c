@@ -112,7 +112,7 @@ Test(admin, head_is_get_without_the_body)
 Test(admin, the_status_is_json_for_who_asks_so)
 {
 	daemon_start(f, ONE "echo { banner = \"\" }\n");
-	daemon_signal(f, SIGUSR1);
+	stats_dump(f);
 	config_write(f, ONE "log { level = \"a \\\"b\\\" \\\\ <c> \xc3\xbc\" }\n");
 	daemon_reload_and_wait(f);
 	cr_assert_eq(http_ask(f, "GET /status HTTP/1.1\r\n%s\r\n"
