@@ -1,5 +1,6 @@
 #include "control/answers.h"
 
+#include "base/log.h"
 #include "control/daemon.h"
 #include "control/page.h"
 
@@ -38,6 +39,7 @@ static void answer(struct evhttp_request *r, int code, const char *reason, const
 		release = NULL;
 	if (release)
 		release(text, length, NULL);
+	log_debug("admin: %s: %d, %zu bytes", evhttp_request_get_uri(r), code, length);
 	evhttp_send_reply(r, code, reason, NULL);
 }
 
