@@ -223,7 +223,7 @@ void admin_listen(struct admin *a, const struct listener *l)
 		return;
 	address_show(&l->actual, address);
 	a->listener = l;
-	a->bound = calloc(l->n_fds, sizeof(*a->bound)); /* NOLINT(bugprone-sizeof-expression) */
+	a->bound = calloc(l->n_fds, sizeof(*a->bound));
 	for (size_t i = 0; i < l->n_fds; i++)
 		if (!a->bound || !bind_socket(a, l->fds[i])) {
 			log_error("admin: cannot serve on %s: out of memory; until a reload "

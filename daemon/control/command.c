@@ -222,8 +222,8 @@ static int command_stop(struct peer *p)
 	int failed = peer_send(p, SIGTERM);
 	if (failed)
 		return failed;
-	int seconds = atoi(status_value(p->status, "drain_timeout", text, sizeof(text)));
-	seconds += WAIT_SECONDS;
+	status_value(p->status, "drain_timeout", text, sizeof(text));
+	int seconds = (int)strtol(text, NULL, 10) + WAIT_SECONDS;
 	double until = now() + seconds;
 	for (;;) {
 		switch (peer_wait(p, until)) {

@@ -52,10 +52,8 @@ static void print_string(const char *text, FILE *out)
 /* "key=value" lines as members of an object. Numbers are those that look like one. */
 static void print_members(char *lines, FILE *out)
 {
-	for (char *key = lines, *next; *key; key = next) {
-		char *end = strchrnul(key, '\n'), *value = strchr(key, '=') + 1;
-		next = *end ? end + 1 : end;
-		*end = value[-1] = '\0';
+	for (char *line; (line = strsep(&lines, "\n")) && *line;) {
+		char *value = line, *key = strsep(&value, "=");
 		fprintf(out, "\"%s\":", key);
 		if (*value && !value[strspn(value, "0123456789")])
 			fputs(value, out);

@@ -289,7 +289,8 @@ int selftest_run(const struct options *o, const struct service *its)
 	for (size_t n; *list; list += n + (list[n] == ',')) {
 		size_t i = 0;
 		n = strcspn(list, ",");
-		while (i < N && (strlen(scripts[i].name) != n || strncmp(list, scripts[i].name, n)))
+		while (i < N &&
+		       (strlen(scripts[i].name) != n || strncmp(list, scripts[i].name, n) != 0))
 			i++;
 		if (i == N) {
 			fprintf(stderr, "skeld: --self-test=%.*s: expected order, burst or storm\n",

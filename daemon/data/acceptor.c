@@ -36,7 +36,7 @@ static void rest(struct worker *w, int error)
 	struct acceptor *a;
 	TAILQ_FOREACH (a, &w->acceptors, entry)
 		event_del(&a->event);
-	event_add(w->recover, &(struct timeval){.tv_usec = RECOVER_MS * 1000});
+	event_add(w->recover, &(struct timeval){.tv_usec = RECOVER_MS * 1000L});
 	if (may_warn(w, &w->warned_rest))
 		log_warning("cannot accept connections: %s; they wait in the backlog, trying again "
 			    "every %d ms",
@@ -134,6 +134,7 @@ void acceptors_abandon(struct worker *w)
 	struct acceptor *a;
 	acceptors_update(w, NULL);
 	while ((a = TAILQ_FIRST(&w->acceptors))) {
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the one freed is no longer in it */
 		log_warning(
 			"connections that wait on listen \"%s\" are lost: no descriptor is free",
 			a->listener->title);
