@@ -1,0 +1,97 @@
+// What the test `page` asks of the page. It runs inside it, beside the page's own names.
+/* global samples, plots */
+const element = (selector) => document.querySelector(selector);
+const text = (selector) => element(selector)?.textContent ?? '';
+const shown = (selector) => element(selector).offsetHeight ? text(selector) : '';
+const number = (selector) => Number.parseFloat(text(selector).replace(/[^0-9.]/g, ''));
+const asked = () => performance.getEntriesByType('resource').length;
+
+const names = () => [...document.querySelectorAll('figure')].map((f) => f.dataset.metric).join(' ');
+const latest = (key) => samples.map((s) => s.values.get(key)).filter(Number.isFinite);
+const kept = () => samples.length;
+const negative = () => samples.flatMap((s) => [...s.values]).filter(([, v]) => v < 0);
+
+// The total in a plot's note.
+const counted = (id) =>
+	Number.parseInt(text(`[data-metric=${id}] .note`).replaceAll(',', ''), 10);
+
+// The points of a plot's first line, and how many lines it is broken into.
+const path = (id) => element(`[data-metric=${id}] .first`).getAttribute('d');
+const plotted = (id) => (path(id).match(/[ML]/g) ?? []).length;
+const holes = (id) => (path(id).match(/M/g) ?? []).length - 1;
+
+// Is the last point where the scale beside it says that its value is?
+function agrees(id) {
+	const top = text(`[data-metric=${id}] .scale span`);
+	const high = Number.parseFloat(top) * (top.includes('k') ? 1000 : 1);
+	const y = Number(/ ([0-9.]+)(h0)?$/.exec(path(id))[1]);
+	const value = latest(id).at(-1);
+	return Math.abs((98 - y) / 96 * high - value) < high / 500 && value <= high && value > high / 12;
+}
+
+// Contrast, as WCAG defines it.
+const channels = (color) => color.match(/[0-9.]+/g).map(Number);
+
+function luminance(color) {
+	const [r, g, b] = channels(color).map((c) => c / 255)
+		.map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+	return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
+// What is behind an element.
+function ground(of) {
+	const color = getComputedStyle(of).backgroundColor;
+	return (channels(color)[3] ?? 1) === 1 ? color : ground(of.parentElement);
+}
+
+function contrast(of) {
+	const [a, b] = [luminance(getComputedStyle(of).color), luminance(ground(of))];
+	return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+}
+
+const texts = () => [...document.body.querySelectorAll('*')].filter((e) => e.offsetHeight &&
+	[...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim()));
+
+// Those that are hard to read, also with each of the colours that tell a state.
+function faint() {
+	const told = texts();
+	for (const name of ['good', 'wait', 'bad']) {
+		const probe = element('main section').appendChild(document.createElement('p'));
+		probe.textContent = probe.className = name;
+		if (contrast(probe) < 4.5)
+			told.push(probe);
+		probe.remove();
+	}
+	return told.filter((e) => !e.isConnected || contrast(e) < 4.5)
+		.map((e) => `${e.tagName}.${e.className || e.id}`);
+}
+
+// What reaches over the right edge.
+const wider = () => document.documentElement.scrollWidth > innerWidth ? ['the page'] :
+	[...document.body.querySelectorAll('*')].filter((e) =>
+		e.getBoundingClientRect().right > innerWidth + 0.5).map((e) => e.tagName);
+
+function hide(hidden) {
+	Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});
+	document.dispatchEvent(new Event('visibilitychange'));
+}
+
+// The clock and what waits for it run so many times as fast.
+function hurry(times) {
+	const now = performance.now.bind(performance), wait = setTimeout;
+	performance.now = () => now() * times;
+	window.setTimeout = (run, ms) => wait(run, ms / times);
+	performance.setResourceTimingBufferSize(10000);
+}
+
+function handler() {
+	const p = document.createElement('p');
+	p.setAttribute('onclick', 'window.ran = true');
+	p.click();
+	return window.ran ? 'run' : 'refused';
+}
+
+function script() {
+	document.head.appendChild(document.createElement('script')).textContent = 'window.ran = true';
+	return window.ran ? 'run' : 'refused';
+}
