@@ -30,6 +30,7 @@ present() { # PACKAGE
 	libcriterion-dev) pkg-config --exists 'criterion >= 2.3' ;;
 	libclang-rt-dev) echo 'int main(void) { return 0; }' | clang -fsanitize=address -xc - -o /dev/null ;;
 	dpkg-dev) have dpkg-shlibdeps ;;
+	chromium-driver) have chromedriver ;;
 	*) have "$1" ;;
 	esac &>/dev/null
 }
