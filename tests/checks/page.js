@@ -2,7 +2,7 @@
 /* global samples, plots */
 const element = (selector) => document.querySelector(selector);
 const text = (selector) => element(selector)?.textContent ?? '';
-const shown = (selector) => element(selector).offsetHeight ? text(selector) : '';
+const visible = (selector) => element(selector).offsetHeight ? text(selector) : '';
 const number = (selector) => Number.parseFloat(text(selector).replace(/[^0-9.]/g, ''));
 const asked = () => performance.getEntriesByType('resource').length;
 
@@ -14,6 +14,13 @@ const negative = () => samples.flatMap((s) => [...s.values]).filter(([, v]) => v
 // The total in a plot's note.
 const counted = (id) =>
 	Number.parseInt(text(`[data-metric=${id}] .note`).replaceAll(',', ''), 10);
+
+// The daemon counted nothing before the page came: its rates, over their times, are all there was.
+function makes_up(id) {
+	const total = samples.reduce((n, s, i) =>
+		n + (i ? (s.values.get(id) ?? 0) * (s.at - samples[i - 1].at) / 1000 : 0), 0);
+	return total > 0 && Math.abs(total - counted(id)) < 1;
+}
 
 // The points of a plot's first line, and how many lines it is broken into.
 const path = (id) => element(`[data-metric=${id}] .first`).getAttribute('d');
