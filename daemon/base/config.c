@@ -5,6 +5,7 @@
 #include "base/parse.h"
 #include "base/schema.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,8 +144,11 @@ static void print_section(const struct config *c, const struct section *s, size_
 	for (const struct option *o = s->options; o->name; o++) {
 		char accepts[256];
 		schema_accepts(o, accepts, sizeof(accepts));
-		fprintf(out, "%s# %s: %s%s.\n%s%s = ", indent, o->help, accepts,
-			o->restart ? "; needs a restart" : "", indent, o->name);
+		*accepts = (char)toupper((unsigned char)*accepts);
+		fprintf(out, "%s# %s.\n%s# %s; default ", indent, o->help, indent, accepts);
+		schema_show_initial(o, out);
+		fprintf(out, "; %s.\n%s%s = ", o->restart ? "needs a restart" : "live", indent,
+			o->name);
 		schema_show(o, schema_base(s, (struct config *)(uintptr_t)c, index), out);
 		fputc('\n', out);
 	}

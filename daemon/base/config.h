@@ -71,7 +71,10 @@ struct config *config_load(const char *file, const struct config_service *servic
 struct config *config_ref(struct config *c);
 void config_unref(struct config *c); /* NULL: nothing */
 
-/* Print every option with its value, as a file that loads to the same configuration (-T). */
+/*
+ * Print a file that loads to the same configuration (-T). Above each option stand two comments in a
+ * form that conf/manual.awk reads: its help; what is accepted, its default, and whether it is live.
+ */
 void config_print(const struct config *c, FILE *out);
 
 /*

@@ -56,7 +56,8 @@ bool schema_section(const struct config_service *service, size_t i, struct secti
 	static const struct section sections[SCHEMA_SECTIONS - 1] = {
 		{"", top, false, NULL},
 		{"log", log_options, false, "The log"},
-		{"listen", listen_options, true, "A listening address; as many sections as wanted"},
+		{"listen", listen_options, true,
+		 "A listening address; up to 64 sections, each with a title of its own"},
 		{"limits", limits, false, "What one daemon takes on"},
 		{"admin", admin, false, "For operators and their tools"}};
 	if (i < SCHEMA_SECTIONS - 1) {
@@ -161,7 +162,7 @@ void schema_accepts(const struct option *o, char *out, size_t size)
 		snprintf(out, size, "an absolute path or \"\"");
 		break;
 	case OPTION_ADDRESS:
-		snprintf(out, size, ADDRESS_ACCEPTED ", or \"\" for off");
+		snprintf(out, size, "an address: " ADDRESS_ACCEPTED ", or \"\" for off");
 		break;
 	}
 }
@@ -225,6 +226,14 @@ void schema_show(const struct option *o, const void *base, FILE *out)
 	} else {
 		show_text(*text_at(o, base), out);
 	}
+}
+
+void schema_show_initial(const struct option *o, FILE *out)
+{
+	if (o->type == OPTION_NUMBER)
+		fputs(o->initial, out);
+	else
+		show_text(o->initial, out);
 }
 
 bool schema_equal(const struct option *o, const void *a, const void *b)

@@ -32,7 +32,10 @@ const char *schema_set(const struct option *o, void *base, const char *text, cha
 /* Write the value as it would stand in a file, quoted where it must be, to OUT. */
 void schema_show(const struct option *o, const void *base, FILE *out);
 
-/* Write what is accepted ("0 to 256", the words), without the value, to OUT (SIZE bytes). */
+/* Write the default as it would stand in a file. */
+void schema_show_initial(const struct option *o, FILE *out);
+
+/* Write what is accepted ("a whole number from 0 to 256", "one of: ...") to OUT (SIZE bytes). */
 void schema_accepts(const struct option *o, char *out, size_t size);
 
 bool schema_equal(const struct option *o, const void *a, const void *b);

@@ -256,8 +256,10 @@ Test(config, addresses_are_numbers_and_ports)
 		expect_shown(section, name, "\"[::]:65535\"", "\"[::]:65535\"");
 		expect_shown(section, name, "\"unix:/run/x\"", "\"unix:/run/x\"");
 		expect_shown(section, name, "\"\"", "\"\"");
-		expect_refused(section, name, "localhost:80", "host:port, [v6]:port or unix:/path");
-		expect_refused(section, name, "127.0.0.1", "host:port, [v6]:port or unix:/path");
+		expect_refused(section, name, "localhost:80",
+			       "an address: host:port, [v6]:port or unix:/path");
+		expect_refused(section, name, "127.0.0.1",
+			       "an address: host:port, [v6]:port or unix:/path");
 	}
 	EXPECT_NOTHING_LEFT();
 }

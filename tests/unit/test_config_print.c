@@ -1,4 +1,5 @@
 /* base/config: what is printed loads to the same, and what a reload changes is told. */
+#include "base/schema.h"
 #include "fixture.h"
 #include "loading.h"
 
@@ -116,18 +117,59 @@ Test(config_print, every_listen_section_is_printed)
 
 Test(config_print, each_option_comes_with_its_help)
 {
+	static const char *const parts[] = {
+		"# Threads that serve, 0 = one per CPU.\n"
+		"# A whole number from 0 to 256 (threads); default 0; needs a restart.\n"
+		"workers = 3\n",
+		"\n# The service.\nthing {\n\t# How large.\n"
+		"\t# A whole number from -5 to 5 (inches); default 1; live.\n\tsize = 1\n",
+		"\t# In which light.\n\t# One of: red green blue; default \"green\"; live.\n"
+		"\tcolour = \"red\"\n",
+		"\t# What to call it.\n\t# Any text; default \"it's \\\"\\$it\\\"\"; live.\n"
+		"\tname = \"\"\n",
+		"\t# Its place.\n\t# An absolute path or \"\"; default \"/srv\"; live.\n",
+		"\t# Whom to ask.\n\t# An address: host:port, [v6]:port or unix:/path (numbers: "
+		"names are not looked up), or \"\" for off; default \"[::1]:7\"; live.\n"};
+	struct config *c = load_good("workers = 3\nthing { colour = red name = \"\" }\n");
+	char *text = printed(c);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
+		cr_assert(strstr(text, parts[i]), "%s\nis not in\n%s", parts[i], text);
+	free(text);
+	config_unref(c);
+	EXPECT_NOTHING_LEFT();
+}
+
+/* "section.name = default; live" as the comments above each option tell it. */
+static void expect_told(const char *text, const struct section *s, const struct option *o)
+{
+	char wanted[512], *shown_initial = NULL;
+	size_t size;
+	FILE *out = open_memstream(&shown_initial, &size);
+	MUST(out);
+	schema_show_initial(o, out);
+	MUST(fclose(out) == 0);
+	const char *at = *s->name ? strstr(text, s->name) : text;
+	const char *indent = *s->name ? "\t" : "";
+	snprintf(wanted, sizeof(wanted), "%s# %s.\n%s# ", indent, o->help, indent);
+	cr_assert(at && (at = strstr(at, wanted)), "%s.%s has no help", s->name, o->name);
+	snprintf(wanted, sizeof(wanted), "; default %s; %s.\n%s%s = ", shown_initial,
+		 o->restart ? "needs a restart" : "live", indent, o->name);
+	at = strstr(at, "\n") + 1;
+	cr_assert_eq(strncmp(strstr(at, "; default "), wanted, strlen(wanted)), 0, "%s.%s: %s",
+		     s->name, o->name, at);
+	free(shown_initial);
+}
+
+Test(config_print, every_row_of_the_schema_is_told_alike)
+{
 	struct config *c = load_good("#\n");
 	char *text = printed(c);
-	cr_assert(strstr(text,
-			 "# Threads that serve, 0 = one per CPU: a whole number from 0 to 256 "
-			 "(threads); needs a restart.\nworkers = 0\n"),
-		  "%s", text);
-	cr_assert(strstr(text,
-			 "\n# The service.\nthing {\n\t# How large: a whole number from -5 to 5 "
-			 "(inches).\n\tsize = 1\n"),
-		  "%s", text);
-	cr_assert(strstr(text,
-			 "\t# In which light: one of: red green blue.\n\tcolour = \"green\"\n"));
+	struct section s;
+	size_t n = 0;
+	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
+		for (const struct option *o = s.options; o->name; o++, n++)
+			expect_told(text, &s, o);
+	cr_assert_gt(n, 15);
 	free(text);
 	config_unref(c);
 	EXPECT_NOTHING_LEFT();
