@@ -1,10 +1,12 @@
 #include "base/parse.h"
 
+#include "base/log.h"
 #include "base/parse_state.h"
 #include "base/scan.h"
 #include "base/schema.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 struct parse *running;
 
@@ -133,6 +135,19 @@ static struct file *add_file(struct parse *p, char *name, const struct file *par
 	return f;
 }
 
+/* Within what is left of the budget, and by the clock. */
+static bool read_source(struct parse *p, struct file *f, const char *from, unsigned line)
+{
+	struct timespec before, after;
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	bool good = source_read(f->name, p->budget, from, line, &f->source, p->errors) == 0;
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	p->reading += (double)(after.tv_sec - before.tv_sec) * 1e3 +
+		      (double)(after.tv_nsec - before.tv_nsec) / 1e6;
+	p->budget -= f->source.length;
+	return good;
+}
+
 /* Read at once, while the line that asks for it is known; parsed after this file. Order cannot
  * matter: nothing is set twice. */
 static void on_include(void *context, const char *asked, unsigned line)
@@ -153,9 +168,8 @@ static void on_include(void *context, const char *asked, unsigned line)
 	if (!path)
 		return;
 	struct file *f = add_file(p, path, p->file);
-	if (source_read(path, p->budget, from, line, &f->source, p->errors))
+	if (!read_source(p, f, from, line))
 		return;
-	p->budget -= f->source.length;
 	for (const struct file *up = p->file; up; up = up->parent)
 		if (up->source.device == f->source.device && up->source.inode == f->source.inode) {
 			errors_add(p->errors, from, line,
@@ -252,11 +266,12 @@ void parse_file(const char *file, struct config *c, struct errors *e)
 	}
 	*p = (struct parse){.config = c, .errors = e, .budget = SOURCE_MAX};
 	struct file *f = add_file(p, name, NULL);
-	if (source_read(file, p->budget, NULL, 0, &f->source, e) == 0)
-		p->budget -= f->source.length;
+	read_source(p, f, NULL, 0);
 	for (size_t i = 0; i < p->n_files; i++) /* parsing one may add others */
 		if (p->files[i].source.text)
 			parse_one(p, &p->files[i]);
+	log_debug("configuration: %zu bytes of %zu file%s read in %.3f ms", SOURCE_MAX - p->budget,
+		  p->n_files, p->n_files == 1 ? "" : "s", p->reading);
 	for (size_t i = 0; i < p->n_files; i++) {
 		free(p->files[i].name);
 		free(p->files[i].source.text);

@@ -29,7 +29,8 @@ static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 	struct config *c = daemon_load(d, e);
 	runtime_hold(&d->runtime); /* which reading a file may have let go of */
 	int64_t read = now_ns();
-	log_debug("reload: read and validated in %.3f ms", (double)(read - d->reloads.began) / 1e6);
+	log_debug("reload: read, parsed and validated in %.3f ms",
+		  (double)(read - d->reloads.began) / 1e6);
 	if (!c)
 		return false;
 	config_compare(d->current->config, c, note_change, &p->changes);
@@ -51,6 +52,7 @@ static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 static void commit(struct daemon *d, struct prepared *p)
 {
 	struct snapshot *old = d->current, *new = p->snapshot;
+	int64_t began = now_ns();
 	log_use(p->log);
 	log_set_level(config_log_level(new->config));
 	sockets_keep(&d->notify, new, old);
@@ -68,6 +70,8 @@ static void commit(struct daemon *d, struct prepared *p)
 	snapshot_unref(old);
 	for (size_t i = 0; i < errors_shown(&p->changes); i++)
 		log_notice("%s", errors_text(&p->changes, i));
+	log_debug("reload: generation %llu committed in %.3f ms",
+		  (unsigned long long)new->generation, (double)(now_ns() - began) / 1e6);
 }
 
 static void conclude(struct daemon *d, enum outcome outcome, char *error)

@@ -13,7 +13,11 @@ struct action {
 static void toggle_debug(struct daemon *d)
 {
 	int level = config_log_level(d->current->config);
-	log_set_level(log_level() == LOG_DEBUG && level != LOG_DEBUG ? level : LOG_DEBUG);
+	bool off = log_level() == LOG_DEBUG && level != LOG_DEBUG;
+	log_set_level(off ? level : LOG_DEBUG);
+	log_always(off			? "debug logging is off"
+		   : level == LOG_DEBUG ? "debug logging stays on, as configured"
+					: "debug logging is on, until it is toggled or a reload");
 }
 
 static const struct action reload = {"reload the configuration", reload_begin};
@@ -82,6 +86,15 @@ static void dispatch(struct daemon *d, const struct arrival *a)
 		d->hooks->handled(d->hooks->context, d, a);
 }
 
+static void tell_taken(const struct arrival batch[], size_t n)
+{
+	unsigned long long all = 0;
+	for (size_t i = 0; i < n; i++)
+		all += batch[i].count;
+	if (n)
+		log_debug("woken by signals: %llu arrived, taken as %zu", all, n);
+}
+
 /* Called by libevent for whichever signal woke it; the relay knows all that came, in order. */
 static void on_signals(evutil_socket_t fd, short what, void *arg)
 {
@@ -89,6 +102,7 @@ static void on_signals(evutil_socket_t fd, short what, void *arg)
 	size_t n = relay_take(batch);
 	(void)fd;
 	(void)what;
+	tell_taken(batch, n);
 	for (size_t i = 0; i < n; i++)
 		dispatch(arg, &batch[i]);
 }

@@ -32,7 +32,8 @@ void sockets_take(struct listeners *passed, struct errors *e)
 	long n = pid && count && strtol(pid, NULL, 10) == (long)getpid() ? strtol(count, &end, 10)
 									 : 0;
 	if (n < 0 || n > 4096 || (end && *end)) {
-		errors_add(e, NULL, 0, "LISTEN_FDS=%s: expected a number of descriptors", count);
+		errors_add(e, NULL, 0,
+			   "LISTEN_FDS=%s: expected a number of descriptors, none is taken", count);
 		n = 0;
 	}
 	for (int fd = FIRST_FD; fd < FIRST_FD + n; fd++) {

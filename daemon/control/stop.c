@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+enum { CLOSE_SECONDS = 1 }; /* for the workers to close what the drain has left */
+
 void stop_begin(struct daemon *d)
 {
 	long long seconds = d->current->config->drain_timeout;
@@ -48,6 +50,8 @@ void stop_deadline(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (d->late) {
+		log_error("the connections could not be closed within %d s: stopping without",
+			  CLOSE_SECONDS);
 		daemon_leave(d, 1);
 		return;
 	}
@@ -55,7 +59,7 @@ void stop_deadline(evutil_socket_t fd, short what, void *arg)
 	log_warning("drain_timeout is over: closing %zu connection%s that are not finished",
 		    plane_open(d->plane), plane_open(d->plane) == 1 ? "" : "s");
 	plane_close(d->plane);
-	event_add(d->deadline, &(struct timeval){.tv_sec = 1});
+	event_add(d->deadline, &(struct timeval){.tv_sec = CLOSE_SECONDS});
 }
 
 void stop_now(struct daemon *d)

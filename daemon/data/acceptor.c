@@ -51,8 +51,8 @@ static bool is_of_one_connection(int error)
 	       error == EHOSTUNREACH || error == ENETUNREACH;
 }
 
-/* Accept up to MOST. Returns 0, or the errno that ended it. */
-static int accept_some(struct worker *w, int fd, unsigned most)
+/* Accept up to MOST on FD, one of L's. Returns 0, or the errno that ended it. */
+static int accept_some(struct worker *w, const struct listener *l, int fd, unsigned most)
 {
 	struct plane *p = w->plane;
 	while (most--) {
@@ -66,7 +66,7 @@ static int accept_some(struct worker *w, int fd, unsigned most)
 			continue;
 		worker_add(w, COUNT_ACCEPTED, 1);
 		if (atomic_fetch_add(&p->open, 1) < w->snapshot->connections) {
-			connection_accept(w, c, &peer);
+			connection_accept(w, c, &peer, l);
 		} else {
 			atomic_fetch_sub(&p->open, 1);
 			turn_away(w, c);
@@ -79,7 +79,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct acceptor *a = arg;
 	(void)what;
-	int error = accept_some(a->worker, fd, ACCEPT_BATCH);
+	int error = accept_some(a->worker, a->listener, fd, ACCEPT_BATCH);
 	if (error && error != EAGAIN)
 		rest(a->worker, error);
 }
@@ -99,7 +99,7 @@ static void free_acceptor(struct acceptor *a)
 static int empty(struct worker *w, const struct listener *l)
 {
 	for (size_t j = 0; j < l->n_fds; j++) {
-		int error = accept_some(w, l->fds[j], EMPTY_MOST);
+		int error = accept_some(w, l, l->fds[j], EMPTY_MOST);
 		if (error && error != EAGAIN && error != EINVAL) /* EINVAL: shut down, and empty */
 			return error;
 	}

@@ -4,6 +4,8 @@
  */
 #include "data/connection.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <linux/sockios.h>
 #include <stdlib.h>
@@ -24,7 +26,7 @@ void connection_touch(struct connection *c)
 void connection_fail(struct connection *c, enum close_reason why)
 {
 	if (!c->broken && !c->closing)
-		c->why = why;
+		c->why = (uint8_t)why;
 	c->broken = true;
 }
 
@@ -51,7 +53,10 @@ void connection_destroy(struct connection *c)
 	c->entered = c->broken = true; /* the service can reach no further than its own data */
 	event_del(&c->event);
 	if (c->fd >= 0) {
-		connection_log(c, LOG_DEBUG, "closed: %s", close_reasons[c->why]);
+		connection_log(c, LOG_DEBUG,
+			       "closed: %s; received %llu bytes, sent %llu, open for %u s",
+			       close_reasons[c->why], (unsigned long long)c->received,
+			       (unsigned long long)c->sent, w->now - c->opened);
 		evutil_closesocket(c->fd);
 		c->fd = -1;
 		TAILQ_REMOVE(c->lingers ? &w->lingering : &w->busy, c, entry);
@@ -111,6 +116,7 @@ static void end_output(struct connection *c)
 	c->lingers = true;
 	TAILQ_REMOVE(&c->worker->busy, c, entry);
 	TAILQ_INSERT_TAIL(&c->worker->lingering, c, entry);
+	connection_log(c, LOG_DEBUG, "nothing more to send, waits for the peer to take the rest");
 	worker_look_in(c->worker, LINGER_LOOK_MS);
 	tell_over(c);
 	if (!wait_for(c, true, false))
@@ -151,7 +157,11 @@ static void settle(struct connection *c)
 		drop(&c->in);
 	if (!out)
 		drop(&c->out);
-	wait_for(c, !c->ended && !c->closing && out < limit && in<limit, out> 0);
+	bool full = out >= limit || in >= limit;
+	if (full && c->waits_read)
+		connection_log(c, LOG_DEBUG, "reading pauses: %zu bytes unsent, %zu not consumed",
+			       out, in);
+	wait_for(c, !c->ended && !c->closing && !full, out > 0);
 }
 
 /* Offer the service all that it has not consumed. */
@@ -189,16 +199,21 @@ static void receive(struct connection *c)
 	if (n > 0) {
 		c->fresh = false;
 		worker_add(c->worker, COUNT_RECEIVED, (uint64_t)n);
+		c->received += (uint64_t)n;
 		connection_touch(c);
-		c->owed -= (size_t)n < c->owed ? (size_t)n : c->owed;
+		c->owed -= (unsigned)n < c->owed ? (unsigned)n : c->owed;
 		offer(c, c->worker->scratch, (size_t)n);
 		return;
 	}
 	c->owed = 0;
-	if (n == 0)
+	if (n == 0) {
 		c->ended = true;
-	else if (errno != EAGAIN && errno != EINTR)
+		connection_log(c, LOG_DEBUG, "the peer sends no more; %zu bytes for it are queued",
+			       out);
+	} else if (errno != EAGAIN && errno != EINTR) {
+		connection_log(c, LOG_DEBUG, "cannot receive: %s", strerror(errno));
 		connection_fail(c, CLOSED_ERROR);
+	}
 }
 
 static void send_queued(struct connection *c)
@@ -206,8 +221,10 @@ static void send_queued(struct connection *c)
 	int n = evbuffer_write(c->out, c->fd);
 	if (n > 0) {
 		worker_add(c->worker, COUNT_SENT, (uint64_t)n);
+		c->sent += (uint64_t)n;
 		connection_touch(c);
 	} else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		connection_log(c, LOG_DEBUG, "cannot send: %s", strerror(errno));
 		connection_fail(c, CLOSED_ERROR);
 	}
 }
@@ -261,7 +278,18 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	connection_advance(c, what & EV_READ);
 }
 
-void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer)
+/* LISTENER is where it came from, for whoever follows it in the log. */
+static void tell_accepted(const struct connection *c, const struct listener *listener)
+{
+	char address[ADDRESS_TEXT_MAX];
+	if (log_level() < LOG_DEBUG)
+		return;
+	address_show(&listener->actual, address);
+	connection_log(c, LOG_DEBUG, "accepted on %s by worker %u", address, c->worker->index);
+}
+
+void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
+		       const struct listener *listener)
 {
 	struct connection *c = calloc(1, sizeof(*c));
 	if (!c) {
@@ -272,13 +300,13 @@ void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *
 	}
 	c->worker = w;
 	c->fd = fd;
-	c->seen = w->now;
+	c->seen = c->opened = w->now;
 	c->fresh = true;
 	memcpy(&c->peer, peer, sizeof(c->peer));
 	w->n_connections++;
 	TAILQ_INSERT_TAIL(&w->busy, c, entry);
 	event_assign(&c->event, w->base, fd, EV_READ | EV_PERSIST, on_event, c);
-	connection_log(c, LOG_DEBUG, "accepted by worker %u", w->index);
+	tell_accepted(c, listener);
 	c->entered = true;
 	const struct service *s = w->plane->service;
 	if (!s->data || (s->opened && s->opened(c) < 0)) {
@@ -296,7 +324,7 @@ void connection_drain(struct connection *c)
 {
 	int owed = 0;
 	ioctl(c->fd, FIONREAD, &owed);
-	c->owed = owed > 0 ? (size_t)owed : 0;
+	c->owed = owed > 0 ? (unsigned)owed : 0;
 	c->draining = c->entered = true;
 	if (c->fresh)
 		worker_look_in(c->worker, FRESH_MS);

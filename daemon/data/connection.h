@@ -8,7 +8,8 @@
 #include <netinet/in.h>
 
 struct connection {
-	int fd; /* -1: closed, and held by the service */
+	int fd;		 /* -1: closed, and held by the service */
+	uint32_t opened; /* worker->now when it was accepted */
 	struct event event;
 	struct worker *worker;
 	void *data;		       /* the service's */
@@ -19,13 +20,13 @@ struct connection {
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
 	} peer;
-	uint32_t seen;	       /* worker->now when something last moved */
-	unsigned holds;	       /* by the service */
-	size_t owed;	       /* draining: bytes received before it began, and not read yet */
-	size_t limit;	       /* the last one that limit_of() found */
-	enum close_reason why; /* once closing or broken */
-	bool entered : 1;      /* below settle() on the stack */
-	bool waits_write : 1;  /* interest of the event */
+	uint32_t seen;	      /* worker->now when something last moved */
+	unsigned holds;	      /* by the service */
+	unsigned owed;	      /* draining: bytes received before it began, and not read yet */
+	uint32_t limit;	      /* the last one that limit_of() found; at most 1 GiB */
+	uint8_t why;	      /* enum close_reason, once closing or broken */
+	bool entered : 1;     /* below settle() on the stack */
+	bool waits_write : 1; /* interest of the event */
 	bool waits_read : 1;
 	bool ended : 1;	      /* the peer will send no more */
 	bool offer_again : 1; /* the service left something that waits for no more bytes */
@@ -34,8 +35,12 @@ struct connection {
 	bool draining : 1;    /* close when all that was received is answered */
 	bool over : 1;	      /* the service was told */
 	bool lingers : 1;
-	bool fresh : 1; /* accepted a moment ago: its first request is under way */
+	bool fresh : 1;		 /* accepted a moment ago: its first request is under way */
+	uint64_t received, sent; /* bytes, for the log */
 };
+
+/* An idle connection is this: with its counters no larger than it would be to malloc(3) without. */
+_Static_assert(sizeof(struct connection) <= sizeof(struct event) + 120, "it should stay small");
 
 static inline size_t queued(const struct evbuffer *b)
 {
@@ -47,7 +52,7 @@ static inline size_t limit_of(struct connection *c)
 {
 	size_t limit = (size_t)c->worker->snapshot->config->limits.buffer;
 	if (c->limit <= limit || queued(c->in) < limit)
-		c->limit = limit;
+		c->limit = (uint32_t)limit;
 	return c->limit;
 }
 

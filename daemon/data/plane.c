@@ -83,6 +83,7 @@ int plane_start(struct plane *p, struct snapshot *s, struct errors *e)
 
 void plane_publish(struct plane *p, struct snapshot *s)
 {
+	s->published = monotonic();
 	for (unsigned i = 0; i < p->n_workers; i++) {
 		snapshot_unref(atomic_exchange(&p->worker[i].next, snapshot_ref(s)));
 		wake(&p->worker[i]);

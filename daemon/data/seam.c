@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 struct event_base *worker_base(struct worker *w)
@@ -66,6 +67,7 @@ int connection_write(struct connection *c, const void *bytes, size_t n)
 	if (!queued(c->out)) {
 		ssize_t r = send(c->fd, bytes, n, MSG_NOSIGNAL);
 		if (r < 0 && errno != EAGAIN && errno != EINTR) {
+			connection_log(c, LOG_DEBUG, "cannot send: %s", strerror(errno));
 			connection_fail(c, CLOSED_ERROR);
 			connection_settle_soon(c);
 			return -1;
@@ -73,6 +75,7 @@ int connection_write(struct connection *c, const void *bytes, size_t n)
 		if (r > 0) {
 			sent = (size_t)r;
 			worker_add(c->worker, COUNT_SENT, sent);
+			c->sent += sent;
 			connection_touch(c);
 		}
 		if (sent == n)

@@ -12,6 +12,7 @@
 struct snapshot {
 	_Atomic unsigned refs;
 	uint64_t generation;
+	double published; /* to the workers: when, monotonic seconds */
 	struct config *config;
 	size_t connections; /* limits.connections, or fewer: for as many there are descriptors */
 	size_t n_listeners;

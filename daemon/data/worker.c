@@ -1,5 +1,7 @@
 #include "data/worker.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -7,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 const char *const close_reasons[N_CLOSE_REASONS] = {
@@ -26,6 +29,17 @@ void worker_check_drained(struct worker *w)
 		tell_control(w);
 }
 
+static void tell_taken(const struct worker *w, const struct snapshot *s)
+{
+	struct timespec t;
+	if (log_level() < LOG_DEBUG)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	log_debug("worker %u serves generation %llu, %.3f ms after it was published", w->index,
+		  (unsigned long long)s->generation,
+		  ((double)t.tv_sec + (double)t.tv_nsec / 1e9 - s->published) * 1e3);
+}
+
 /* Between two callbacks: nobody uses the old snapshot. */
 static void take_snapshot(struct worker *w)
 {
@@ -38,6 +52,8 @@ static void take_snapshot(struct worker *w)
 		acceptors_update(w, next);
 	if (old->config != next->config && w->plane->service->reloaded)
 		w->plane->service->reloaded(w);
+	if (old->generation != next->generation)
+		tell_taken(w, next);
 	snapshot_unref(old);
 	atomic_store(&w->generation, next->generation);
 	tell_control(w);

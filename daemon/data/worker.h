@@ -121,7 +121,8 @@ void acceptors_recover(struct worker *w);
 void acceptors_abandon(struct worker *w); /* all, whatever waits there */
 
 /* connection.c */
-void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer);
+void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
+		       const struct listener *listener);
 void connections_tick(struct worker *w);  /* once a second: idle ones */
 void connections_look(struct worker *w);  /* those that may have had their time */
 void connections_drain(struct worker *w); /* close what is idle, finish the others */
