@@ -1,0 +1,44 @@
+# Puts the options that `skeld -T` prints, the first file, into the manual page that is the second.
+# Above each option stand two comments, its help and what it accepts; above each section its help.
+
+function escaped(text) {
+	gsub(/\\/, "\\e", text)
+	return (text ~ /^[.']/ ? "\\\\\\&" : "") text
+}
+
+function add(line) {
+	options = options line "\n"
+}
+
+FNR == NR && /^\t*# / {
+	sub(/^\t*# /, "")
+	comment[++comments] = escaped($0)
+}
+
+FNR == NR && /^[a-z].* \{$/ {
+	add((listed ? ".El\n" : "") ".Ss Section " $1 "\n" comment[1] "\n.Bl -tag -width Ds")
+	section = $1 "."
+	listed = 1
+	comments = 0
+}
+
+FNR == NR && /^\t*[a-z][a-z0-9_]* = / {
+	sub(/^\t*/, "")
+	if (!listed)
+		add(".Ss Outside of all sections\n.Bl -tag -width Ds")
+	listed = 1
+	add(".It Cm " section $1)
+	for (i = 1; i <= comments; i++)
+		add(comment[i])
+	comments = 0
+	n++
+}
+
+FNR != NR {
+	if ($0 != ".\\\" OPTIONS")
+		print
+	else if (n)
+		printf "%s.El\n", options
+	else
+		exit 1
+}
