@@ -31,6 +31,8 @@ present() { # PACKAGE
 	libclang-rt-dev) echo 'int main(void) { return 0; }' | clang -fsanitize=address -xc - -o /dev/null ;;
 	dpkg-dev) have dpkg-shlibdeps ;;
 	chromium-driver) have chromedriver ;;
+	man-db) have man ;;
+	groff-base) have groff ;;
 	*) have "$1" ;;
 	esac &>/dev/null
 }

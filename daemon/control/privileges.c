@@ -28,7 +28,8 @@ int privileges_drop(const struct snapshot *s, const struct runtime *r, struct er
 	const struct passwd *user = *c->user ? getpwnam(c->user) : NULL;
 	const struct group *group = *c->group ? getgrnam(c->group) : NULL;
 	if ((*c->user && !user) || (*c->group && !group)) {
-		errors_add(e, NULL, 0, "%s \"%s\": %s", *c->user && !user ? "user" : "group",
+		errors_add(e, NULL, 0, "cannot become %s \"%s\": %s",
+			   *c->user && !user ? "user" : "group",
 			   *c->user && !user ? c->user : c->group,
 			   errno ? strerror(errno) : "does not exist");
 		return -1;
