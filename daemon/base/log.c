@@ -235,8 +235,9 @@ void log_give_to(uid_t uid, gid_t gid)
 	int failed = current && current->kind == LOG_TO_FILE && fchown(current->fd, uid, gid) < 0;
 	pthread_mutex_unlock(&lock);
 	if (failed)
-		log_warning("the log file cannot be given to uid %u: %s", (unsigned)uid,
-			    strerror(errno));
+		log_warning("the log file cannot be given to uid %u, a reload may not be able to "
+			    "open it: %s",
+			    (unsigned)uid, strerror(errno));
 }
 
 void log_use(struct log_target *t)

@@ -249,7 +249,8 @@ static void parse_one(struct parse *p, const struct file *f)
 	if (p->errors->n > before)
 		return;
 	if (result != CFG_SUCCESS)
-		errors_add(p->errors, f->name, p->last, "cannot be parsed: out of memory?");
+		errors_add(p->errors, f->name, p->last,
+			   "cannot be parsed: is a name missing here or below, or memory?");
 	else if (!p->ended)
 		errors_add(p->errors, f->name, p->last,
 			   "a string or comment after this line is never closed");

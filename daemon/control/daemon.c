@@ -244,7 +244,7 @@ static bool end_workers(struct daemon *d)
 	if (!stuck)
 		return true;
 	log_error("%u worker%s (the first is %u) did not end: stuck in a callback; the process "
-		  "ends without",
+		  "ends without waiting for it",
 		  stuck, stuck == 1 ? "" : "s", first);
 	d->exit_code = EXIT_FAILURE;
 	return false;

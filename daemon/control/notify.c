@@ -111,7 +111,8 @@ bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_f
 	}
 	if (sendmsg(n->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 		return true;
-	log_warning("cannot tell the service manager about %s: %s", name, strerror(errno));
+	log_warning("cannot have the service manager %s the socket %s: %s",
+		    n_fds ? "keep" : "forget", name, strerror(errno));
 	return false;
 }
 

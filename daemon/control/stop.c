@@ -50,7 +50,8 @@ void stop_deadline(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (d->late) {
-		log_error("the connections could not be closed within %d s: stopping without",
+		log_error("the connections could not be closed within %d s: stopping without "
+			  "waiting longer",
 			  CLOSE_SECONDS);
 		daemon_leave(d, 1);
 		return;

@@ -243,8 +243,8 @@ void listener_retire(const struct listener *l)
 void listener_give_to(const struct listener *l, uid_t uid, gid_t gid)
 {
 	if (l->inode && l->keeper == KEEPER_NONE && lchown(path_of(&l->actual), uid, gid) < 0)
-		log_warning("%s cannot be given to uid %u: %s", path_of(&l->actual), (unsigned)uid,
-			    strerror(errno));
+		log_warning("the socket %s cannot be given to uid %u: %s", path_of(&l->actual),
+			    (unsigned)uid, strerror(errno));
 }
 
 struct listener *listener_ref(struct listener *l)
