@@ -3,7 +3,11 @@
 
 function escaped(text) {
 	gsub(/\\/, "\\e", text)
-	return (text ~ /^[.']/ ? "\\\\\\&" : "") text
+	return (text ~ /^[.']/ ? "\\&" : "") text
+}
+
+BEGIN {
+	heading = ".Ss Outside of all sections\n.Bl -tag -width Ds"
 }
 
 function add(line) {
@@ -16,17 +20,16 @@ FNR == NR && /^\t*# / {
 }
 
 FNR == NR && /^[a-z].* \{$/ {
-	add((listed ? ".El\n" : "") ".Ss Section " $1 "\n" comment[1] "\n.Bl -tag -width Ds")
 	section = $1 "."
-	listed = 1
+	heading = ".Ss Section " $1 "\n" comment[1] "\n.Bl -tag -width Ds"
 	comments = 0
 }
 
 FNR == NR && /^\t*[a-z][a-z0-9_]* = / {
 	sub(/^\t*/, "")
-	if (!listed)
-		add(".Ss Outside of all sections\n.Bl -tag -width Ds")
-	listed = 1
+	if (heading) # of a section that has options
+		add((n ? ".El\n" : "") heading)
+	heading = ""
 	add(".It Cm " section $1)
 	for (i = 1; i <= comments; i++)
 		add(comment[i])
