@@ -44,7 +44,7 @@ static _Noreturn void become(struct fixture *f, const char *const argv[], int ou
 	dup2(null, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(err, STDERR_FILENO);
-	close_range(STDERR_FILENO + 1, ~0U, 0);
+	close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC); /* prepare() may keep some */
 	if (f->uid != getuid() &&
 	    (setgroups(0, NULL) < 0 || setresgid(f->uid, f->uid, f->uid) < 0 ||
 	     setresuid(f->uid, f->uid, f->uid) < 0))

@@ -1,0 +1,100 @@
+/* Started as root, with a user to become. Skipped for who is not root. */
+#include "client.h"
+#include "observe.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct fixture *f;
+static const struct passwd *nobody;
+
+static void setup(void)
+{
+	f = fixture_new();
+	nobody = getpwnam("nobody");
+	if (geteuid() != 0 || !nobody)
+		cr_skip_test("only root can become somebody else");
+	MUST(chmod(f->dir, 0755) == 0);
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(privileges, .init = setup, .fini = teardown);
+
+#define AS_NOBODY "user = \"nobody\"\n"
+
+static void expect_owner(const char *name, uid_t uid)
+{
+	char path[64];
+	struct stat st;
+	MUST(stat(path_in(f, name, path), &st) == 0);
+	cr_assert_eq(st.st_uid, uid, "%s", path);
+}
+
+Test(privileges, root_is_given_up_and_what_is_needed_later_is_given)
+{
+	char config[512];
+	snprintf(config, sizeof(config),
+		 BASE AS_NOBODY "listen \"unix\" { address = \"unix:%s/socket\" }\n"
+				"log { target = \"file\" file = \"%s/its.log\" }\n",
+		 f->dir, f->dir);
+	MUST(rmdir(f->runtime) == 0 || errno == ENOENT); /* the daemon makes it */
+	daemon_start(f, config);
+	cr_assert_eq(proc_number(f, "Uid"), (long)nobody->pw_uid);
+	cr_assert_eq(proc_number(f, "Gid"), (long)nobody->pw_gid);
+	expect_owner("run", nobody->pw_uid);
+	expect_owner("run/skeld.pid", nobody->pw_uid);
+	expect_owner("socket", nobody->pw_uid);
+	expect_owner("its.log", nobody->pw_uid);
+	client_echo(f, client_unix(f, "socket"), "hello");
+	daemon_reload_and_wait(f);
+	expect_status(f, "last_reload", "ok");
+	daemon_finish(f);
+	cr_assert(!runtime_file_exists(f, "skeld.pid"));
+}
+
+Test(privileges, a_group_alone)
+{
+	daemon_start(f, BASE "group = \"nogroup\"\n");
+	cr_assert_eq(proc_number(f, "Uid"), 0);
+	cr_assert_neq(proc_number(f, "Gid"), 0);
+	daemon_finish(f);
+}
+
+static void expect_not_started(const char *config, const char *why)
+{
+	config_write(f, "%s", config);
+	daemon_spawn(f);
+	cr_assert_eq(daemon_wait_exit(f), 1);
+	cr_assert(log_line_with(f, why), "not told: %s\n%s", why, log_text(f));
+	cr_assert(!runtime_file_exists(f, "status"));
+}
+
+Test(privileges, who_does_not_exist_stops_the_start)
+{
+	expect_not_started(BASE "user = \"no-such-user\"\n",
+			   "cannot become user \"no-such-user\": does not exist");
+	expect_not_started(BASE "group = \"no-such-group\"\n",
+			   "cannot become group \"no-such-group\": does not exist");
+}
+
+Test(privileges, a_directory_that_stays_roots_stops_the_start)
+{
+	MUST(mkdir(f->runtime, 0755) == 0 || errno == EEXIST);
+	expect_not_started(BASE AS_NOBODY, "user \"nobody\" cannot write to the runtime directory");
+}
+
+Test(privileges, who_is_not_root_cannot_become_anybody)
+{
+	fixture_run_as(f, nobody->pw_uid);
+	expect_not_started(BASE AS_NOBODY, "user and group can be changed by root only");
+}

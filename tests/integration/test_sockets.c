@@ -1,0 +1,323 @@
+/* Sockets that come from the service manager, and those that it keeps: sd_listen_fds(3), FDSTORE.
+ */
+#include "client.h"
+#include "http.h"
+#include "observe.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static struct fixture *f;
+
+enum { PASSED_MAX = 72, FIRST = 3 };
+
+/* What the next daemon is to find from descriptor 3 on. */
+static int passed[PASSED_MAX];
+static size_t n_passed;
+static char names[4096];
+static const char *count;
+
+static void setup(void)
+{
+	f = fixture_new();
+	n_passed = 0;
+	*names = '\0';
+	count = NULL;
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(sockets, .init = setup, .fini = teardown);
+
+/* In the child, just before exec. Those to be passed are above any that they go to. */
+static void pass(struct fixture *g)
+{
+	char text[16];
+	(void)g;
+	for (size_t i = 0; i < n_passed; i++)
+		dup2(passed[i], FIRST + (int)i);
+	snprintf(text, sizeof(text), "%d", (int)getpid());
+	setenv("LISTEN_PID", text, 1);
+	snprintf(text, sizeof(text), "%zu", n_passed);
+	setenv("LISTEN_FDS", count ? count : text, 1);
+	setenv("LISTEN_FDNAMES", names, 1);
+}
+
+static void add(int fd, const char *name)
+{
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, 200);
+	MUST(fd >= 0 && high >= 0 && n_passed < PASSED_MAX);
+	close(fd);
+	passed[n_passed++] = high;
+	snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", *names ? ":" : "",
+		 name);
+	f->prepare = pass;
+}
+
+/* A listening socket on a free port, and where. */
+static int listening(char address[32])
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t n = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	MUST(fd >= 0 && bind(fd, (struct sockaddr *)&a, n) == 0 && listen(fd, 16) == 0);
+	MUST(getsockname(fd, (struct sockaddr *)&a, &n) == 0);
+	snprintf(address, 32, "127.0.0.1:%u", ntohs(a.sin_port));
+	return fd;
+}
+
+static void expect_echo(const char *address)
+{
+	int client = client_try(f, address);
+	cr_assert_geq(client, 0, "%s: %s", address, strerror(errno));
+	client_echo(f, client, "hello");
+	client_close(f, client);
+}
+
+Test(sockets, one_that_has_the_address_is_used_and_stays_open)
+{
+	char address[32], text[256];
+	add(listening(address), "whatever");
+	snprintf(text, sizeof(text), "listen \"main\" { address = \"%s\" }\n", address);
+	config_write(f, "workers = 2\nadmin { address = \"\" }\n%s", text);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	cr_assert(log_contains(f, "is served by the socket passed as whatever"), "%s", log_text(f));
+	for (int i = 0; i < 4; i++)
+		expect_echo(address);
+	daemon_reload_and_wait(f);
+	expect_echo(address);
+	daemon_finish(f);
+	/* Whoever comes next finds who waits there. */
+	cr_assert_geq(client_try(f, address), 0);
+	close(passed[0]);
+}
+
+Test(sockets, one_that_has_the_title_is_used)
+{
+	char address[32];
+	add(listening(address), "main");
+	daemon_start(f, BASE);
+	expect_echo(address);
+	daemon_finish(f);
+}
+
+Test(sockets, the_admin_server_can_have_one)
+{
+	char address[32], taken[32];
+	add(listening(address), "main");
+	add(listening(taken), "admin");
+	daemon_start(f, "workers = 1\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN);
+	expect_echo(address);
+	int client = client_try(f, taken);
+	client_send(f, client, "GET /readyz HTTP/1.0\r\n\r\n", 24);
+	cr_assert_eq(http_read(f, client), 200);
+	daemon_finish(f);
+}
+
+Test(sockets, several_of_one_address_are_one_listener)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t n = sizeof(a);
+	char address[32];
+	int one = 1;
+	for (int i = 0; i < 3; i++) {
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		MUST(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0);
+		MUST(bind(fd, (struct sockaddr *)&a, n) == 0 && listen(fd, 16) == 0);
+		MUST(getsockname(fd, (struct sockaddr *)&a, &n) == 0);
+		add(fd, "main");
+	}
+	snprintf(address, sizeof(address), "127.0.0.1:%u", ntohs(a.sin_port));
+	daemon_start(f, "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN);
+	cr_assert_eq(log_count(f, "is served by the socket"), 1, "%s", log_text(f));
+	for (int i = 0; i < 32; i++) /* the kernel spreads them over all three */
+		expect_echo(address);
+	daemon_finish(f);
+}
+
+Test(sockets, one_that_nobody_asks_for_waits_for_a_reload)
+{
+	char address[32];
+	add(listening(address), "other");
+	daemon_start(f, BASE);
+	cr_assert(log_contains(f, "passed as other: nobody answers there"), "%s", log_text(f));
+	config_write(f, BASE "listen \"more\" { address = \"%s\" }\n", address);
+	daemon_reload_and_wait(f);
+	expect_echo(address);
+	config_write(f, "%s", BASE);
+	daemon_reload_and_wait(f);
+	int waits = client_try(f, address); /* it is still the manager's, and listens */
+	cr_assert_geq(waits, 0);
+	config_write(f, BASE "listen \"more\" { address = \"%s\" }\n", address);
+	daemon_reload_and_wait(f);
+	client_echo(f, waits, "at last");
+	daemon_finish(f);
+}
+
+Test(sockets, what_is_no_listening_stream_is_refused_and_closed)
+{
+	char path[64], address[32];
+	add(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "idle");
+	add(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "datagrams");
+	add(open(path_in(f, "file", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), "file");
+	add(listening(address), "main");
+	daemon_start(f, BASE);
+	static const char *const told[] = {"descriptor 3 (idle)", "descriptor 4 (datagrams)",
+					   "descriptor 5 (file)"};
+	for (size_t i = 0; i < 3; i++)
+		cr_assert(
+			strstr(log_line_with(f, told[i]), "is no listening stream socket: closed"),
+			"%s", log_text(f));
+	cr_assert(!strstr(proc_fds(f), "/file"), "%s", proc_fds(f));
+	expect_echo(address);
+	daemon_finish(f);
+}
+
+Test(sockets, no_more_addresses_than_there_can_be_sections)
+{
+	char address[32];
+	for (int i = 0; i < 66; i++)
+		add(listening(address), "many");
+	daemon_start(f, BASE);
+	cr_assert_eq(log_count(f, "(many): too many: closed"), 1, "%s", log_text(f));
+	daemon_finish(f);
+}
+
+Test(sockets, a_number_that_is_none_is_told)
+{
+	char address[32];
+	add(listening(address), "main");
+	count = "all";
+	daemon_start(f, BASE);
+	cr_assert(log_contains(f, "LISTEN_FDS=all"), "%s", log_text(f));
+	expect_echo(listener_address(f, "main"));
+	daemon_finish(f);
+}
+
+static void pass_to_another(struct fixture *g)
+{
+	pass(g);
+	setenv("LISTEN_PID", "1", 1);
+}
+
+Test(sockets, what_is_meant_for_another_process_is_left_alone)
+{
+	char address[32];
+	add(listening(address), "main");
+	f->prepare = pass_to_another;
+	daemon_start(f, BASE);
+	cr_assert_eq(log_count(f, "passed as"), 0, "%s", log_text(f));
+	daemon_finish(f);
+}
+
+/* The store. */
+
+static void with_store(struct fixture *g)
+{
+	if (n_passed)
+		pass(g);
+	setenv("FDSTORE", "64", 1);
+}
+
+/* What the daemon gave the manager: the next daemon finds it. Several come with one datagram. */
+static void take_stored(void)
+{
+	char text[512];
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int) * 64)];
+	} control;
+	for (;;) {
+		struct iovec io = {text, sizeof(text) - 1};
+		struct msghdr m = {.msg_iov = &io,
+				   .msg_iovlen = 1,
+				   .msg_control = &control,
+				   .msg_controllen = sizeof(control)};
+		ssize_t n = recvmsg(f->notify, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		if (n < 0)
+			break;
+		text[n] = '\0';
+		const char *name = strstr(text, "FDNAME=");
+		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+		if (!c || !strstr(text, "FDSTORE=1"))
+			continue;
+		char word[64];
+		snprintf(word, sizeof(word), "%.*s", (int)strcspn(name + 7, "\n"), name + 7);
+		for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			add(fd, word);
+		}
+	}
+}
+
+/* As daemon_start(), but the datagrams are ours to read: READY is seen in the status file. */
+static void start_with_store(const char *config)
+{
+	char path[96];
+	snprintf(path, sizeof(path), "%s/status", f->runtime);
+	config_write(f, "%s", config);
+	f->prepare = with_store;
+	daemon_spawn(f);
+	for (int64_t until = deadline();
+	     !file_text(f, path) || !strstr(file_text(f, path), "state=running\n");)
+		if (is_past(until))
+			give_up(f, "not running");
+	take_stored();
+}
+
+#define TWO "workers = 2\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN
+
+Test(sockets, those_in_the_store_are_there_again_after_a_crash)
+{
+	char main[64], admin[64], config[512];
+	start_with_store(TWO);
+	cr_assert_eq(n_passed, 3, "two of main, one of admin: %zu", n_passed);
+	snprintf(main, sizeof(main), "%s", listener_address(f, "main"));
+	snprintf(admin, sizeof(admin), "%s", listener_address(f, "admin"));
+	kill(f->pid, SIGKILL);
+	daemon_wait_exit(f);
+	int waits = client_try(f, main); /* refused by nobody */
+	cr_assert_geq(waits, 0);
+	snprintf(config, sizeof(config),
+		 "workers = 2\nadmin { address = \"%s\" }\nlisten \"main\" { address = \"%s\" }\n",
+		 admin, main);
+	config_write(f, "%s", config);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	client_echo(f, waits, "still there");
+	expect_echo(main);
+	int client = client_try(f, admin);
+	client_send(f, client, "GET /livez HTTP/1.0\r\n\r\n", 23);
+	cr_assert_eq(http_read(f, client), 200);
+	daemon_finish(f);
+}
+
+Test(sockets, one_whose_section_is_gone_is_let_go)
+{
+	start_with_store("workers = 1\nadmin { address = \"\" }\n" LISTEN_MAIN);
+	cr_assert_eq(n_passed, 1);
+	kill(f->pid, SIGKILL);
+	daemon_wait_exit(f);
+	config_write(f, "%s", BASE);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	cr_assert(log_line_with(f, "no listen section asks for"), "%s", log_text(f));
+	cr_assert(strstr(log_line_with(f, "no listen section asks for"), ": closed"), "%s",
+		  log_text(f));
+	cr_assert(strstr(f->notices.bytes, "FDSTOREREMOVE=1"), "%s", f->notices.bytes);
+	daemon_finish(f);
+}
