@@ -26,6 +26,7 @@ struct listen_config {
 	char *title;
 	char *address; /* "" = off */
 	int64_t backlog;
+	int64_t proxy; /* connections begin with a PROXY header */
 };
 
 struct config {

@@ -12,6 +12,7 @@
 enum option_type {
 	OPTION_NUMBER,	/* int64_t, from least to most */
 	OPTION_CHOICE,	/* int64_t, the index of the word among `words` */
+	OPTION_FLAG,	/* int64_t, true is 1 */
 	OPTION_TEXT,	/* char *, never NULL */
 	OPTION_PATH,	/* char *, an absolute path, or "" for none */
 	OPTION_ADDRESS, /* char *, "host:port", "[v6]:port", "unix:/path", or "" for off */

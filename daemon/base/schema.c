@@ -33,6 +33,10 @@ static const struct option listen_options[] = {
 	 NULL, NULL, false, "Where to accept connections"},
 	{"backlog", OPTION_NUMBER, offsetof(struct listen_config, backlog), "1024", 1, 65535,
 	 "connections", NULL, false, "Connections that wait to be accepted, see listen(2)"},
+	{"proxy", OPTION_FLAG, offsetof(struct listen_config, proxy), "false", 0, 0, NULL, NULL,
+	 false,
+	 "Connections begin with a PROXY protocol version 2 header, and their client is who it "
+	 "says: for a balancer that nobody can go around"},
 	{0}};
 
 static const struct option limits[] = {
@@ -96,7 +100,7 @@ static char **text_at(const struct option *o, const void *base)
 
 static bool is_text(const struct option *o)
 {
-	return o->type != OPTION_NUMBER && o->type != OPTION_CHOICE;
+	return o->type != OPTION_NUMBER && o->type != OPTION_CHOICE && o->type != OPTION_FLAG;
 }
 
 static bool set_number(const struct option *o, void *base, const char *text)
@@ -134,6 +138,12 @@ static bool set_choice(const struct option *o, void *base, const char *text)
 	}
 }
 
+static bool set_flag(const struct option *o, void *base, const char *text)
+{
+	*number_at(o, base) = strcmp(text, "true") == 0;
+	return *number_at(o, base) || strcmp(text, "false") == 0;
+}
+
 static bool set_text(const struct option *o, void *base, const char *text)
 {
 	char *copy = strdup(text);
@@ -154,6 +164,9 @@ void schema_accepts(const struct option *o, char *out, size_t size)
 		break;
 	case OPTION_CHOICE:
 		snprintf(out, size, "one of: %s", o->words);
+		break;
+	case OPTION_FLAG:
+		snprintf(out, size, "true or false");
 		break;
 	case OPTION_TEXT:
 		snprintf(out, size, "any text");
@@ -177,6 +190,9 @@ const char *schema_set(const struct option *o, void *base, const char *text, cha
 		break;
 	case OPTION_CHOICE:
 		good = set_choice(o, base, text);
+		break;
+	case OPTION_FLAG:
+		good = set_flag(o, base, text);
 		break;
 	case OPTION_TEXT:
 		good = true;
@@ -223,6 +239,8 @@ void schema_show(const struct option *o, const void *base, FILE *out)
 	} else if (o->type == OPTION_CHOICE) {
 		const char *word = word_at(o->words, *number_at(o, base), &length);
 		fprintf(out, "\"%.*s\"", (int)length, word);
+	} else if (o->type == OPTION_FLAG) {
+		fputs(*number_at(o, base) ? "true" : "false", out);
 	} else {
 		show_text(*text_at(o, base), out);
 	}

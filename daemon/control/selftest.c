@@ -120,6 +120,7 @@ static void on_adjust(void *context, struct config *c)
 		free(c->listen[i].place.file);
 	}
 	c->n_listen = 1;
+	c->listen[0].proxy = false;
 	set_text(&c->listen[0].address, t->client.its->data ? "127.0.0.1:0" : "");
 	set_text(&c->admin.address, "");
 	set_text(&c->user, "");

@@ -9,21 +9,12 @@
 /* Accepted in one turn of the loop at most: a flood of connects starves nobody. */
 enum { ACCEPT_BATCH = 64, RECOVER_MS = 100, EMPTY_MOST = 65536 };
 
-/* At most one line of a kind a second. SAID: when the last one was, 0 never. */
-static bool may_warn(const struct worker *w, uint32_t *said)
-{
-	if (*said == w->now + 1)
-		return false;
-	*said = w->now + 1;
-	return true;
-}
-
 static void turn_away(struct worker *w, int fd)
 {
 	evutil_closesocket(fd);
 	worker_add(w, COUNT_CLOSED + CLOSED_LIMIT, 1);
 	w->turned_away++;
-	if (may_warn(w, &w->warned_limit))
+	if (worker_may_warn(w, &w->warned_limit))
 		log_warning(
 			"%zu connections are open, as many as there may be: others are accepted "
 			"and closed, %llu so far by worker %u",
@@ -37,7 +28,7 @@ static void rest(struct worker *w, int error)
 	TAILQ_FOREACH (a, &w->acceptors, entry)
 		event_del(&a->event);
 	event_add(w->recover, &(struct timeval){.tv_usec = RECOVER_MS * 1000L});
-	if (may_warn(w, &w->warned_rest))
+	if (worker_may_warn(w, &w->warned_rest))
 		log_warning("cannot accept connections: %s; they wait in the backlog, trying again "
 			    "every %d ms",
 			    strerror(error), RECOVER_MS);
@@ -51,9 +42,10 @@ static bool is_of_one_connection(int error)
 	       error == EHOSTUNREACH || error == ENETUNREACH;
 }
 
-/* Accept up to MOST on FD, one of L's. Returns 0, or the errno that ended it. */
-static int accept_some(struct worker *w, const struct listener *l, int fd, unsigned most)
+/* Accept up to MOST from one of A's sockets. Returns 0, or the errno that ended it. */
+static int accept_some(const struct acceptor *a, int fd, unsigned most)
 {
+	struct worker *w = a->worker;
 	struct plane *p = w->plane;
 	while (most--) {
 		struct sockaddr_storage peer = {0};
@@ -66,7 +58,7 @@ static int accept_some(struct worker *w, const struct listener *l, int fd, unsig
 			continue;
 		worker_add(w, COUNT_ACCEPTED, 1);
 		if (atomic_fetch_add(&p->open, 1) < w->snapshot->connections) {
-			connection_accept(w, c, &peer, l);
+			connection_accept(a, c, &peer);
 		} else {
 			atomic_fetch_sub(&p->open, 1);
 			turn_away(w, c);
@@ -79,7 +71,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct acceptor *a = arg;
 	(void)what;
-	int error = accept_some(a->worker, a->listener, fd, ACCEPT_BATCH);
+	int error = accept_some(a, fd, ACCEPT_BATCH);
 	if (error && error != EAGAIN)
 		rest(a->worker, error);
 }
@@ -96,10 +88,11 @@ static void free_acceptor(struct acceptor *a)
  * The kernel completed these connections before the listener was retired: serve them, those of
  * the other workers too, who may be stuck.
  */
-static int empty(struct worker *w, const struct listener *l)
+static int empty(const struct acceptor *a)
 {
+	const struct listener *l = a->listener;
 	for (size_t j = 0; j < l->n_fds; j++) {
-		int error = accept_some(w, l, l->fds[j], EMPTY_MOST);
+		int error = accept_some(a, l->fds[j], EMPTY_MOST);
 		if (error && error != EAGAIN && error != EINVAL) /* EINVAL: shut down, and empty */
 			return error;
 	}
@@ -108,7 +101,7 @@ static int empty(struct worker *w, const struct listener *l)
 
 static void remove_acceptor(struct acceptor *a)
 {
-	int error = a->listener->keeper == KEEPER_UNIT ? 0 : empty(a->worker, a->listener);
+	int error = a->listener->keeper == KEEPER_UNIT ? 0 : empty(a);
 	a->leaving = error != 0;
 	if (error)
 		rest(a->worker, error);
@@ -143,7 +136,7 @@ void acceptors_abandon(struct worker *w)
 	event_del(w->recover);
 }
 
-static void add_acceptor(struct worker *w, struct listener *l, int fd)
+static void add_acceptor(struct worker *w, struct listener *l, int fd, bool proxy)
 {
 	struct acceptor *a = calloc(1, sizeof(*a));
 	if (!a) {
@@ -153,6 +146,7 @@ static void add_acceptor(struct worker *w, struct listener *l, int fd)
 	}
 	a->worker = w;
 	a->listener = listener_ref(l);
+	a->proxy = proxy;
 	event_assign(&a->event, w->base, fd, EV_READ | EV_PERSIST, on_accept, a);
 	if (!event_pending(w->recover, EV_TIMEOUT, NULL) && event_add(&a->event, NULL) < 0)
 		log_error("worker %u cannot watch listen \"%s\": %s", w->index, l->title,
@@ -169,11 +163,11 @@ static bool accepts_on(const struct worker *w, const struct listener *l)
 	return false;
 }
 
-static void add_acceptors(struct worker *w, struct listener *l)
+static void add_acceptors(struct worker *w, struct listener *l, bool proxy)
 {
 	for (size_t j = 0; j < l->n_fds; j++)
 		if (listener_is_for(l, j, w->index, w->plane->n_workers))
-			add_acceptor(w, l, l->fds[j]);
+			add_acceptor(w, l, l->fds[j], proxy);
 }
 
 void acceptors_update(struct worker *w, const struct snapshot *s)
@@ -183,10 +177,12 @@ void acceptors_update(struct worker *w, const struct snapshot *s)
 		next = TAILQ_NEXT(a, entry);
 		if (!s || !snapshot_serves(s, a->listener))
 			remove_acceptor(a);
+		else
+			a->proxy = snapshot_is_proxied(s, a->listener);
 	}
 	for (size_t i = 0; s && i < s->n_listeners; i++)
 		if (s->listener[i] != s->admin && !accepts_on(w, s->listener[i]))
-			add_acceptors(w, s->listener[i]);
+			add_acceptors(w, s->listener[i], s->proxy[i]);
 	if (TAILQ_EMPTY(&w->acceptors))
 		event_del(w->recover);
 }

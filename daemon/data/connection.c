@@ -16,7 +16,7 @@
 /* Something moved: to the end of the queue of those that may be idle. */
 void connection_touch(struct connection *c)
 {
-	if (c->seen == c->worker->now || c->lingers)
+	if (c->seen == c->worker->now || c->lingers || c->stranger)
 		return;
 	c->seen = c->worker->now;
 	TAILQ_REMOVE(&c->worker->busy, c, entry);
@@ -59,7 +59,7 @@ void connection_destroy(struct connection *c)
 			       (unsigned long long)c->sent, w->now - c->opened);
 		evutil_closesocket(c->fd);
 		c->fd = -1;
-		TAILQ_REMOVE(c->lingers ? &w->lingering : &w->busy, c, entry);
+		TAILQ_REMOVE(connection_queue(c), c, entry);
 		w->n_connections--;
 		atomic_fetch_sub(&w->plane->open, 1);
 		worker_add(w, COUNT_CLOSED + (size_t)c->why, 1);
@@ -107,14 +107,14 @@ bool connection_is_busy(const struct connection *c)
  */
 static void end_output(struct connection *c)
 {
-	if (c->ended || c->peer.family == AF_UNIX || !connection_is_busy(c)) {
+	if (c->ended || c->local || !connection_is_busy(c)) {
 		connection_destroy(c);
 		return;
 	}
 	shutdown(c->fd, SHUT_WR);
+	TAILQ_REMOVE(connection_queue(c), c, entry);
 	c->seen = c->worker->now;
 	c->lingers = true;
-	TAILQ_REMOVE(&c->worker->busy, c, entry);
 	TAILQ_INSERT_TAIL(&c->worker->lingering, c, entry);
 	connection_log(c, LOG_DEBUG, "nothing more to send, waits for the peer to take the rest");
 	worker_look_in(c->worker, LINGER_LOOK_MS);
@@ -139,7 +139,8 @@ static void settle(struct connection *c)
 		connection_fail(c, CLOSED_OVERFLOW);
 	}
 	bool quiet = !c->broken && !out && !c->holds;
-	if (quiet && c->draining && !c->owed && !in && !c->closing && !c->fresh) {
+	bool idle = !in || c->stranger; /* half a header is no request */
+	if (quiet && c->draining && !c->owed && idle && !c->closing && !c->fresh) {
 		c->why = CLOSED_DRAIN;
 		c->closing = true;
 	}
@@ -148,7 +149,7 @@ static void settle(struct connection *c)
 		return;
 	}
 	if (quiet && c->ended)
-		connection_fail(c, CLOSED_BY_PEER);
+		connection_fail(c, c->stranger && in ? CLOSED_PROXY : CLOSED_BY_PEER);
 	if (c->broken) {
 		connection_destroy(c);
 		return;
@@ -164,13 +165,23 @@ static void settle(struct connection *c)
 	wait_for(c, !c->ended && !c->closing && !full, out > 0);
 }
 
+/* Whose are these bytes? Returns how many of them are consumed. */
+static size_t take(struct connection *c, const char *bytes, size_t n)
+{
+	size_t header = c->stranger ? connection_introduce(c, bytes, n) : 0;
+	if (c->stranger || c->closing || c->broken || header == n)
+		return header;
+	c->fresh = false;
+	return header + c->worker->plane->service->data(c, bytes + header, n - header);
+}
+
 /* Offer the service all that it has not consumed. */
 static void offer(struct connection *c, const char *bytes, size_t n)
 {
 	if (c->closing || c->broken)
 		return;
 	if (!queued(c->in)) {
-		size_t used = c->worker->plane->service->data(c, bytes, n);
+		size_t used = take(c, bytes, n);
 		if (used >= n)
 			return;
 		if (!c->in)
@@ -185,7 +196,7 @@ static void offer(struct connection *c, const char *bytes, size_t n)
 	}
 	size_t all = queued(c->in);
 	const char *whole = (const char *)evbuffer_pullup(c->in, -1);
-	size_t used = whole ? c->worker->plane->service->data(c, whole, all) : 0;
+	size_t used = whole ? take(c, whole, all) : 0;
 	evbuffer_drain(c->in, used < all ? used : all);
 	if (!whole)
 		connection_fail(c, CLOSED_ERROR);
@@ -197,7 +208,6 @@ static void receive(struct connection *c)
 	size_t room = limit - (out > in ? out : in);
 	ssize_t n = recv(c->fd, c->worker->scratch, room < SCRATCH_SIZE ? room : SCRATCH_SIZE, 0);
 	if (n > 0) {
-		c->fresh = false;
 		worker_add(c->worker, COUNT_RECEIVED, (uint64_t)n);
 		c->received += (uint64_t)n;
 		connection_touch(c);
@@ -278,7 +288,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	connection_advance(c, what & EV_READ);
 }
 
-/* LISTENER is where it came from, for whoever follows it in the log. */
+/* The listener is where it came from, for whoever follows it in the log. */
 static void tell_accepted(const struct connection *c, const struct listener *listener)
 {
 	char address[ADDRESS_TEXT_MAX];
@@ -288,9 +298,9 @@ static void tell_accepted(const struct connection *c, const struct listener *lis
 	connection_log(c, LOG_DEBUG, "accepted on %s by worker %u", address, c->worker->index);
 }
 
-void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
-		       const struct listener *listener)
+void connection_accept(const struct acceptor *a, int fd, const struct sockaddr_storage *peer)
 {
+	struct worker *w = a->worker;
 	struct connection *c = calloc(1, sizeof(*c));
 	if (!c) {
 		evutil_closesocket(fd);
@@ -302,18 +312,15 @@ void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *
 	c->fd = fd;
 	c->seen = c->opened = w->now;
 	c->fresh = true;
+	c->local = peer->ss_family == AF_UNIX;
+	c->stranger = c->over = a->proxy;
 	memcpy(&c->peer, peer, sizeof(c->peer));
 	w->n_connections++;
-	TAILQ_INSERT_TAIL(&w->busy, c, entry);
+	TAILQ_INSERT_TAIL(connection_queue(c), c, entry);
 	event_assign(&c->event, w->base, fd, EV_READ | EV_PERSIST, on_event, c);
-	tell_accepted(c, listener);
-	c->entered = true;
-	const struct service *s = w->plane->service;
-	if (!s->data || (s->opened && s->opened(c) < 0)) {
-		c->why = CLOSED_BY_SERVICE;
-		c->closing = true;
-	}
-	c->entered = false;
+	tell_accepted(c, a->listener);
+	if (!a->proxy)
+		connection_open(c);
 	if (w->done & ORDER_DRAIN)
 		connection_drain(c);
 	else
@@ -328,7 +335,7 @@ void connection_drain(struct connection *c)
 	c->draining = c->entered = true;
 	if (c->fresh)
 		worker_look_in(c->worker, FRESH_MS);
-	if (c->worker->plane->service->draining && !c->closing)
+	if (c->worker->plane->service->draining && !c->closing && !c->stranger)
 		c->worker->plane->service->draining(c);
 	connection_advance(c, true); /* an end that came is seen by a read, too */
 }

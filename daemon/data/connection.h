@@ -14,12 +14,12 @@ struct connection {
 	struct worker *worker;
 	void *data;		       /* the service's */
 	struct evbuffer *in, *out;     /* not consumed, not sent; made when needed */
-	TAILQ_ENTRY(connection) entry; /* in worker->busy or ->lingering */
+	TAILQ_ENTRY(connection) entry; /* in a queue of the worker's, see connection_queue() */
 	union {
 		sa_family_t family;
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
-	} peer;
+	} peer;		      /* the client's, where a PROXY header tells it */
 	uint32_t seen;	      /* worker->now when something last moved */
 	unsigned holds;	      /* by the service */
 	unsigned owed;	      /* draining: bytes received before it began, and not read yet */
@@ -33,9 +33,11 @@ struct connection {
 	bool closing : 1;     /* no more data for the service; close when all is sent */
 	bool broken : 1;      /* close now */
 	bool draining : 1;    /* close when all that was received is answered */
-	bool over : 1;	      /* the service was told */
+	bool over : 1;	      /* the service was told, or never knew of it */
 	bool lingers : 1;
-	bool fresh : 1;		 /* accepted a moment ago: its first request is under way */
+	bool fresh : 1;	   /* accepted a moment ago: its first request is under way */
+	bool stranger : 1; /* its PROXY header has not come: the service does not know of it */
+	bool local : 1;	   /* by a unix socket, whoever the peer is */
 	uint64_t received, sent; /* bytes, for the log */
 };
 
@@ -59,8 +61,27 @@ static inline size_t limit_of(struct connection *c)
 /* For how long a drain waits for the first request of a connection just accepted. */
 enum { FRESH_MS = 200 };
 
+/* For how long a connection may keep its PROXY header back. */
+enum { PROXY_SECONDS = 5 };
+
 /* Those that linger are looked at every LINGER_LOOK_MS, for LINGER_SECONDS at most. */
 enum { LINGER_SECONDS = 2, LINGER_LOOK_MS = 50 };
+
+/* The one of its worker's queues that it is in. */
+static inline struct connections *connection_queue(struct connection *c)
+{
+	struct worker *w = c->worker;
+	return c->lingers ? &w->lingering : c->stranger ? &w->strangers : &w->busy;
+}
+
+/* opening.c: it may be used: tell the service. */
+void connection_open(struct connection *c);
+
+/* opening.c: N bytes of a stranger, all that came. Returns how many of them were its header. */
+size_t connection_introduce(struct connection *c, const char *bytes, size_t n);
+
+/* opening.c: over, since it did not say who it is: WHAT came instead. */
+void connection_reject(struct connection *c, const char *what);
 
 /* Close it, tell the service, and free it unless it is held. */
 void connection_destroy(struct connection *c);

@@ -5,6 +5,10 @@ void connections_tick(struct worker *w)
 {
 	struct connection *c;
 	int64_t timeout = w->snapshot->config->limits.idle_timeout;
+	while ((c = TAILQ_FIRST(&w->strangers)) && w->now - c->seen > PROXY_SECONDS) {
+		connection_reject(c, "it did not come in time");
+		connection_destroy(c);
+	}
 	while (timeout && (c = TAILQ_FIRST(&w->busy)) && w->now - c->seen > timeout) {
 		if (c->holds) {
 			connection_touch(c);
@@ -15,15 +19,25 @@ void connections_tick(struct worker *w)
 	}
 }
 
-void connections_look(struct worker *w)
+/* They have had their time. */
+static void end_freshness(struct connections *all)
 {
 	struct connection *c, *next;
-	for (c = TAILQ_FIRST(&w->busy); c && (w->done & ORDER_DRAIN); c = next) {
+	for (c = TAILQ_FIRST(all); c; c = next) {
 		next = TAILQ_NEXT(c, entry);
 		if (!c->fresh)
 			continue;
-		c->fresh = false; /* it has had its time */
+		c->fresh = false;
 		connection_advance(c, false);
+	}
+}
+
+void connections_look(struct worker *w)
+{
+	struct connection *c, *next;
+	if (w->done & ORDER_DRAIN) {
+		end_freshness(&w->strangers);
+		end_freshness(&w->busy);
 	}
 	for (c = TAILQ_FIRST(&w->lingering); c; c = next) {
 		next = TAILQ_NEXT(c, entry);
@@ -37,6 +51,8 @@ void connections_look(struct worker *w)
 void connections_drain(struct worker *w)
 {
 	struct connection *c, *next;
+	TAILQ_FOREACH (c, &w->strangers, entry)
+		c->fresh = w->now - c->seen <= 1;
 	/* Nothing that a callback moves may change the order in which this goes. */
 	TAILQ_FOREACH (c, &w->busy, entry) {
 		c->fresh = c->fresh && w->now - c->seen <= 1;
@@ -46,12 +62,17 @@ void connections_drain(struct worker *w)
 		next = TAILQ_NEXT(c, entry);
 		connection_drain(c);
 	}
+	/* After the others: those whose header is there go to the end of them. */
+	for (c = TAILQ_FIRST(&w->strangers); c; c = next) {
+		next = TAILQ_NEXT(c, entry);
+		connection_drain(c);
+	}
 }
 
 void connections_close(struct worker *w)
 {
 	struct connection *c;
-	while ((c = TAILQ_FIRST(&w->busy))) {
+	while ((c = TAILQ_FIRST(&w->strangers)) || (c = TAILQ_FIRST(&w->busy))) {
 		atomic_fetch_add(&w->plane->cut_off, 1);
 		c->why = CLOSED_DEADLINE;
 		connection_destroy(c);

@@ -73,6 +73,7 @@ static struct listener *add(struct snapshot *s, const struct listen_config *l,
 		found = listener_open(l, &a, n, port_is_ours(others->old, others->retired, &a), e);
 	if (found) {
 		s->backlog[s->n_listeners] = (int)l->backlog;
+		s->proxy[s->n_listeners] = l->proxy;
 		s->listener[s->n_listeners++] = found;
 	}
 	return found;
@@ -94,10 +95,11 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 	struct others others = {old, there, retired};
 	for (size_t i = 0; i < config->n_listen; i++)
 		add(s, &config->listen[i], &others, n, e);
-	s->admin = add(s,
-		       &(struct listen_config){config->admin.place, "admin", config->admin.address,
-					       ADMIN_BACKLOG},
-		       &others, 1, e);
+	struct listen_config admin = {.place = config->admin.place,
+				      .title = "admin",
+				      .address = config->admin.address,
+				      .backlog = ADMIN_BACKLOG};
+	s->admin = add(s, &admin, &others, 1, e);
 	if (e->n == before) {
 		s->config = config;
 		return s;
@@ -136,6 +138,14 @@ bool snapshot_has(const struct snapshot *s, const struct listener *l)
 bool snapshot_serves(const struct snapshot *s, const struct listener *l)
 {
 	return l != s->admin && snapshot_has(s, l);
+}
+
+bool snapshot_is_proxied(const struct snapshot *s, const struct listener *l)
+{
+	for (size_t i = 0; i < s->n_listeners; i++)
+		if (s->listener[i] == l)
+			return s->proxy[i];
+	return false;
 }
 
 struct snapshot *snapshot_ref(struct snapshot *s)

@@ -18,6 +18,7 @@ struct snapshot {
 	size_t n_listeners;
 	struct listener *listener[LISTENERS_MAX];
 	int backlog[LISTENERS_MAX]; /* of each, as now configured */
+	bool proxy[LISTENERS_MAX];  /* the same */
 	struct listener *admin;	    /* one of them, no worker's; NULL: off */
 };
 
@@ -39,6 +40,9 @@ bool snapshot_has(const struct snapshot *s, const struct listener *l);
 
 /* And one that workers accept on? */
 bool snapshot_serves(const struct snapshot *s, const struct listener *l);
+
+/* Do connections that it accepts begin with a PROXY header? */
+bool snapshot_is_proxied(const struct snapshot *s, const struct listener *l);
 
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s);

@@ -15,11 +15,19 @@
 const char *const close_reasons[N_CLOSE_REASONS] = {
 	[CLOSED_BY_PEER] = "peer", [CLOSED_BY_SERVICE] = "service", [CLOSED_ERROR] = "error",
 	[CLOSED_IDLE] = "idle",	   [CLOSED_OVERFLOW] = "overflow",  [CLOSED_LIMIT] = "limit",
-	[CLOSED_DRAIN] = "drain",  [CLOSED_DEADLINE] = "deadline"};
+	[CLOSED_PROXY] = "proxy",  [CLOSED_DRAIN] = "drain",	    [CLOSED_DEADLINE] = "deadline"};
 
 static void tell_control(const struct worker *w)
 {
 	eventfd_write(w->plane->notify_fd, 1); /* full means that it has not looked yet: fine */
+}
+
+bool worker_may_warn(const struct worker *w, uint32_t *said)
+{
+	if (*said == w->now + 1)
+		return false;
+	*said = w->now + 1;
+	return true;
 }
 
 void worker_check_drained(struct worker *w)
@@ -126,6 +134,7 @@ int worker_init(struct worker *w, struct plane *plane, unsigned index)
 	w->plane = plane;
 	w->index = index;
 	TAILQ_INIT(&w->acceptors);
+	TAILQ_INIT(&w->strangers);
 	TAILQ_INIT(&w->busy);
 	TAILQ_INIT(&w->lingering);
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -27,6 +27,7 @@ enum close_reason {
 	CLOSED_IDLE,	 /* idle_timeout */
 	CLOSED_OVERFLOW, /* a request larger than limits.buffer */
 	CLOSED_LIMIT,	 /* limits.connections: turned away */
+	CLOSED_PROXY,	 /* no PROXY header where one is expected */
 	CLOSED_DRAIN,	 /* everything answered, the daemon stops */
 	CLOSED_DEADLINE, /* drain_timeout, or a forced stop */
 	N_CLOSE_REASONS
@@ -52,6 +53,7 @@ struct acceptor {
 	struct listener *listener;
 	struct event event;
 	bool leaving; /* removed, but there was no descriptor to empty it with */
+	bool proxy;   /* what it accepts begins with a PROXY header */
 	TAILQ_ENTRY(acceptor) entry;
 };
 TAILQ_HEAD(acceptors, acceptor);
@@ -76,11 +78,12 @@ struct worker {
 	struct snapshot *snapshot;
 	unsigned done; /* orders that were carried out */
 	struct acceptors acceptors;
-	struct connections busy;      /* all, the one that moved least recently first */
+	struct connections strangers; /* their PROXY header has not come; the oldest first */
+	struct connections busy;      /* all others, who moved least recently first */
 	struct connections lingering; /* nothing to say any more, the peer has to take it */
 	size_t n_connections, holds;
-	uint32_t now;			    /* seconds, counted by tick */
-	uint32_t warned_limit, warned_rest; /* when these were last logged */
+	uint32_t now;					  /* seconds, counted by tick */
+	uint32_t warned_limit, warned_rest, warned_proxy; /* when these were last logged */
 	uint64_t turned_away;
 	void *data; /* the service's */
 	_Atomic uint64_t *counters;
@@ -109,6 +112,9 @@ int worker_init(struct worker *w, struct plane *plane, unsigned index);
 void worker_free(struct worker *w);
 int worker_start(struct worker *w); /* the thread; its first snapshot stands in `next` */
 
+/* At most one line of a kind a second. SAID: when the last one was, 0 never. */
+bool worker_may_warn(const struct worker *w, uint32_t *said);
+
 /* Something ended: if it was the last that a drain waits for, tell the control plane. */
 void worker_check_drained(struct worker *w);
 
@@ -120,9 +126,10 @@ void acceptors_update(struct worker *w, const struct snapshot *s);
 void acceptors_recover(struct worker *w);
 void acceptors_abandon(struct worker *w); /* all, whatever waits there */
 
-/* connection.c */
-void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
-		       const struct listener *listener);
+/* connection.c: from one of A's sockets. */
+void connection_accept(const struct acceptor *a, int fd, const struct sockaddr_storage *peer);
+
+/* connections.c */
 void connections_tick(struct worker *w);  /* once a second: idle ones */
 void connections_look(struct worker *w);  /* those that may have had their time */
 void connections_drain(struct worker *w); /* close what is idle, finish the others */

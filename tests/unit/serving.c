@@ -89,8 +89,8 @@ static struct snapshot *snapshot_of(const char *conf, const struct snapshot *old
 	char *text = NULL;
 	MUST(asprintf(&text,
 		      "admin { address = \"\" }\n"
-		      "listen \"main\" { address = \"127.0.0.1:0\" }\n%s\n",
-		      conf) > 0);
+		      "listen \"main\" { address = \"127.0.0.1:0\" %s }\n%s\n",
+		      serving.listen ? serving.listen : "", conf) > 0);
 	file_write("skeld.conf", text);
 	free(text);
 	struct config *c = config_load("skeld.conf", &schema, &e);

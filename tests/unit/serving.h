@@ -13,6 +13,7 @@
 
 struct serving {
 	/* What the test may set. */
+	const char *listen; /* more options of the listener's section */
 	int (*opened)(struct connection *c);
 	size_t (*data)(struct connection *c, const char *bytes, size_t n);
 	void (*closed)(struct connection *c);
