@@ -33,6 +33,7 @@ struct config {
 	_Atomic unsigned refs;
 	int64_t workers; /* 0 = one per CPU that the process may use */
 	char *user, *group;
+	int64_t lame_duck;     /* seconds */
 	int64_t drain_timeout; /* seconds */
 	struct {
 		int64_t level;	/* index in "debug info notice warning error" */

@@ -8,16 +8,18 @@
 
 #define AT(field) offsetof(struct config, field)
 
-static const struct option top[] = {{"workers", OPTION_NUMBER, AT(workers), "0", 0, 256, "threads",
-				     NULL, true, "Threads that serve, 0 = one per CPU"},
-				    {"user", OPTION_TEXT, AT(user), "", 0, 0, NULL, NULL, true,
-				     "User to become when started as root"},
-				    {"group", OPTION_TEXT, AT(group), "", 0, 0, NULL, NULL, true,
-				     "Group to become when started as root, \"\" = the user's own"},
-				    {"drain_timeout", OPTION_NUMBER, AT(drain_timeout), "10", 0,
-				     3600, "seconds", NULL, false,
-				     "How long a stop waits for connections that are busy"},
-				    {0}};
+static const struct option top[] = {
+	{"workers", OPTION_NUMBER, AT(workers), "0", 0, 256, "threads", NULL, true,
+	 "Threads that serve, 0 = one per CPU"},
+	{"user", OPTION_TEXT, AT(user), "", 0, 0, NULL, NULL, true,
+	 "User to become when started as root"},
+	{"group", OPTION_TEXT, AT(group), "", 0, 0, NULL, NULL, true,
+	 "Group to become when started as root, \"\" = the user's own"},
+	{"lame_duck", OPTION_NUMBER, AT(lame_duck), "0", 0, 3600, "seconds", NULL, false,
+	 "How long a stop goes on serving, no longer ready, before it drains"},
+	{"drain_timeout", OPTION_NUMBER, AT(drain_timeout), "10", 0, 3600, "seconds", NULL, false,
+	 "How long a stop waits for connections that are busy"},
+	{0}};
 
 static const struct option log_options[] = {
 	{"level", OPTION_CHOICE, AT(log.level), "info", 0, 0, NULL,

@@ -91,6 +91,12 @@ static unsigned long long reloads_done(const struct peer *p)
 			NULL, 10);
 }
 
+static int status_seconds(const struct peer *p, const char *key)
+{
+	char seconds[32];
+	return (int)strtol(status_value(p->status, key, seconds, sizeof(seconds)), NULL, 10);
+}
+
 static bool in_state(const struct peer *p, const char *state)
 {
 	char now[32];
@@ -99,7 +105,7 @@ static bool in_state(const struct peer *p, const char *state)
 
 static bool is_stopping(const struct peer *p)
 {
-	return in_state(p, "draining") || in_state(p, "stopped");
+	return in_state(p, "lame_duck") || in_state(p, "draining") || in_state(p, "stopped");
 }
 
 static int peer_find(struct peer *p, const char *dir)
@@ -218,12 +224,11 @@ static int command_reload(struct peer *p)
 
 static int command_stop(struct peer *p)
 {
-	char text[32];
 	int failed = peer_send(p, SIGTERM);
 	if (failed)
 		return failed;
-	status_value(p->status, "drain_timeout", text, sizeof(text));
-	int seconds = (int)strtol(text, NULL, 10) + WAIT_SECONDS;
+	int seconds =
+		status_seconds(p, "lame_duck") + status_seconds(p, "drain_timeout") + WAIT_SECONDS;
 	double until = now() + seconds;
 	for (;;) {
 		switch (peer_wait(p, until)) {

@@ -11,8 +11,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-const char *const state_names[N_STATES] = {"starting", "running", "reloading", "draining",
-					   "stopped"};
+const char *const state_names[N_STATES] = {"starting",	"running",  "reloading",
+					   "lame_duck", "draining", "stopped"};
 
 enum { LAG_WARNING_SECONDS = 2 };
 

@@ -19,7 +19,7 @@
 #include <event2/event.h>
 #include <time.h>
 
-enum state { STARTING, RUNNING, RELOADING, DRAINING, STOPPED, N_STATES };
+enum state { STARTING, RUNNING, RELOADING, LAME_DUCK, DRAINING, STOPPED, N_STATES };
 extern const char *const state_names[N_STATES];
 
 enum outcome { OUTCOME_NONE, OUTCOME_OK, OUTCOME_REJECTED };
@@ -102,7 +102,7 @@ void reload_abandon(struct daemon *d); /* the daemon stops: nobody waits any mor
 void reload_overdue(evutil_socket_t fd, short what, void *arg);
 
 /* stop.c */
-void stop_begin(struct daemon *d); /* drain, then leave */
+void stop_begin(struct daemon *d); /* be a lame duck for a while, drain, then leave */
 void stop_now(struct daemon *d);   /* leave, exit 1 */
 void stop_news(struct daemon *d);  /* workers may be drained */
 void stop_deadline(evutil_socket_t fd, short what, void *arg);

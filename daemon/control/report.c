@@ -30,11 +30,13 @@ void report_print_status(const struct daemon *d, FILE *out)
 {
 	fprintf(out,
 		"pid=%d\nstate=%s\ngeneration=%llu\nreloads_ok=%llu\nreloads_rejected=%llu\n"
-		"last_reload=%s\nlast_reload_error=%s\nstarted=%lld\ndrain_timeout=%lld\n",
+		"last_reload=%s\nlast_reload_error=%s\nstarted=%lld\nlame_duck=%lld\n"
+		"drain_timeout=%lld\n",
 		(int)getpid(), state_names[d->state], (unsigned long long)d->current->generation,
 		(unsigned long long)d->reloads.ok, (unsigned long long)d->reloads.rejected,
 		outcomes[d->reloads.last], d->reloads.error ? d->reloads.error : "",
-		(long long)d->started, (long long)d->current->config->drain_timeout);
+		(long long)d->started, (long long)d->current->config->lame_duck,
+		(long long)d->current->config->drain_timeout);
 }
 
 /* TEXT has no control characters: it went through text_escape(), or is a name of ours. */

@@ -108,7 +108,8 @@ static void set_text(char **field, const char *text)
 	*field = copy;
 }
 
-/* Its real configuration, but for what belongs to the machine: addresses, user, log. */
+/* Its real configuration, but for what belongs to the machine (addresses, user, log), and for what
+ * takes its time. */
 static void on_adjust(void *context, struct config *c)
 {
 	struct selftest *t = context;
@@ -127,6 +128,7 @@ static void on_adjust(void *context, struct config *c)
 	set_text(&c->group, "");
 	set_text(&c->log.file, log);
 	c->log.target = LOG_TO_FILE;
+	c->lame_duck = 0;
 }
 
 static void on_ready(void *context, struct daemon *d)

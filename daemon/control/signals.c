@@ -35,13 +35,13 @@ static const struct {
 	const char *name;
 	const struct action *in[N_STATES];
 } table[N_SIGNALS] = {
-	/*                     STARTING  RUNNING  RELOADING      DRAINING  STOPPED  */
-	{SIGHUP, "SIGHUP",   {&ignore, &reload, &reload_later, &ignore, &ignore}},
-	{SIGUSR1, "SIGUSR1", {&ignore, &dump,   &dump,         &dump,   &ignore}},
-	{SIGUSR2, "SIGUSR2", {&ignore, &debug,  &debug,        &debug,  &ignore}},
-	{SIGINT, "SIGINT",   {&ignore, &drain,  &drain,        &stop,   &ignore}},
-	{SIGTERM, "SIGTERM", {&ignore, &drain,  &drain,        &stop,   &ignore}},
-	{SIGQUIT, "SIGQUIT", {&ignore, &stop,   &stop,         &stop,   &ignore}},
+	/*                     STARTING  RUNNING  RELOADING    LAME_DUCK  DRAINING  STOPPED  */
+	{SIGHUP, "SIGHUP",   {&ignore, &reload, &reload_later, &ignore, &ignore, &ignore}},
+	{SIGUSR1, "SIGUSR1", {&ignore, &dump,   &dump,         &dump,   &dump,   &ignore}},
+	{SIGUSR2, "SIGUSR2", {&ignore, &debug,  &debug,        &debug,  &debug,  &ignore}},
+	{SIGINT, "SIGINT",   {&ignore, &drain,  &drain,        &stop,   &stop,   &ignore}},
+	{SIGTERM, "SIGTERM", {&ignore, &drain,  &drain,        &stop,   &stop,   &ignore}},
+	{SIGQUIT, "SIGQUIT", {&ignore, &stop,   &stop,         &stop,   &stop,   &ignore}},
 	/* SIGPIPE and SIGXFSZ are ignored: a peer that is gone and a file that may not grow are
 	 * errors of write(2). */
 };

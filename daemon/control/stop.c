@@ -1,20 +1,22 @@
-/* How the daemon ends: drained, at its deadline, or at once. */
+/* How the daemon ends: first a lame duck if it is asked to; then drained, at its deadline, or at
+ * once. */
 #include "base/log.h"
 #include "control/daemon.h"
 
 #include <stdlib.h>
 
-enum { CLOSE_SECONDS = 1 }; /* for the workers to close what the drain has left */
+enum {
+	CLOSE_SECONDS = 1, /* for the workers to close what the drain has left */
+	MARGIN_SECONDS = 5 /* for the manager: for what comes after the drain */
+};
 
-void stop_begin(struct daemon *d)
+static void drain(struct daemon *d)
 {
 	long long seconds = d->current->config->drain_timeout;
 	size_t open = plane_open(d->plane);
-	reload_abandon(d);
 	log_notice("draining: %zu connection%s open, waiting %lld s at most; a second signal stops "
 		   "now",
 		   open, open == 1 ? "" : "s", seconds);
-	notify_send(&d->notify, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%lld", (seconds + 5) * 1000000);
 	daemon_set_state(d, DRAINING);
 	/* As if a reload removed every listener; the last worker that has emptied one closes it. */
 	for (size_t i = 0; i < d->current->n_listeners; i++)
@@ -30,6 +32,23 @@ void stop_begin(struct daemon *d)
 	event_add(d->deadline, &(struct timeval){.tv_sec = seconds});
 }
 
+void stop_begin(struct daemon *d)
+{
+	const struct config *c = d->current->config;
+	long long duck = c->lame_duck, budget = duck + c->drain_timeout + MARGIN_SECONDS;
+	reload_abandon(d);
+	notify_send(&d->notify, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%lld", budget * 1000000);
+	if (!duck) {
+		drain(d);
+		return;
+	}
+	log_notice("lame duck: no longer ready, but serving for %lld s, then draining; a second "
+		   "signal stops now",
+		   duck);
+	daemon_set_state(d, LAME_DUCK);
+	event_add(d->deadline, &(struct timeval){.tv_sec = duck});
+}
+
 void stop_news(struct daemon *d)
 {
 	if (d->state != DRAINING || !plane_drained(d->plane))
@@ -43,12 +62,17 @@ void stop_news(struct daemon *d)
 	daemon_leave(d, 0);
 }
 
-/* Once for the deadline, and once more if even closing does not get through. */
+/* Once for the end of the lame duck, once for the drain's deadline, and once more if even closing
+ * does not get through. */
 void stop_deadline(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
 	(void)fd;
 	(void)what;
+	if (d->state == LAME_DUCK) {
+		drain(d);
+		return;
+	}
 	if (d->late) {
 		log_error("the connections could not be closed within %d s: stopping without "
 			  "waiting longer",
@@ -66,7 +90,7 @@ void stop_deadline(evutil_socket_t fd, short what, void *arg)
 void stop_now(struct daemon *d)
 {
 	size_t open = plane_open(d->plane);
-	if (d->state != DRAINING)
+	if (d->state != DRAINING && d->state != LAME_DUCK)
 		notify_send(&d->notify, "STOPPING=1");
 	reload_abandon(d);
 	log_warning("stopping now: %zu connection%s cut off", open, open == 1 ? " is" : "s are");

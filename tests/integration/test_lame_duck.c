@@ -1,0 +1,175 @@
+/* A stop that is told to the balancer first: not ready any more, but accepting and serving. */
+#include "client.h"
+#include "http.h"
+#include "observe.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = fixture_new();
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(lame_duck, .init = setup, .fini = teardown);
+
+#define WITH_ADMIN "workers = 1\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN
+#define LONG	   "lame_duck = 3600\n"
+
+static double seconds(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void become_a_lame_duck(int signo)
+{
+	daemon_signal(f, signo);
+	notify_wait(f, "STOPPING=1");
+	await(f, strcmp(status_get(f, "state"), "lame_duck") == 0);
+}
+
+Test(lame_duck, is_not_ready_but_serves)
+{
+	daemon_start(f, WITH_ADMIN LONG "drain_timeout = 7\n");
+	int client = client_connect(f, "main");
+	client_echo(f, client, "before\n");
+	cr_assert_eq(http_get(f, "/readyz"), 200);
+	daemon_signal(f, SIGTERM);
+	const char *told = notify_wait(f, "STOPPING=1");
+	cr_assert(strstr(told, "EXTEND_TIMEOUT_USEC=3612000000"), "%s", told);
+	notify_wait(f, "STATUS=lame_duck, generation 1, 1 connection");
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(http_get(f, "/readyz"), 503);
+		cr_assert_str_eq(http_body(), "lame_duck\n");
+		cr_assert_eq(http_get(f, "/livez"), 200);
+		cr_assert_eq(http_get(f, "/metrics"), 200);
+		cr_assert_eq(http_metric(f, "skeld_state{state=\"lame_duck\"}"), 1);
+		cr_assert_eq(http_metric(f, "skeld_state{state=\"draining\"}"), 0);
+		expect_status(f, "state", "lame_duck");
+		client_echo(f, client, "still there\n");
+		client_echo(f, client_connect(f, "main"), "somebody new\n");
+	}
+	cr_assert_eq(daemon_stop(f, SIGTERM), 1);
+}
+
+Test(lame_duck, then_drains)
+{
+	enum { BYTES = 20000 };
+	static char bytes[BYTES];
+	memset(bytes, 'x', BYTES);
+	daemon_start(f, BASE "lame_duck = 1\ndrain_timeout = 3600\n");
+	int idle = client_connect(f, "main"), asks = client_connect(f, "main");
+	client_echo(f, idle, "before\n");
+	double began = seconds();
+	daemon_signal(f, SIGINT);
+	notify_wait(f, "EXTEND_TIMEOUT_USEC=3606000000");
+	client_echo(f, asks, "in its time\n");
+	notify_wait(f, "STATUS=draining, generation 1, 2 connections");
+	double took = seconds() - began;
+	cr_assert_geq(took, 0.99, "%.3f s", took);
+	client_expect_eof(f, idle);
+	client_expect_eof(f, asks);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	static const char *const told[] = {
+		"lame duck: no longer ready, but serving for 1 s, then draining; a second signal "
+		"stops now\n",
+		"draining: 2 connections open, waiting 3600 s at most;",
+		"drained: every connection was finished\n"};
+	log_expect_order(f, told, 3);
+	cr_assert_null(strstr(strstr(f->notices.bytes, "STOPPING=1") + 1, "STOPPING=1"));
+}
+
+Test(lame_duck, without_one_a_stop_drains_at_once)
+{
+	daemon_start(f, BASE "drain_timeout = 7\n");
+	daemon_signal(f, SIGTERM);
+	notify_wait(f, "EXTEND_TIMEOUT_USEC=12000000");
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert_null(strstr(f->notices.bytes, "lame_duck"));
+}
+
+Test(lame_duck, a_second_sigint_stops_now)
+{
+	daemon_start(f, BASE LONG);
+	become_a_lame_duck(SIGTERM);
+	cr_assert_eq(daemon_stop(f, SIGINT), 1);
+	cr_assert(!runtime_file_exists(f, "skeld.pid") && !runtime_file_exists(f, "status"));
+	expect_signals_told(f);
+}
+
+Test(lame_duck, sigquit_stops_now)
+{
+	daemon_start(f, BASE LONG);
+	become_a_lame_duck(SIGINT);
+	cr_assert_eq(daemon_stop(f, SIGQUIT), 1);
+	cr_assert_null(strstr(strstr(f->notices.bytes, "STOPPING=1") + 1, "STOPPING=1"));
+}
+
+Test(lame_duck, does_not_reload)
+{
+	daemon_start(f, BASE LONG);
+	become_a_lame_duck(SIGTERM);
+	config_write(f, BASE "lame_duck = 0\n");
+	daemon_signal(f, SIGHUP);
+	await(f, log_contains(f, "ignored, the daemon is stopping"));
+	expect_status(f, "state", "lame_duck");
+	expect_status(f, "last_reload", "none");
+	cr_assert_eq(skeld_run(f, "-r", f->runtime, "-s", "reload", NULL), 1);
+	cr_assert(strstr(f->err.bytes, "is stopping and does not reload any more"), "%s",
+		  f->err.bytes);
+	cr_assert_null(strstr(f->notices.bytes, "RELOADING=1"));
+	cr_assert_eq(daemon_stop(f, SIGTERM), 1);
+}
+
+Test(lame_duck, dumps_and_toggles_debug)
+{
+	daemon_start(f, BASE LONG);
+	become_a_lame_duck(SIGTERM);
+	expect_signals_accounted(f);
+	cr_assert_eq(stats_value(f, "skeld_state{state=\"lame_duck\"}"), 1);
+	daemon_signal(f, SIGUSR2);
+	client_echo(f, client_connect(f, "main"), "hello\n");
+	await(f, log_contains(f, "accepted by worker 0"));
+	expect_status(f, "state", "lame_duck");
+	cr_assert_eq(daemon_stop(f, SIGTERM), 1);
+}
+
+Test(lame_duck, is_changed_by_a_reload)
+{
+	daemon_start(f, BASE);
+	expect_status(f, "lame_duck", "0");
+	config_write(f, BASE LONG);
+	daemon_reload_and_wait(f);
+	cr_assert(log_contains(f, "lame_duck: 0 -> 3600\n"), "%s", log_text(f));
+	expect_status(f, "lame_duck", "3600");
+	become_a_lame_duck(SIGTERM);
+	cr_assert_eq(daemon_stop(f, SIGTERM), 1);
+}
+
+Test(lame_duck, comes_in_the_middle_of_a_reload)
+{
+	daemon_start(f, BASE "lame_duck = 1\n");
+	for (int i = 0; i < 20; i++)
+		daemon_signal(f, SIGHUP);
+	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
+	cr_assert(log_contains(f, "lame duck: "), "%s", log_text(f));
+	expect_signals_told(f);
+}
+
+Test(lame_duck, the_self_test_takes_no_longer)
+{
+	config_write(f, WITH_ADMIN LONG);
+	cr_assert_eq(skeld_run(f, "-c", f->config, "--self-test", NULL), 0, "%s", f->out.bytes);
+}
