@@ -33,6 +33,9 @@ present() { # PACKAGE
 	chromium-driver) have chromedriver ;;
 	man-db) have man ;;
 	groff-base) have groff ;;
+	haproxy) PATH=$PATH:/usr/sbin have haproxy ;;
+	iproute2) PATH=$PATH:/usr/sbin have ip ;;
+	python3-yaml) /usr/bin/python3 -c 'import yaml' ;;
 	*) have "$1" ;;
 	esac &>/dev/null
 }
