@@ -10,9 +10,10 @@ enum { VERSION = 2, LOCAL = 0, PROXY = 1 };
 enum { UNSPEC, INET, INET6, UNIX, N_FAMILIES };
 enum { N_TRANSPORTS = 3 }; /* unspecified, stream, datagram */
 
-/* Both addresses, and both ports. */
+/* Of both addresses, and both ports; and where the first port is: after the addresses. */
 static const size_t lengths[N_FAMILIES] = {
-	[UNSPEC] = 0, [INET] = 2 * 4 + 2 * 2, [INET6] = 2 * 16 + 2 * 2, [UNIX] = 2 * 108};
+	[INET] = 4 + 4 + 2 + 2, [INET6] = 16 + 16 + 2 + 2, [UNIX] = 108 + 108};
+enum { AT_PORT = 8, AT_PORT_6 = 32 };
 
 static const uint8_t signature[AT_COMMAND] = "\r\n\r\n\0\r\nQUIT\n";
 static const char version_1[] = {'P', 'R', 'O', 'X', 'Y', ' '};
@@ -32,12 +33,12 @@ static void take_client(const uint8_t *at, unsigned family, struct address *a)
 		v4->sin_family = AF_INET;
 		a->length = sizeof(*v4);
 		memcpy(&v4->sin_addr, at, 4);
-		memcpy(&v4->sin_port, at + 2 * 4, 2);
+		memcpy(&v4->sin_port, at + AT_PORT, 2);
 	} else if (family == INET6) {
 		v6->sin6_family = AF_INET6;
 		a->length = sizeof(*v6);
 		memcpy(&v6->sin6_addr, at, 16);
-		memcpy(&v6->sin6_port, at + 2 * 16, 2);
+		memcpy(&v6->sin6_port, at + AT_PORT_6, 2);
 	} else if (family == UNIX) {
 		a->sa.ss_family = AF_UNIX;
 		a->length = sizeof(a->sa.ss_family);

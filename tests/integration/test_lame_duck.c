@@ -141,7 +141,7 @@ Test(lame_duck, dumps_and_toggles_debug)
 	cr_assert_eq(stats_value(f, "skeld_state{state=\"lame_duck\"}"), 1);
 	daemon_signal(f, SIGUSR2);
 	client_echo(f, client_connect(f, "main"), "hello\n");
-	await(f, log_contains(f, "accepted by worker 0"));
+	await(f, log_contains(f, " by worker 0"));
 	expect_status(f, "state", "lame_duck");
 	cr_assert_eq(daemon_stop(f, SIGTERM), 1);
 }

@@ -44,7 +44,7 @@ Test(proxy, the_log_tells_the_client_and_who_speaks_for_it)
 	snprintf(line, sizeof(line), "%s: connects for 192.0.2.7:4711\n", balancer);
 	cr_assert(log_contains(f, line), "%s", log_text(f));
 	client_close(f, client);
-	await(f, log_contains(f, "192.0.2.7:4711: closed: peer\n"));
+	await(f, log_contains(f, "192.0.2.7:4711: closed: peer;"));
 	client_echo(f, CONNECT_WITH(V6), "hello\n");
 	cr_assert(log_contains(f, ": connects for [2001:db8::7]:4711\n"), "%s", log_text(f));
 	daemon_finish(f);
@@ -139,8 +139,8 @@ Test(proxy, those_that_wait_when_their_listener_goes_are_served)
 {
 	enum { CLIENTS = 20 };
 	int clients[CLIENTS];
-	daemon_start(f, PLAIN PROXIED "listen \"stays\" { address = \"127.0.0.1:0\" }\n");
-	config_write(f, PLAIN "listen \"stays\" { address = \"127.0.0.1:0\" }\n");
+	daemon_start(f, PLAIN PROXIED "listen \"stays\" { address = \"127.0.0.2:0\" }\n");
+	config_write(f, PLAIN "listen \"stays\" { address = \"127.0.0.2:0\" }\n");
 	daemon_signal(f, SIGSTOP);
 	for (size_t i = 0; i < CLIENTS; i++)
 		clients[i] = CONNECT_WITH(V4 "early\n");
@@ -181,7 +181,7 @@ Test(proxy, on_a_unix_socket)
 	client_echo(f, client, "hello\n");
 	cr_assert(log_contains(f, "a unix peer: connects for 192.0.2.7:4711\n"), "%s", log_text(f));
 	client_close(f, client);
-	await(f, log_contains(f, "192.0.2.7:4711: closed: peer\n"));
+	await(f, log_contains(f, "192.0.2.7:4711: closed: peer;"));
 	daemon_finish(f);
 }
 
