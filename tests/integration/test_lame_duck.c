@@ -83,8 +83,7 @@ Test(lame_duck, then_drains)
 	client_expect_eof(f, asks);
 	cr_assert_eq(daemon_wait_exit(f), 0);
 	static const char *const told[] = {
-		"lame duck: no longer ready, but serving for 1 s, then draining; a second signal "
-		"stops now\n",
+		"lame duck: no longer ready, but serving for 1 s, then draining; a second signal",
 		"draining: 2 connections open, waiting 3600 s at most;",
 		"drained: every connection was finished\n"};
 	log_expect_order(f, told, 3);

@@ -76,7 +76,7 @@ Test(proxy, byte_by_byte)
 	daemon_start(f, PLAIN PROXIED);
 	int client = client_connect(f, "main");
 	for (size_t i = 0; i < SIZE(V4_TLV); i++) {
-		client_send(f, client, V4_TLV + i, 1);
+		client_send(f, client, &V4_TLV[i], 1);
 		client_echo(f, CONNECT_WITH(LOCAL_CHECK), "the daemon turns\n");
 	}
 	client_echo(f, client, "hello\n");

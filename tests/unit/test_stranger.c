@@ -183,7 +183,7 @@ Test(stranger, who_just_came_is_answered_by_a_drain)
 	SEND(client, V4 "x");
 	client_expect(client, "hellox");
 	client_expect_end(client);
-	send_bytes(half, V4 + 20, SIZE(V4) - 20);
+	send_bytes(half, &V4[20], SIZE(V4) - 20);
 	client_send(half, "y");
 	client_expect(half, "helloy");
 	client_expect_end(half);
