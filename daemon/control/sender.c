@@ -1,5 +1,7 @@
 #include "control/sender.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -41,7 +43,7 @@ static void read_comm(pid_t pid, char out[64])
 
 void sender_describe(const struct arrival *a, struct sender_cache *cache, char out[SENDER_MAX])
 {
-	char comm[64];
+	char comm[64], text[SENDER_MAX];
 	if (a->code == SI_KERNEL) {
 		snprintf(out, SENDER_MAX, "the terminal");
 		return;
@@ -53,6 +55,8 @@ void sender_describe(const struct arrival *a, struct sender_cache *cache, char o
 	read_comm(a->pid, comm);
 	if (a->uid != OVERFLOW_UID && (!*cache->name || cache->uid != a->uid))
 		look_up(cache, a->uid);
-	snprintf(out, SENDER_MAX, "pid %d (%s), %s", (int)a->pid, *comm ? comm : "gone or hidden",
+	snprintf(text, sizeof(text), "pid %d (%s), %s", (int)a->pid,
+		 *comm ? comm : "gone or hidden",
 		 a->uid == OVERFLOW_UID ? "a user unknown here" : cache->name);
+	text_escape(out, SENDER_MAX, text, strlen(text)); /* a process calls itself as it likes */
 }

@@ -15,7 +15,7 @@ struct sender_cache {
 /*
  * "pid 4711 (bash), user root". What cannot be known is said to be so: the sender may have ended,
  * or live outside of this pid or user namespace. Never asks a name service, which could block:
- * users come from /etc/passwd.
+ * users come from /etc/passwd. Safe to show: it went through text_escape().
  */
 void sender_describe(const struct arrival *a, struct sender_cache *cache, char out[SENDER_MAX]);
 

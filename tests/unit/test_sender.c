@@ -49,6 +49,16 @@ Test(sender, a_process_has_a_name_and_a_user)
 	EXPECT_NOTHING_LEFT();
 }
 
+Test(sender, a_name_cannot_hide_or_break_anything)
+{
+	char expected[SENDER_MAX];
+	MUST(prctl(PR_SET_NAME, "\x1b[2J\xff\r\"\xc3\xbc\t") == 0);
+	snprintf(expected, sizeof(expected), "pid %d (\\x1b[2J\\xff\\x0d\"\xc3\xbc\\x09), %s",
+		 (int)getpid(), user_of(getuid()));
+	expect((struct arrival){.pid = getpid(), .uid = getuid()}, expected);
+	EXPECT_NOTHING_LEFT();
+}
+
 Test(sender, users_come_from_etc_passwd)
 {
 	char expected[SENDER_MAX];
