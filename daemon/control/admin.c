@@ -5,12 +5,12 @@
 #include "control/daemon.h"
 
 #include <errno.h>
+#include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/http.h>
 #include <event2/listener.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 enum {
 	REQUEST_SECONDS = 5, /* from accept to the last byte of the answer */
@@ -74,10 +74,10 @@ static struct client *sweep(struct admin *a)
 	return room ? NULL : oldest;
 }
 
-/* evhttp sees the end of its connection, and lets go of it in the next turn of the loop. */
+/* evhttp is told that its time is over, and lets go of it. */
 static void end(const struct client *c)
 {
-	shutdown(bufferevent_getfd(c->io), SHUT_RDWR);
+	bufferevent_trigger_event(c->io, BEV_EVENT_READING | BEV_EVENT_TIMEOUT, 0);
 }
 
 static void set_accepting(struct admin *a, bool accept)
@@ -103,13 +103,23 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 	struct admin *a = arg;
 	(void)fd;
 	(void)what;
-	struct client *oldest = sweep(a);
-	if (!oldest) {
+	const struct client *oldest = sweep(a);
+	if (oldest)
+		end(oldest);
+	if (sweep(a))
+		pause_accepting(a, PAUSE_MS);
+	else
 		set_accepting(a, true);
-		return;
-	}
-	end(oldest);
-	pause_accepting(a, PAUSE_MS);
+}
+
+/* More than evhttp refuses by itself: it waits for the end of a line, however long, when that tells
+ * the size of a chunk. */
+static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *io)
+{
+	(void)info;
+	if (evbuffer_get_length(input) > HEADERS_MAX + BODY_MAX)
+		bufferevent_trigger_event(io, BEV_EVENT_READING | BEV_EVENT_ERROR,
+					  BEV_TRIG_DEFER_CALLBACKS);
 }
 
 /* evhttp has accepted a connection and asks for something to read and write it with. There is a
@@ -129,6 +139,8 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 	struct bufferevent *io = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 	if (!io || !free_place)
 		return io;
+	bufferevent_set_max_single_read(io, BODY_MAX);
+	evbuffer_add_cb(bufferevent_get_input(io), on_input, io);
 	bufferevent_incref(io);
 	*free_place = (struct client){io, now_ns() + REQUEST_SECONDS * 1000000000LL};
 	a->warned = false;
@@ -151,10 +163,10 @@ static void on_accept_error(struct evconnlistener *listener, void *http)
 void admin_tick(struct admin *a)
 {
 	int64_t now = now_ns();
-	sweep(a);
-	for (struct client *c = a->client; c < a->client + ADMIN_CLIENTS; c++)
+	for (const struct client *c = a->client; c < a->client + ADMIN_CLIENTS; c++)
 		if (c->io && now >= c->until)
 			end(c);
+	sweep(a);
 }
 
 static void on_request(struct evhttp_request *r, void *arg)

@@ -83,6 +83,8 @@ Test(admin_bounds, one_request_is_one_connection)
 	client_send(f, client, two, sizeof(two) - 1);
 	cr_assert_eq(http_read(f, client), 200);
 	cr_assert_str_eq(http_body(), "ok\n");
+	cr_assert_eq(http_ask(f, "GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"), 200);
+	cr_assert_str_eq(http_header(f, "Connection"), "close"); /* the last one */
 	daemon_finish(f);
 }
 
@@ -110,6 +112,22 @@ Test(admin_bounds, who_dribbles_is_closed_in_time)
 	client_send(f, slow, request, sizeof(request) - 1);
 	await(f, send(slow, "a", sent++ % 100 == 0, MSG_NOSIGNAL) < 0 || is_closed(slow));
 	cr_assert_gt(sent, 100 * (SECONDS - 2), "too early");
+	cr_assert_eq(http_get(f, "/livez"), 200);
+	daemon_finish(f);
+}
+
+/* libevent keeps what comes until a line is whole, and looks through all of it each time. */
+Test(admin_bounds, a_line_without_end_is_not_read)
+{
+	static const char request[] = "POST / HTTP/1.1\r\nHost: localhost\r\n"
+				      "Transfer-Encoding: chunked\r\n\r\n";
+	static char digits[65536];
+	memset(digits, '1', sizeof(digits));
+	long before = proc_number(f, "VmRSS");
+	int endless = client_connect(f, "admin");
+	client_send(f, endless, request, sizeof(request) - 1);
+	await(f, send(endless, digits, sizeof(digits), MSG_NOSIGNAL) < 0 && errno != EAGAIN);
+	cr_assert_lt(proc_number(f, "VmHWM") - before, 4096);
 	cr_assert_eq(http_get(f, "/livez"), 200);
 	daemon_finish(f);
 }
