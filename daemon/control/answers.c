@@ -32,6 +32,8 @@ static void answer(struct evhttp_request *r, int code, const char *reason, const
 	add_header(r, "Content-Length", number);
 	add_header(r, "Cache-Control", "no-store");
 	add_header(r, "X-Content-Type-Options", "nosniff");
+	/* Not `keep-alive` as well, which evhttp says to who has asked for it by HTTP/1.0. */
+	evhttp_remove_header(evhttp_request_get_input_headers(r), "Connection");
 	add_header(r, "Connection", "close");
 	if (evhttp_request_get_command(r) != EVHTTP_REQ_HEAD &&
 	    evbuffer_add_reference(evhttp_request_get_output_buffer(r), text, length, release,
