@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,7 +19,7 @@ static double cpu_seconds(const struct family *f, unsigned i)
 static double start_time(const struct family *f, unsigned i)
 {
 	(void)i;
-	return *(const double *)f->context;
+	return ((const struct process *)f->context)->started;
 }
 
 /* /proc/self/statm: size and resident, in pages (proc(5)). */
@@ -47,10 +48,8 @@ static double resident_memory(const struct family *f, unsigned i)
 	return memory(1);
 }
 
-static double open_fds(const struct family *f, unsigned i)
+static double count_fds(void)
 {
-	(void)f;
-	(void)i;
 	double n = 0;
 	DIR *d = opendir("/proc/self/fd");
 	if (!d)
@@ -61,6 +60,22 @@ static double open_fds(const struct family *f, unsigned i)
 	return n - 1; /* the one that is looking */
 }
 
+/* Linux tells the number since 6.2. To count 10,000 takes 20 ms: once a second, whoever asks. */
+static double open_fds(const struct family *f, unsigned i)
+{
+	struct process *p = f->context;
+	struct stat st;
+	struct timespec t;
+	(void)i;
+	if (stat("/proc/self/fd", &st) == 0 && st.st_size > 0)
+		return (double)st.st_size;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	if (t.tv_sec > p->counted)
+		p->fds = count_fds();
+	p->counted = t.tv_sec;
+	return p->fds;
+}
+
 static double max_fds(const struct family *f, unsigned i)
 {
 	(void)f;
@@ -69,7 +84,7 @@ static double max_fds(const struct family *f, unsigned i)
 	return getrlimit(RLIMIT_NOFILE, &r) == 0 ? (double)r.rlim_cur : 0;
 }
 
-void process_register(struct stats *s, double *started)
+void process_register(struct stats *s, struct process *p)
 {
 	static const struct {
 		struct metric metric;
@@ -93,10 +108,10 @@ void process_register(struct stats *s, double *started)
 		      start_time}};
 	struct timespec t;
 	clock_gettime(CLOCK_REALTIME, &t);
-	*started = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	p->started = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
 		stats_add(s, &(struct family){.metric = &table[i].metric,
 					      .n = 1,
 					      .value = table[i].value,
-					      .context = started});
+					      .context = p});
 }

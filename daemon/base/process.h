@@ -4,7 +4,15 @@
 
 #include "base/stats.h"
 
-/* STARTED is set to the present time, and must live as long as the registry. */
-void process_register(struct stats *s, double *started);
+#include <time.h>
+
+struct process {
+	double started; /* seconds since the epoch */
+	double fds;	/* open ones, as they were ... */
+	time_t counted; /* ... then, monotonic */
+};
+
+/* P is all zero, begins now, and must live as long as the registry. */
+void process_register(struct stats *s, struct process *p);
 
 #endif

@@ -7,6 +7,7 @@
 #ifndef SKELD_DAEMON_H
 #define SKELD_DAEMON_H
 
+#include "base/process.h"
 #include "base/stats.h"
 #include "control/admin.h"
 #include "control/notify.h"
@@ -53,7 +54,7 @@ struct daemon {
 	enum state state;
 	int exit_code;
 	time_t started;
-	double process_started;
+	struct process process;
 	struct runtime runtime;
 	struct notify notify;
 	struct stats stats;

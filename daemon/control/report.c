@@ -212,5 +212,5 @@ void report_init(struct daemon *d)
 	signals_register(d, &d->stats);
 	plane_register(d->plane, &d->stats);
 	stats_add(&d->stats, &(struct family){&rows[6], .n = 1, .value = lost_lines});
-	process_register(&d->stats, &d->process_started);
+	process_register(&d->stats, &d->process);
 }
