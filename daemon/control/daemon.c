@@ -63,21 +63,25 @@ struct log_target *daemon_open_log(const struct config *c, struct errors *e)
 	return t;
 }
 
-static void tell_listener(const struct listener *l, const char *what)
+static void tell_listener(const struct listener *l, bool on)
 {
 	char address[ADDRESS_TEXT_MAX];
 	address_show(&l->actual, address);
-	log_info("%s %s (%s)", what, address, l->title);
+	if (!on && l->keeper == KEEPER_UNIT) /* it stays open */
+		log_warning("no listen section asks for %s, passed as %s: nobody answers there",
+			    address, l->title);
+	else
+		log_info("%slistening on %s (%s)", on ? "" : "no longer ", address, l->title);
 }
 
 void daemon_log_listeners(const struct snapshot *new, const struct snapshot *old)
 {
 	for (size_t i = 0; old && i < old->n_listeners; i++)
 		if (!snapshot_has(new, old->listener[i]))
-			tell_listener(old->listener[i], "no longer listening on");
+			tell_listener(old->listener[i], false);
 	for (size_t i = 0; i < new->n_listeners; i++)
 		if (!old || !snapshot_has(old, new->listener[i]))
-			tell_listener(new->listener[i], "listening on");
+			tell_listener(new->listener[i], true);
 }
 
 static void on_news(evutil_socket_t fd, short what, void *arg)

@@ -161,6 +161,8 @@ Test(sockets, one_that_nobody_asks_for_waits_for_a_reload)
 	daemon_reload_and_wait(f);
 	int waits = client_try(f, address); /* it is still the manager's, and listens */
 	cr_assert_geq(waits, 0);
+	cr_assert_eq(log_count(f, "nobody answers there"), 2, "%s", log_text(f));
+	cr_assert(!log_contains(f, "no longer listening"), "%s", log_text(f));
 	config_write(f, BASE "listen \"more\" { address = \"%s\" }\n", address);
 	daemon_reload_and_wait(f);
 	client_echo(f, waits, "at last");
