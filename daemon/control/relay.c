@@ -1,8 +1,11 @@
 #include "control/relay.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
 
 /* A handler has no argument: this is one of the two things that may be global. */
 static struct {
@@ -12,6 +15,7 @@ static struct {
 	volatile size_t n, n_late;
 	volatile sig_atomic_t woken; /* libevent's byte is under way */
 	uint64_t received[NSIG];
+	unsigned since[NSIG]; /* the last relay_resume() */
 	struct sigaction libevents[NSIG];
 	sigset_t handled;
 } relay;
@@ -21,7 +25,6 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 	int saved = errno;
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	(void)context;
 	relay.received[signal]++;
 	struct arrival *last = relay.n ? &relay.ring[relay.n - 1] : NULL;
 	struct arrival *late = &relay.late[signal];
@@ -45,6 +48,10 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 		relay.woken = 1;
 		relay.libevents[signal].sa_handler(signal);
 	}
+	/* In the mask that is in force when the handler has returned. What this process sends
+	 * itself comes no faster than it goes on. */
+	if (++relay.since[signal] >= RELAY_MOST && new.pid != getpid())
+		sigaddset(&((ucontext_t *)context)->uc_sigmask, signal);
 	errno = saved;
 }
 
@@ -72,6 +79,19 @@ size_t relay_take(struct arrival batch[RELAY_BATCH])
 	relay.woken = 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return n;
+}
+
+void relay_resume(void)
+{
+	sigset_t held;
+	bool any = false;
+	sigemptyset(&held);
+	for (int i = 1; i < NSIG; i++)
+		if (relay.since[i] >= RELAY_MOST)
+			any = sigaddset(&held, i) == 0;
+	memset(relay.since, 0, sizeof(relay.since));
+	if (any)
+		pthread_sigmask(SIG_UNBLOCK, &held, NULL);
 }
 
 uint64_t relay_received(int signal)

@@ -7,6 +7,10 @@
  * lost: deliveries of one kind from one sender in a row become one arrival with a count; when the
  * ring is full, each further kind becomes one arrival with a count.
  *
+ * A flood from other processes would leave the loop no time between two handlers; and the kernel
+ * delivers by number, so one of SIGHUP would keep SIGINT from ever arriving. So a kind that has
+ * come RELAY_MOST times is blocked until these are handled: the kernel keeps one for later.
+ *
  * Control thread only: every other thread has all signals blocked.
  */
 #ifndef SKELD_RELAY_H
@@ -26,7 +30,7 @@ struct arrival {
 	int64_t at;	/* of the first: CLOCK_MONOTONIC, nanoseconds */
 };
 
-enum { RELAY_RING = 256, RELAY_BATCH = RELAY_RING + NSIG };
+enum { RELAY_RING = 256, RELAY_BATCH = RELAY_RING + NSIG, RELAY_MOST = 16 };
 
 /*
  * Put the relay in front of the handler that libevent has installed for SIGNAL, after event_add().
@@ -37,6 +41,9 @@ int relay_install(int signal, const sigset_t *handled);
 
 /* Take all arrivals since the last call, in order. Returns how many. */
 size_t relay_take(struct arrival batch[RELAY_BATCH]);
+
+/* Those taken are handled: let in what was held back. */
+void relay_resume(void);
 
 /* Deliveries of SIGNAL so far, counted one by one. */
 uint64_t relay_received(int signal);

@@ -95,16 +95,22 @@ static void tell_taken(const struct arrival batch[], size_t n)
 		log_debug("woken by signals: %llu arrived, taken as %zu", all, n);
 }
 
-/* Called by libevent for whichever signal woke it; the relay knows all that came, in order. */
-static void on_signals(evutil_socket_t fd, short what, void *arg)
+static void handle_arrivals(struct daemon *d)
 {
 	struct arrival batch[RELAY_BATCH];
 	size_t n = relay_take(batch);
-	(void)fd;
-	(void)what;
 	tell_taken(batch, n);
 	for (size_t i = 0; i < n; i++)
-		dispatch(arg, &batch[i]);
+		dispatch(d, &batch[i]);
+}
+
+/* Called by libevent for whichever signal woke it; the relay knows all that came, in order. */
+static void on_signals(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	handle_arrivals(arg);
+	relay_resume();
 }
 
 void signals_block(void)
@@ -132,7 +138,7 @@ int signals_start(struct daemon *d)
 void signals_close(struct daemon *d)
 {
 	signals_block();
-	on_signals(-1, 0, d);
+	handle_arrivals(d);
 }
 
 void signals_stop(struct daemon *d)

@@ -24,6 +24,7 @@ static void on_signal(evutil_socket_t number, short what, void *unused)
 	(void)number, (void)what, (void)unused;
 	for (size_t n = relay_take(batch); n; n--)
 		say("SIGUSR2\n", 8);
+	relay_resume();
 }
 
 int main(void)

@@ -21,6 +21,7 @@ static void take_all(evutil_socket_t fd, short what, void *arg)
 	loop.raise_before_return = 0;
 	if (signal)
 		raise(signal);
+	relay_resume();
 }
 
 sigset_t all_kinds(void)

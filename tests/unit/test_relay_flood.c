@@ -4,7 +4,10 @@
 #include "relay_loop.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -139,6 +142,64 @@ Test(relay, two_storms_at_once_are_accounted_for)
 		cr_assert_eq(taken[kinds[i]] + counted(kinds[i]), relay_received(kinds[i]));
 	cr_assert_gt(relay_received(SIGHUP), 0);
 	cr_assert_gt(relay_received(SIGUSR1), 0);
+	relay_loop_end();
+}
+
+/* A process that sends SIGNAL all the time, and counts in memory that it shares with us. */
+static pid_t flood(int signal, _Atomic uint64_t *sent)
+{
+	pid_t pid = fork();
+	MUST(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (kill(getppid(), signal) == 0)
+			atomic_fetch_add(sent, 1);
+		_exit(0);
+	}
+	return pid;
+}
+
+Test(relay, a_flood_from_outside_leaves_time_and_lets_others_through, .timeout = 30)
+{
+	enum { MANY = 20000 };
+	_Atomic uint64_t *sent =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	MUST(sent != MAP_FAILED);
+	/* The lowest number, twice: the kernel has one at hand whenever a handler returns. */
+	const pid_t child[] = {flood(SIGHUP, &sent[0]), flood(SIGHUP, &sent[1]),
+			       flood(SIGUSR1, &sent[2])};
+	while (relay_received(SIGHUP) < RELAY_MOST || relay_received(SIGUSR1) < RELAY_MOST)
+		;
+	/* This is the loop, in a callback that takes its time. */
+	for (size_t i = 0; i < 3; i++)
+		for (uint64_t before = sent[i]; sent[i] < before + MANY;)
+			;
+	cr_assert_eq(relay_received(SIGHUP), RELAY_MOST);
+	cr_assert_eq(relay_received(SIGUSR1), RELAY_MOST);
+	pid_t other = fork();
+	if (other == 0)
+		_exit(kill(getppid(), SIGTERM));
+	MUST(waitpid(other, NULL, 0) == other);
+	while (!relay_received(SIGTERM))
+		;
+	for (int round = 2; round < 5; round++) { /* taken, as many may come again */
+		loop.n += relay_take(loop.taken + loop.n);
+		cr_assert_eq(relay_received(SIGHUP), (uint64_t)(round - 1) * RELAY_MOST);
+		relay_resume();
+		while (relay_received(SIGHUP) < (uint64_t)round * RELAY_MOST)
+			;
+		cr_assert_eq(relay_received(SIGHUP), (uint64_t)round * RELAY_MOST);
+	}
+	cr_assert_eq(counted(SIGTERM), 1);
+
+	sigset_t set = all_kinds();
+	MUST(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+	loop.n += relay_take(loop.taken + loop.n);
+	for (size_t i = 0; i < N_KINDS; i++)
+		cr_assert_eq(counted(kinds[i]), relay_received(kinds[i]));
+	for (size_t i = 0; i < 3; i++)
+		MUST(kill(child[i], SIGKILL) == 0 && waitpid(child[i], NULL, 0) == child[i]);
+	munmap(sent, 4096);
 	relay_loop_end();
 }
 
