@@ -1,0 +1,152 @@
+/*
+ * Months in minutes: reloads by the thousand, half of them bad, listeners that come and go with
+ * each, and connections with them.
+ */
+#include "crowd.h"
+#include "gang.h"
+#include "observe.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct fixture *f;
+
+static void setup(void)
+{
+	f = fixture_new();
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(storm_ages, .init = setup, .fini = teardown);
+
+enum { SHORT = 2000, LONG = 100000, WARM = 1000, GROWN_KIB = 512, LONG_SECONDS = 600 };
+
+/* Bad in the ways that stop a reload at its different stages; every other one is good. */
+static void write_config(unsigned n)
+{
+	char path[64], bad[256];
+	const char *const wrongs[] = {"nonsense\n",
+				      "limits {\n",
+				      "limits { connections = 0 }\n",
+				      "echo { banner = \"one\" }\necho { banner = \"two\" }\n",
+				      bad,
+				      "include(\"skeld.conf\")\n"};
+	/* This one binds a socket before another cannot be bound. */
+	snprintf(bad, sizeof(bad),
+		 "listen \"good\" { address = \"unix:%s/good\" }\n"
+		 "listen \"bad\" { address = \"unix:%s/missing/bad\" }\n",
+		 f->dir, f->dir);
+	const char *wrong = n % 2 ? wrongs[n / 2 % (sizeof(wrongs) / sizeof(*wrongs))] : "";
+	config_write(f,
+		     "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN
+		     "listen \"a%u\" { address = \"127.0.0.1:0\" }\n"
+		     "listen \"u%u\" { address = \"unix:%s/u%u\" backlog = %u }\n"
+		     "log { level = \"error\" target = \"file\" file = \"%s\" }\n"
+		     "limits { idle_timeout = %u }\n%s%s",
+		     n / 2 % 3, n / 2 % 5, f->dir, n / 2 % 5, 1 + n % 100,
+		     path_in(f, "skeld.log", path), 100 + n % 100,
+		     n % 4 ? "" : "echo { banner = \"\" }\n", wrong);
+}
+
+static void reload(unsigned n)
+{
+	write_config(n);
+	daemon_reload_and_wait(f);
+	if (f->noticed == f->notices.size) /* of so many, none is kept */
+		f->notices.size = f->noticed = 0;
+}
+
+static size_t lines(const char *text)
+{
+	size_t n = 0;
+	for (; *text; text++)
+		n += *text == '\n';
+	return n;
+}
+
+/* What must not grow, while nothing is going on. */
+struct age {
+	size_t fds;
+	long threads, resident;
+};
+
+static struct age look(void)
+{
+	stats_await_open(f, 1);
+	await_rest(f);
+	return (struct age){.fds = lines(proc_fds(f)),
+			    .threads = proc_number(f, "Threads"),
+			    .resident = proc_number(f, "VmRSS")};
+}
+
+/* Reload N times, FIRST being the number of the first, while others come and go. */
+static void live(const char *address, unsigned first, unsigned n, double until)
+{
+	struct crowd *c = crowd_churn(f, address, 1);
+	for (unsigned i = 0; i < n && (until <= 0 || seconds_now() < until); i++) {
+		reload(first + i);
+		/* In a hurry, nobody else had a turn. */
+		for (size_t before = c->connected; i % 100 == 0 && c->connected == before;)
+			await_turn(f, deadline(), "others to come and go");
+	}
+	crowd_join(f, c);
+	cr_assert_eq(c->served[0] + c->left, c->connected);
+	crowd_free(c);
+}
+
+static unsigned reloads_done(void)
+{
+	unsigned ok = (unsigned)status_number(f, "reloads_ok");
+	return ok + (unsigned)status_number(f, "reloads_rejected");
+}
+
+Test(storm_ages, leave_no_trace)
+{
+	const char *text = getenv("SKELD_STORM_RELOADS");
+	unsigned most = text ? (unsigned)atoi(text) : is_long() ? LONG : SHORT;
+	/* A sanitizer makes it slow, and the time is what is given then. */
+	double until = SANITIZED("") || !is_long() ? 0 : seconds_now() + LONG_SECONDS;
+	char address[128], path[64];
+	if (!SANITIZED(""))
+		most = is_long() ? most : most / 4;
+	unsigned warm = most / 2 < WARM ? most / 2 : WARM;
+	write_config(0);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	/* The address is told on stderr before the log moves to its file. */
+	write_config(1);
+	stats_dump(f);
+	snprintf(address, sizeof(address), "%s", listener_address(f, "main"));
+	int client = client_try(f, address);
+	MUST(client >= 0);
+	live(address, 0, warm, 0);
+	struct age young = look();
+	live(address, warm, most - warm, until);
+	struct age old = look();
+
+	unsigned n = reloads_done();
+	if (until <= 0)
+		cr_assert_eq(n, most);
+	cr_assert_eq(status_number(f, "reloads_rejected"), n / 2);
+	cr_assert_eq(status_number(f, "generation"), n - n / 2 + 1);
+	fprintf(stderr, "# %u reloads, %.0f connections: %zu -> %zu descriptors, %ld -> %ld KiB\n",
+		n, stats_value(f, "skeld_connections_accepted_total"), young.fds, old.fds,
+		young.resident, old.resident);
+	cr_assert_eq(old.fds, young.fds, "%s", proc_fds(f));
+	cr_assert_eq(old.threads, young.threads);
+	if (SANITIZED("")) /* those keep what was freed */
+		cr_assert_leq(old.resident - young.resident, GROWN_KIB, "memory grew by %ld KiB",
+			      old.resident - young.resident);
+	client_echo(f, client, "connected all the while\n");
+	const char *errors = file_text(f, path_in(f, "skeld.log", path));
+	cr_assert(errors && !strstr(errors, "log lines before this one were lost"));
+	daemon_finish(f);
+}
