@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sysexits.h>
 #include <time.h>
@@ -174,10 +175,26 @@ static int peer_send(const struct peer *p, int signal)
 	return errno == ESRCH ? EXIT_NOT_RUNNING : EXIT_FAILURE;
 }
 
+/* Why the daemon may be unable to tell anything; "" when nothing speaks against it. */
+static const char *obstacle(const char *dir)
+{
+	struct statvfs fs;
+	if (statvfs(dir, &fs) < 0)
+		return "";
+	if (fs.f_flag & ST_RDONLY)
+		return "the runtime directory is read-only, the daemon cannot write there: see its "
+		       "log";
+	if (fs.f_bavail == 0 || (fs.f_files && fs.f_favail == 0))
+		return "the disk of the runtime directory is full, the daemon cannot write there";
+	return "";
+}
+
 static int no_outcome(const struct peer *p, const char *what, int seconds)
 {
 	fprintf(stderr, "skeld: pid %d: no outcome of %s within %d s\n", (int)p->pid, what,
 		seconds);
+	if (*obstacle(p->dir))
+		fprintf(stderr, "skeld: %s\n", obstacle(p->dir));
 	return EX_TEMPFAIL;
 }
 
@@ -289,6 +306,8 @@ int command_signal(const struct options *o)
 	sigemptyset(&none);
 	pthread_sigmask(SIG_SETMASK, &none, NULL);
 	int code = peer_find(&p, o->runtime_dir);
+	if (code == 0 && i == 3 && *obstacle(p.dir))
+		fprintf(stderr, "skeld: may be out of date: %s\n", obstacle(p.dir));
 	if (code == 0 && i == 3)
 		fputs(*p.status ? p.status : "state=starting\n", stdout);
 	else if (code == 0)

@@ -137,6 +137,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	bool turns = watch_workers(d);
 	if (turns && d->watchdog > 0)
 		notify_send(&d->notify, "WATCHDOG=1");
+	report_again(d);
 	report_connections(d);
 	admin_tick(d->admin);
 	notify_retry(&d->notify);

@@ -66,6 +66,7 @@ struct daemon {
 	struct admin *admin;
 	int news_fd;	  /* eventfd: a worker has something to say */
 	size_t told_open; /* connections, as the manager was last told */
+	bool stale;	  /* the status file could not be written */
 	struct event *news, *tick, *deadline;
 	struct reloads reloads;
 	bool *named;	  /* workers that the log says do not answer */
@@ -113,6 +114,7 @@ void stop_deadline(evutil_socket_t fd, short what, void *arg);
 /* The status file; then FIRST ("READY=1\n", may be "") and STATUS= in one datagram: whoever waited
  * for the datagram finds the file as it is now. */
 void report_status(struct daemon *d, const char *first);
+void report_again(struct daemon *d);	   /* the status file, if it could not be written */
 void report_connections(struct daemon *d); /* STATUS= once more, if their number has changed */
 void report_stats(struct daemon *d);	   /* the dump: log lines and stats.prom */
 void report_init(struct daemon *d);	   /* the registry */

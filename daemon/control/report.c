@@ -7,23 +7,23 @@
 
 static const char *const outcomes[] = {"none", "ok", "rejected"};
 
-/* Replace a runtime file by what WRITE prints. Failing costs the file, never the daemon. */
-static void replace(struct daemon *d, const char *name,
-		    void (*print)(const struct daemon *d, FILE *out))
+/* Replace a runtime file by what PRINT writes. Failing costs the file, never the daemon. */
+static bool replace(struct daemon *d, const char *name,
+		    void (*print)(const struct daemon *d, FILE *out), bool quiet)
 {
 	struct errors e = {0};
 	char *text = NULL;
 	size_t length = 0;
 	FILE *out = open_memstream(&text, &length);
 	if (!out)
-		return;
+		return false;
 	print(d, out);
-	if (fclose(out) == 0)
-		runtime_replace(&d->runtime, name, text, length, &e);
-	for (size_t i = 0; i < errors_shown(&e); i++)
+	bool good = fclose(out) == 0 && runtime_replace(&d->runtime, name, text, length, &e) == 0;
+	for (size_t i = 0; !quiet && i < errors_shown(&e); i++)
 		log_warning("%s", errors_text(&e, i));
 	errors_clear(&e);
 	free(text);
+	return good;
 }
 
 void report_print_status(const struct daemon *d, FILE *out)
@@ -100,6 +100,15 @@ void report_print_json(const struct daemon *d, FILE *out)
 	fputs("]}\n", out);
 }
 
+/* A disk that is full is told once, not at every change of state until it is not. */
+static void write_status(struct daemon *d)
+{
+	bool was_stale = d->stale;
+	d->stale = !replace(d, "status", report_print_status, was_stale);
+	if (was_stale && !d->stale)
+		log_notice("the status file can be written again");
+}
+
 static void tell_manager(struct daemon *d, const char *first)
 {
 	size_t open = plane_open(d->plane);
@@ -112,8 +121,14 @@ static void tell_manager(struct daemon *d, const char *first)
 
 void report_status(struct daemon *d, const char *first)
 {
-	replace(d, "status", report_print_status);
+	write_status(d);
 	tell_manager(d, first);
+}
+
+void report_again(struct daemon *d)
+{
+	if (d->stale)
+		write_status(d);
 }
 
 void report_connections(struct daemon *d)
@@ -130,7 +145,7 @@ void report_print_stats(const struct daemon *d, FILE *out)
 void report_stats(struct daemon *d)
 {
 	stats_log(&d->stats);
-	replace(d, "stats.prom", report_print_stats);
+	replace(d, "stats.prom", report_print_stats, false);
 }
 
 /* The daemon's own metrics. */
