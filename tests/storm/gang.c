@@ -32,17 +32,17 @@ struct gang *gang_start(struct fixture *f, unsigned n, void (*does)(struct gang 
 	MUST(g != MAP_FAILED && n <= GANG_MAX);
 	g->daemon = f->pid;
 	g->address = address_of(f);
-	for (g->n = 0; g->n < n; g->n++) {
+	for (unsigned i = 0; i < n; i++) {
 		pid_t test = getpid(), pid = fork();
 		MUST(pid >= 0);
 		if (pid == 0) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			signal(SIGPIPE, SIG_IGN);
 			if (getppid() == test)
-				does(g, g->n);
+				does(g, i);
 			_exit(0);
 		}
-		g->pid[g->n] = pid;
+		g->pid[g->n++] = pid;
 	}
 	return g;
 }
@@ -67,12 +67,14 @@ uint64_t gang_count(const struct gang *g, unsigned which)
 int gang_connect(const struct gang *g)
 {
 	const struct timeval patience = {.tv_sec = PATIENCE_SECONDS};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	if (connect(fd, (const struct sockaddr *)&g->address, sizeof(g->address)) == 0)
-		return fd;
-	close(fd);
+	do {
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+		if (connect(fd, (const struct sockaddr *)&g->address, sizeof(g->address)) == 0)
+			return fd;
+		close(fd);
+	} while (errno == EINPROGRESS && !atomic_load(&g->stop)); /* the backlog is full */
 	return -1;
 }
 

@@ -16,7 +16,6 @@ enum { GANG_MAX = 16, GANG_COUNTS = 8 };
 struct gang {
 	_Atomic bool stop;
 	_Atomic uint64_t count[GANG_COUNTS];
-	_Atomic unsigned ready; /* processes that have begun, for those that say so */
 	pid_t daemon;
 	struct sockaddr_in address; /* of the listener "main" */
 	unsigned n;
@@ -30,8 +29,8 @@ void gang_stop(struct fixture *f, struct gang *g);
 void gang_free(struct gang *g);
 uint64_t gang_count(const struct gang *g, unsigned which);
 
-/* For the processes: a socket connected to the daemon with a patience of 2 s, -1 if it could not
- * be. */
+/* For the processes: a socket connected to the daemon, with a patience of 2 s from then on. -1: it
+ * listens no more, or it is time to stop. */
 int gang_connect(const struct gang *g);
 /* Close by a reset, which leaves no TIME_WAIT: ports are not used up. */
 void gang_reset(int fd);

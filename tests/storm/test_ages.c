@@ -52,7 +52,7 @@ static void write_config(unsigned n)
 		     "log { level = \"error\" target = \"file\" file = \"%s\" }\n"
 		     "limits { idle_timeout = %u }\n%s",
 		     2 + n / 2 % 3, n / 2 % 5, f->dir, n / 2 % 5, 1 + n % 100,
-		     path_in(f, "skeld.log", path), 100 + n % 100, wrong);
+		     path_in(f, "skeld.log", path), 100000 + n % 100, wrong);
 }
 
 static void reload(unsigned n)
