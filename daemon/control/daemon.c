@@ -294,8 +294,8 @@ static void finish(struct daemon *d)
 	free(d->reloads.error);
 	free(d->named);
 	if (started)
-		log_notice("stopped after %lld s, exit %d", (long long)(time(NULL) - d->started),
-			   d->exit_code);
+		log_notice("stopped after %lld s, exit %d",
+			   (long long)((now_ns() - d->began) / 1000000000), d->exit_code);
 	log_use(NULL);
 	if (!ended)
 		_exit(d->exit_code); /* exit(3) would pull the ground from under the stuck ones */
@@ -321,10 +321,10 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 			   .hooks = hooks,
 			   .schema = {its->name, its->options, its->config_size},
 			   .started = time(NULL),
+			   .began = now_ns(),
 			   .news_fd = -1,
 			   .runtime = {.dir = -1, .pid = -1}};
 	struct errors e = {0};
-	int64_t began = now_ns();
 	event_set_log_callback(on_libevent_message);
 	event_set_fatal_callback(on_libevent_death);
 	d.reloads.last_good = d.started;
@@ -341,7 +341,7 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 		daemon_set_state(&d, RUNNING);
 		log_notice("ready: generation 1, %u worker%s, started in %.1f ms",
 			   plane_workers(d.plane), plane_workers(d.plane) == 1 ? "" : "s",
-			   (double)(now_ns() - began) / 1e6);
+			   (double)(now_ns() - d.began) / 1e6);
 		if (hooks && hooks->ready)
 			hooks->ready(hooks->context, &d);
 		event_base_dispatch(d.base);

@@ -53,7 +53,8 @@ struct daemon {
 	struct event_base *base;
 	enum state state;
 	int exit_code;
-	time_t started;
+	time_t started; /* by the clock on the wall */
+	int64_t began;	/* the same, monotonic ns: that clock may be set */
 	struct process process;
 	struct runtime runtime;
 	struct notify notify;
