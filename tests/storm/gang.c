@@ -12,10 +12,10 @@
 
 enum { PATIENCE_SECONDS = 2, TALK = 16384 };
 
-static struct sockaddr_in address_of(struct fixture *f)
+static struct sockaddr_in address_of(struct fixture *f, const char *title)
 {
 	char host[64];
-	const char *text = listener_address(f, "main"), *port = strrchr(text, ':');
+	const char *text = listener_address(f, title), *port = strrchr(text, ':');
 	struct sockaddr_in in = {.sin_family = AF_INET};
 	MUST(port && (size_t)(port - text) < sizeof(host));
 	memcpy(host, text, (size_t)(port - text));
@@ -25,13 +25,14 @@ static struct sockaddr_in address_of(struct fixture *f)
 	return in;
 }
 
-struct gang *gang_start(struct fixture *f, unsigned n, void (*does)(struct gang *g, unsigned i))
+struct gang *gang_start_at(struct fixture *f, const char *title, unsigned n,
+			   void (*does)(struct gang *g, unsigned i))
 {
 	struct gang *g =
 		mmap(NULL, sizeof(*g), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	MUST(g != MAP_FAILED && n <= GANG_MAX);
 	g->daemon = f->pid;
-	g->address = address_of(f);
+	g->address = address_of(f, title);
 	for (unsigned i = 0; i < n; i++) {
 		pid_t test = getpid(), pid = fork();
 		MUST(pid >= 0);
@@ -45,6 +46,11 @@ struct gang *gang_start(struct fixture *f, unsigned n, void (*does)(struct gang 
 		g->pid[g->n++] = pid;
 	}
 	return g;
+}
+
+struct gang *gang_start(struct fixture *f, unsigned n, void (*does)(struct gang *g, unsigned i))
+{
+	return gang_start_at(f, "main", n, does);
 }
 
 void gang_stop(struct fixture *f, struct gang *g)

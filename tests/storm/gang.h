@@ -17,12 +17,15 @@ struct gang {
 	_Atomic bool stop;
 	_Atomic uint64_t count[GANG_COUNTS];
 	pid_t daemon;
-	struct sockaddr_in address; /* of the listener "main" */
+	struct sockaddr_in address; /* to connect to */
 	unsigned n;
 	pid_t pid[GANG_MAX];
 };
 
-/* N processes that each run DOES(gang, its number). */
+/* N processes that each run DOES(gang, its number), with the address of the listener TITLE, "main".
+ */
+struct gang *gang_start_at(struct fixture *f, const char *title, unsigned n,
+			   void (*does)(struct gang *g, unsigned i));
 struct gang *gang_start(struct fixture *f, unsigned n, void (*does)(struct gang *g, unsigned i));
 /* Stop them, wait for their end; the counters stay until gang_free(). */
 void gang_stop(struct fixture *f, struct gang *g);

@@ -77,8 +77,9 @@ struct age {
 	long threads, resident;
 };
 
-static struct age look(void)
+static struct age look(int client)
 {
+	client_echo(f, client, "connected all the while\n");
 	stats_await_open(f, 1);
 	await_rest(f);
 	return (struct age){.fds = lines(proc_fds(f)),
@@ -122,9 +123,9 @@ Test(storm_ages, leave_no_trace)
 	int client = client_try(f, address);
 	MUST(client >= 0);
 	live(address, 0, warm, 0);
-	struct age young = look();
+	struct age young = look(client);
 	live(address, warm, most - warm, until);
-	struct age old = look();
+	struct age old = look(client);
 
 	unsigned n = reloads_done();
 	if (until <= 0)
@@ -139,7 +140,6 @@ Test(storm_ages, leave_no_trace)
 	if (SANITIZED("")) /* those keep what was freed */
 		cr_assert_leq(old.resident - young.resident, GROWN_KIB, "memory grew by %ld KiB",
 			      old.resident - young.resident);
-	client_echo(f, client, "connected all the while\n");
 	const char *errors = file_text(f, path_in(f, "skeld.log", path));
 	cr_assert(errors && !strstr(errors, "log lines before this one were lost"));
 	daemon_finish(f);
