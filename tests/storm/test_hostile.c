@@ -28,7 +28,7 @@ static void teardown(void)
 
 TestSuite(storm_hostile, .init = setup, .fini = teardown);
 
-enum { CROWD = 40, FEW = 5, BUFFER = 65536, PIECE = 16384 };
+enum { CROWD = 40, FEW = 1, BUFFER = 65536, PIECE = 16384 };
 
 /* One process of each kind; what count[] counts is at each. */
 
