@@ -214,6 +214,7 @@ Test(storm_hostile, peers_of_all_kinds_harm_nobody_else)
 	int client = client_connect(f, "main");
 	ask(client, ++said), asked++;
 	long before = pss_kib(), most = before;
+	await(f, log_contains(f, "ready: generation 1"));
 	size_t lines = log_lines();
 	struct gang *g = gang_start(f, KINDS, attack);
 	uint64_t others = 0;
