@@ -19,7 +19,8 @@ enum {
 	PAUSE_MS = 10,	     /* after ADMIN_CLIENTS new ones: the loop has other things to do */
 	EXHAUSTED_MS = 100,  /* until the next try when there is no descriptor */
 	ANY_METHOD = 0xffff, /* also one that libevent does not know: all but GET, HEAD get 405 */
-	TEXT_MAX = 256	     /* of a short answer */
+	TEXT_MAX = 256,	     /* of a short answer */
+	INPUT_MAX = 65536    /* bytes that wait to be read by evhttp */
 };
 
 /*
@@ -78,6 +79,30 @@ static struct client *sweep(struct admin *a)
 static void end(const struct client *c)
 {
 	bufferevent_trigger_event(c->io, BEV_EVENT_READING | BEV_EVENT_TIMEOUT, 0);
+}
+
+static void throw_away(struct bufferevent *io, void *context)
+{
+	struct evbuffer *input = bufferevent_get_input(io);
+	(void)context;
+	evbuffer_drain(input, evbuffer_get_length(input));
+}
+
+/*
+ * While evhttp answers, and from when it is done until we let go, nobody reads what still comes:
+ * it would be kept for as long as a peer sends. Nor does evhttp know a limit for all that it reads.
+ */
+static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct bufferevent *io = arg;
+	bufferevent_data_cb read, write;
+	bufferevent_event_cb event;
+	void *context;
+	bufferevent_getcb(io, &read, &write, &event, &context);
+	if (!read)
+		bufferevent_setcb(io, throw_away, write, event, context);
+	else if (info->n_added && evbuffer_get_length(input) > INPUT_MAX)
+		shutdown(bufferevent_getfd(io), SHUT_RDWR);
 }
 
 static void set_accepting(struct admin *a, bool accept)
@@ -142,6 +167,7 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 	bufferevent_set_max_single_read(io, BODY_MAX);
 	evbuffer_add_cb(bufferevent_get_input(io), on_input, io);
 	bufferevent_incref(io);
+	evbuffer_add_cb(bufferevent_get_input(io), on_input, io);
 	*free_place = (struct client){io, now_ns() + REQUEST_SECONDS * 1000000000LL};
 	a->warned = false;
 	return io;

@@ -197,3 +197,41 @@ Test(admin_bounds, signals_are_handled_beside_it)
 	expect_signals_accounted(f);
 	daemon_finish(f);
 }
+
+/* Send as much as goes of what nobody asked for, behind REQUEST; without reading. */
+static void stream(const char *request)
+{
+	enum { MUCH = 64 << 20 };
+	static char piece[65536];
+	int client = client_connect(f, "admin");
+	client_send(f, client, request, strlen(request));
+	memset(piece, 'a', sizeof(piece));
+	struct pollfd p = {.fd = client, .events = POLLOUT};
+	ssize_t n = 1;
+	for (size_t sent = 0; sent < MUCH && n > 0; sent += (size_t)n) {
+		if (poll(&p, 1, 2000) != 1)
+			break;
+		n = send(client, piece, sizeof(piece), MSG_DONTWAIT | MSG_NOSIGNAL);
+	}
+	client_close(f, client);
+}
+
+Test(admin_bounds, what_comes_behind_a_request_costs_no_memory)
+{
+	enum { MOST_KIB = 4096 };
+	static const char *const requests[] = {
+		"", /* one without an end */
+		"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"};
+	for (size_t i = 0; i < sizeof(requests) / sizeof(*requests); i++) {
+		long before = proc_number(f, "VmHWM");
+		for (int times = 0; times < 3; times++)
+			stream(requests[i]);
+		cr_assert_eq(http_get(f, "/livez"), 200);
+		long grown = proc_number(f, "VmHWM") - before;
+		if (!*SKELD_SANITIZED && !getenv("SKELD_TEST_WRAP")) /* those keep what was freed */
+			cr_assert_leq(grown, MOST_KIB, "request %zu: %ld KiB", i, grown);
+	}
+	daemon_finish(f);
+}
