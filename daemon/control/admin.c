@@ -19,8 +19,6 @@ enum {
 	PAUSE_MS = 10,	     /* after ADMIN_CLIENTS new ones: the loop has other things to do */
 	EXHAUSTED_MS = 100,  /* until the next try when there is no descriptor */
 	ANY_METHOD = 0xffff, /* also one that libevent does not know: all but GET, HEAD get 405 */
-	TEXT_MAX = 256,	     /* of a short answer */
-	INPUT_MAX = 65536    /* bytes that wait to be read by evhttp */
 };
 
 /*
@@ -90,7 +88,8 @@ static void throw_away(struct bufferevent *io, void *context)
 
 /*
  * While evhttp answers, and from when it is done until we let go, nobody reads what still comes:
- * it would be kept for as long as a peer sends. Nor does evhttp know a limit for all that it reads.
+ * it would be kept for as long as a peer sends. And while it reads, it waits for the end of a line,
+ * however long, when that tells the size of a chunk.
  */
 static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg)
 {
@@ -101,8 +100,9 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
 	bufferevent_getcb(io, &read, &write, &event, &context);
 	if (!read)
 		bufferevent_setcb(io, throw_away, write, event, context);
-	else if (info->n_added && evbuffer_get_length(input) > INPUT_MAX)
-		shutdown(bufferevent_getfd(io), SHUT_RDWR);
+	else if (info->n_added && evbuffer_get_length(input) > HEADERS_MAX + BODY_MAX)
+		bufferevent_trigger_event(io, BEV_EVENT_READING | BEV_EVENT_ERROR,
+					  BEV_TRIG_DEFER_CALLBACKS);
 }
 
 static void set_accepting(struct admin *a, bool accept)
@@ -137,16 +137,6 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 		set_accepting(a, true);
 }
 
-/* More than evhttp refuses by itself: it waits for the end of a line, however long, when that tells
- * the size of a chunk. */
-static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *io)
-{
-	(void)info;
-	if (evbuffer_get_length(input) > HEADERS_MAX + BODY_MAX)
-		bufferevent_trigger_event(io, BEV_EVENT_READING | BEV_EVENT_ERROR,
-					  BEV_TRIG_DEFER_CALLBACKS);
-}
-
 /* evhttp has accepted a connection and asks for something to read and write it with. There is a
  * free place: whoever takes the last one pauses accepting. */
 static struct bufferevent *on_accepted(struct event_base *base, void *arg)
@@ -167,7 +157,6 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 	bufferevent_set_max_single_read(io, BODY_MAX);
 	evbuffer_add_cb(bufferevent_get_input(io), on_input, io);
 	bufferevent_incref(io);
-	evbuffer_add_cb(bufferevent_get_input(io), on_input, io);
 	*free_place = (struct client){io, now_ns() + REQUEST_SECONDS * 1000000000LL};
 	a->warned = false;
 	return io;
