@@ -1,8 +1,22 @@
 #include "base/errors.h"
 
+#include "base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* In one line, whatever a file or its name contains. Takes TEXT over. */
+static char *escape(char *text)
+{
+	size_t length = strlen(text), size = 4 * length + 1;
+	char *line = malloc(size);
+	if (line)
+		text_escape(line, size, text, length);
+	free(text);
+	return line;
+}
 
 void errors_add(struct errors *e, const char *file, unsigned line, const char *format, ...)
 {
@@ -15,16 +29,15 @@ void errors_add(struct errors *e, const char *file, unsigned line, const char *f
 	if (vasprintf(&text, format, ap) < 0)
 		text = NULL;
 	va_end(ap);
-	e->text[i] = text;
-	if (!text || !file)
-		return;
 	char *placed = NULL;
-	int n = line ? asprintf(&placed, "%s:%u: %s", file, line, text)
-		     : asprintf(&placed, "%s: %s", file, text);
-	if (n < 0)
-		return; /* the text without its place is better than nothing */
-	free(text);
-	e->text[i] = placed;
+	int n = !text || !file ? -1
+		: line	       ? asprintf(&placed, "%s:%u: %s", file, line, text)
+			       : asprintf(&placed, "%s: %s", file, text);
+	if (n >= 0) { /* else the text without its place is better than nothing */
+		free(text);
+		text = placed;
+	}
+	e->text[i] = text ? escape(text) : NULL;
 }
 
 const char *errors_text(const struct errors *e, size_t i)

@@ -12,7 +12,7 @@
 enum { ERRORS_MAX = 100 }; /* as many as anybody reads; the rest is only counted */
 
 struct errors {
-	char *text[ERRORS_MAX]; /* "FILE:LINE: what is wrong", no newline; owned */
+	char *text[ERRORS_MAX]; /* "FILE:LINE: what is wrong", escaped (base/text.h); owned */
 	size_t n;		/* how many there are; those beyond ERRORS_MAX have no text */
 };
 

@@ -218,3 +218,14 @@ Test(config_errors, a_value_is_told_without_flooding_the_log)
 	errors_clear(&e);
 	EXPECT_NOTHING_LEFT();
 }
+
+/* -t prints them, to a terminal or to what reads lines. */
+Test(config_errors, nothing_in_a_file_can_break_an_error_into_lines)
+{
+	expect_error("log { level = \"a\\nskeld.conf:9: \\x1b[31m\" }\n",
+		     "skeld.conf:1: log.level = \"a\\x0askeld.conf:9: \\x1b[31m\": expected one");
+	expect_error("user = x\n\"a\\nb\" = 1\n", "skeld.conf:2: unknown option a\\x0ab: expected");
+	expect_error("listen \"\\x9b\" { }\nlisten \"\\x9b\" { }\n",
+		     "skeld.conf:2: listen \"\\x9b\" is already set");
+	EXPECT_NOTHING_LEFT();
+}
