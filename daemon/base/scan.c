@@ -124,7 +124,7 @@ bool scan(char *text, const char *file,
 			good = pass_comment(&s);
 		else if (s.p[0] == '$' && s.p[1] == '{' && s.p[strcspn(s.p, "}\n")] != '}')
 			good = WRONG(&s, "\"${\" is not closed on its line");
-		else if (*s.p == '#' || *s.p == '*')
+		else if (*s.p == '#' || *s.p == '*' || *s.p == '+')
 			good = WRONG(&s, "unexpected %c: a value that contains it stands in quotes",
 				     *s.p);
 		else if (begins && strncmp(s.p, "include", 7) == 0 && !is_name(s.p[7]))

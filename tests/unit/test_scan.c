@@ -85,6 +85,9 @@ Test(scan, no_comment_begins_in_a_word)
 	expect_kept("a/b\n");
 	expect_kept("a / b\n");
 	expect_refused("\na = b#c\n", "file:2: unexpected #: a value that contains it stands in");
+	expect_refused("a = +5\n", "file:1: unexpected +: a value that contains it stands in");
+	expect_refused("a = 10+\n", "file:1: unexpected +: a value that contains it stands in");
+	expect_refused("\n+\n", "file:2: unexpected +: a value that contains it stands in");
 	expect_refused("a = b*c\n", "file:1: unexpected *: a value that contains it stands in");
 	/* But for this one, which libconfuse would see, too. */
 	expect_left("a = b/*c*/\n", "a = b     \n");
