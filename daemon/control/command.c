@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STATUS_MAX = 8192, WAIT_SECONDS = 10, LOOK_MS = 50 };
+enum { STATUS_MAX = 8192, WAIT_SECONDS = 10, LOOK_MS = 50, SECONDS_MAX = 3600 };
 
 void command_open_standard_files(void)
 {
@@ -94,8 +94,9 @@ static unsigned long long reloads_done(const struct peer *p)
 
 static int status_seconds(const struct peer *p, const char *key)
 {
-	char seconds[32];
-	return (int)strtol(status_value(p->status, key, seconds, sizeof(seconds)), NULL, 10);
+	char text[32];
+	long n = strtol(status_value(p->status, key, text, sizeof(text)), NULL, 10);
+	return n < 0 ? 0 : n > SECONDS_MAX ? SECONDS_MAX : (int)n;
 }
 
 static bool in_state(const struct peer *p, const char *state)

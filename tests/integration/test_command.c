@@ -177,3 +177,19 @@ Test(command, works_for_the_daemons_own_user_only)
 	cr_assert_eq(tell("status"), 0, "%s", f->err.bytes);
 	daemon_finish(f);
 }
+
+/* Whatever stands in the status file: how long a drain may take has an end. */
+Test(command, stop_believes_no_drain_timeout_that_there_cannot_be)
+{
+	static const char *const wrong[] = {"2147483647", "99999999999999999999", "-2147483648"};
+	char path[96], text[128];
+	snprintf(path, sizeof(path), "%s/status", f->runtime);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		daemon_start(f, BASE);
+		int n = snprintf(text, sizeof(text), "drain_timeout=%s\nlame_duck=%s\n", wrong[i],
+				 wrong[i]);
+		file_write(f, path, text, (size_t)n);
+		cr_assert_eq(tell("stop"), 0, "%s: %s", wrong[i], f->err.bytes);
+		cr_assert_eq(daemon_wait_exit(f), 0);
+	}
+}
