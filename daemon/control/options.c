@@ -31,19 +31,19 @@ static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
 				      {"version", no_argument, NULL, 'V'},
 				      {0}};
 
+/* NULL: there is none, or its name is too long for a path. */
 static const char *default_runtime_dir(struct options *o)
 {
 	const char *given = getenv("RUNTIME_DIRECTORY");
 	const char *user = getenv("XDG_RUNTIME_DIR");
+	int n = 0;
 	if (given && *given) /* a list, if the unit has several: ours is the first */
-		snprintf(o->buffer, sizeof(o->buffer), "%.*s", (int)strcspn(given, ":"), given);
+		n = snprintf(o->buffer, sizeof(o->buffer), "%.*s", (int)strcspn(given, ":"), given);
 	else if (geteuid() == 0)
 		return "/run/skeld";
 	else if (user && *user)
-		snprintf(o->buffer, sizeof(o->buffer), "%s/skeld", user);
-	else
-		return NULL;
-	return o->buffer;
+		n = snprintf(o->buffer, sizeof(o->buffer), "%s/skeld", user);
+	return n > 0 && (size_t)n < sizeof(o->buffer) ? o->buffer : NULL;
 }
 
 int options_parse(struct options *o, int argc, char **argv)
@@ -92,9 +92,10 @@ int options_parse(struct options *o, int argc, char **argv)
 	}
 	if (!o->runtime_dir)
 		o->runtime_dir = default_runtime_dir(o);
-	if (!o->runtime_dir && (o->mode == MODE_RUN || o->mode == MODE_SIGNAL)) {
+	bool named = o->runtime_dir && *o->runtime_dir;
+	if (!named && (o->mode == MODE_RUN || o->mode == MODE_SIGNAL)) {
 		fputs("skeld: no runtime directory: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR "
-		      "is set, give one with -r DIR\n",
+		      "names one, give one with -r DIR\n",
 		      stderr);
 		return EX_USAGE;
 	}

@@ -205,3 +205,22 @@ Test(options, without_a_runtime_directory_there_is_none_to_run_in)
 	be_oneself();
 	EXPECT_NOTHING_LEFT();
 }
+
+/* "" would be the root directory for some, and a name that was cut somebody else's. */
+Test(options, a_runtime_directory_has_a_name_and_all_of_it)
+{
+	static char name[4200];
+	memset(name, 'x', sizeof(name) - 1);
+	*name = '/';
+	expect_usage_error("-r= -s status --runtime-dir=", "no runtime directory");
+	MUST(setenv("RUNTIME_DIRECTORY", ":/run/b", 1) == 0);
+	expect_usage_error("", "no runtime directory");
+	expect_usage_error("-s stop", "no runtime directory");
+	MUST(setenv("RUNTIME_DIRECTORY", name, 1) == 0);
+	expect_usage_error("", "no runtime directory");
+	name[4095] = '\0';
+	MUST(setenv("RUNTIME_DIRECTORY", name, 1) == 0);
+	expect_mode("", MODE_RUN);
+	cr_assert_str_eq(o.runtime_dir, name);
+	EXPECT_NOTHING_LEFT();
+}
