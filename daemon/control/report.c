@@ -1,5 +1,6 @@
 #include "base/log.h"
 #include "base/process.h"
+#include "base/text.h"
 #include "control/daemon.h"
 
 #include <stdlib.h>
@@ -112,11 +113,13 @@ static void write_status(struct daemon *d)
 static void tell_manager(struct daemon *d, const char *first)
 {
 	size_t open = plane_open(d->plane);
+	const char *error = d->reloads.error ? d->reloads.error : "";
+	char cut[401]; /* at a whole character: systemd ignores what is not UTF-8 */
+	text_escape(cut, sizeof(cut), error, strlen(error));
 	d->told_open = open;
-	notify_send(&d->notify, "%sSTATUS=%s, generation %llu, %zu connection%s%s%.400s", first,
+	notify_send(&d->notify, "%sSTATUS=%s, generation %llu, %zu connection%s%s%s", first,
 		    state_names[d->state], (unsigned long long)d->current->generation, open,
-		    open == 1 ? "" : "s", d->reloads.error ? "; last reload rejected: " : "",
-		    d->reloads.error ? d->reloads.error : "");
+		    open == 1 ? "" : "s", *error ? "; last reload rejected: " : "", cut);
 }
 
 void report_status(struct daemon *d, const char *first)

@@ -65,6 +65,25 @@ Test(reload, a_rejected_reload_changes_nothing)
 	daemon_finish(f);
 }
 
+/* systemd ignores a status that is no UTF-8, and this one is cut. */
+Test(reload, a_long_rejection_is_cut_at_a_whole_character)
+{
+	daemon_start(f, BASE);
+	for (int odd = 0; odd < 2; odd++) {
+		char name[600] = "odd";
+		for (size_t i = 2 + (size_t)odd; i < 598; i += 2)
+			memcpy(name + i, "\xc3\xa4", 3);
+		config_write(f, BASE "%s = 1\n", name);
+		daemon_signal(f, SIGHUP);
+		notify_wait(f, "RELOADING=1");
+		const char *told = strstr(notify_wait(f, "READY=1"), "rejected: ");
+		cr_assert(told && strstr(told, "unknown option"), "%s", f->value);
+		size_t n = strcspn(told, "\n");
+		cr_assert(n > 400 && memcmp(told + n - 2, "\xc3\xa4", 2) == 0, "%s", told);
+	}
+	daemon_finish(f);
+}
+
 Test(reload, the_difference_is_logged)
 {
 	daemon_start(f, BASE "limits { idle_timeout = 300 }\n");
