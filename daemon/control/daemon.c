@@ -94,17 +94,6 @@ static void on_news(evutil_socket_t fd, short what, void *arg)
 	stop_news(d);
 }
 
-/* sd_watchdog_enabled(3): for us alone, in microseconds. */
-static double watchdog_seconds(void)
-{
-	const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
-	bool ours = usec && (!pid || strtol(pid, NULL, 10) == (long)getpid());
-	double seconds = ours ? strtod(usec, NULL) / 1e6 : 0;
-	unsetenv("WATCHDOG_USEC");
-	unsetenv("WATCHDOG_PID");
-	return seconds > 0 ? seconds : 0;
-}
-
 /*
  * A worker that does not answer is named once, and once more when it is back. True: all answer
  * in time, and the service manager may be told that all is well.
@@ -329,7 +318,7 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 	event_set_fatal_callback(on_libevent_death);
 	d.reloads.last_good = d.started;
 	notify_open(&d.notify);
-	d.watchdog = watchdog_seconds();
+	d.watchdog = notify_watchdog();
 	d.lag_limit = d.watchdog > 0 ? d.watchdog / 2 : LAG_WARNING_SECONDS;
 	sockets_take(&d.passed, &e);
 	tell_errors(&e, 0);

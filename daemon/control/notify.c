@@ -32,6 +32,29 @@ void notify_open(struct notify *n)
 	unsetenv("FDSTORE");
 }
 
+/* Microseconds. What is no number, or could never be kept, is no watchdog. */
+static double watchdog_seconds(const char *usec)
+{
+	enum { LEAST = 1000 };
+	char *end;
+	errno = 0;
+	unsigned long long n = strtoull(usec, &end, 10);
+	if (usec[strspn(usec, "0123456789")] == '\0' && *usec && !errno && n >= LEAST)
+		return (double)n / 1e6;
+	log_warning("no watchdog: WATCHDOG_USEC=%s: expected a whole number from %d", usec, LEAST);
+	return 0;
+}
+
+double notify_watchdog(void)
+{
+	const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+	bool ours = usec && (!pid || strtol(pid, NULL, 10) == (long)getpid());
+	double seconds = ours ? watchdog_seconds(usec) : 0;
+	unsetenv("WATCHDOG_USEC");
+	unsetenv("WATCHDOG_PID");
+	return seconds;
+}
+
 void notify_retry(struct notify *n)
 {
 	size_t length = strlen(n->owed);
@@ -73,6 +96,10 @@ void notify_send(struct notify *n, const char *format, ...)
 	va_start(ap, format);
 	int length = vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
+	if (length < 0)
+		return;
+	if ((size_t)length >= sizeof(text))
+		length = sizeof(text) - 1; /* it was cut */
 	/* Later lines override earlier ones: two messages in one datagram mean the same. */
 	size_t used = strlen(n->owed);
 	if (used + (size_t)length + 2 > sizeof(n->owed))

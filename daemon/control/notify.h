@@ -25,6 +25,12 @@ struct notify {
 void notify_open(struct notify *n);
 
 /*
+ * Seconds within which the manager wants to hear WATCHDOG=1, 0 = never. Reads WATCHDOG_USEC and
+ * WATCHDOG_PID, sd_watchdog_enabled(3), and removes them.
+ */
+double notify_watchdog(void);
+
+/*
  * Send one datagram; lines are separated by newlines. Never blocks: what finds no room is kept,
  * and goes out first thing with the next one or notify_retry().
  */

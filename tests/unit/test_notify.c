@@ -194,6 +194,28 @@ Test(notify, what_is_owed_has_an_end_and_keeps_the_newest)
 	EXPECT_NOTHING_LEFT();
 }
 
+Test(notify, a_message_that_is_too_long_drops_no_other)
+{
+	static char text[3 * NOTIFY_MAX], many[2 * NOTIFY_MAX];
+	char path[PATH_IN_MAX];
+	int fd = manager(path_in("notify", path));
+	notify_open(&n);
+	int sent = fill();
+	notify_send(&n, "READY=1");
+	memset(many, 'x', sizeof(many) - 1);
+	notify_send(&n, "STATUS=%s", many);
+	for (int i = 0; i < sent; i++)
+		MUST(recv(fd, text, sizeof(text), 0) > 0);
+	notify_retry(&n);
+	ssize_t length = recv(fd, text, sizeof(text) - 1, 0);
+	MUST(length > 0);
+	text[length] = '\0';
+	cr_assert(strstr(text, "READY=1\nSTATUS=xxx"), "%.40s", text);
+	notify_close(&n);
+	close(fd);
+	EXPECT_NOTHING_LEFT();
+}
+
 Test(notify, descriptors_are_stored_and_forgotten)
 {
 	char path[PATH_IN_MAX], text[64];
@@ -224,5 +246,34 @@ Test(notify, descriptors_are_stored_and_forgotten)
 	}
 	notify_close(&n);
 	close(fd);
+	EXPECT_NOTHING_LEFT();
+}
+
+static void expect_watchdog(const char *usec, const char *pid, double seconds)
+{
+	MUST(setenv("WATCHDOG_USEC", usec, 1) == 0);
+	MUST(pid ? setenv("WATCHDOG_PID", pid, 1) == 0 : unsetenv("WATCHDOG_PID") == 0);
+	double is = notify_watchdog();
+	cr_assert_eq(is, seconds, "WATCHDOG_USEC=%s: %g", usec, is);
+	cr_assert_null(getenv("WATCHDOG_USEC"));
+	cr_assert_null(getenv("WATCHDOG_PID"));
+}
+
+Test(notify, the_watchdog_is_ours_and_can_be_kept)
+{
+	char pid[16];
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	MUST(unsetenv("WATCHDOG_USEC") == 0);
+	cr_assert_eq(notify_watchdog(), 0);
+	expect_watchdog("2500000", NULL, 2.5);
+	expect_watchdog("2500000", pid, 2.5);
+	expect_watchdog("2500000", "1", 0);
+	expect_watchdog("1000", NULL, 0.001);
+	/* A timer of less would never let go of the processor, an endless one never come. */
+	static const char *const bad[] = {
+		"",   "0",   "999", "1",   "inf",  "nan",      "1e300",
+		"-1", "0x9", " 9",  "9 x", "1e-9", "2500000s", "99999999999999999999"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		expect_watchdog(bad[i], NULL, 0);
 	EXPECT_NOTHING_LEFT();
 }
