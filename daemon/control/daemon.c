@@ -317,11 +317,12 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 	event_set_log_callback(on_libevent_message);
 	event_set_fatal_callback(on_libevent_death);
 	d.reloads.last_good = d.started;
+	/* Before anything of ours is open: what is not there could be said to be passed. */
+	sockets_take(&d.passed, &e);
+	tell_errors(&e, 0);
 	notify_open(&d.notify);
 	d.watchdog = notify_watchdog();
 	d.lag_limit = d.watchdog > 0 ? d.watchdog / 2 : LAG_WARNING_SECONDS;
-	sockets_take(&d.passed, &e);
-	tell_errors(&e, 0);
 	d.exit_code = start(&d, &e);
 	if (d.exit_code != 0) {
 		tell_errors(&e, 0);

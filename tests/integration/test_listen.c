@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -277,4 +278,25 @@ Test(listen, a_connection_made_before_the_stop_is_answered)
 		client_expect_eof(f, clients[i]);
 	}
 	cr_assert_eq(daemon_wait_exit(f), 0);
+}
+
+static void promise_sockets(struct fixture *fixture)
+{
+	char pid[16];
+	(void)fixture;
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_FDS", "64", 1);
+}
+
+/* Closing what is not there closes nothing of the daemon's own. */
+Test(listen, sockets_that_were_promised_and_not_passed_do_no_harm)
+{
+	f->prepare = promise_sockets;
+	daemon_start(f, BASE);
+	int c = client_connect(f, "main");
+	client_echo(f, c, "served\n");
+	cr_assert(log_contains(f, "descriptor 3 (unknown) is no listening stream socket"), "%s",
+		  log_text(f));
+	daemon_finish(f);
 }
