@@ -73,11 +73,13 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 		return 0;
 	if (running->errors->n >= ERRORS_MAX)
 		return -1;
-	if (strcmp(opt->name, END) == 0) {
+	if (is_end(cfg, opt->name)) {
 		running->ended = is_root(cfg);
 		return 0;
 	}
-	if (strcmp(value, END) == 0) {
+	if (is_root(cfg) && strcmp(opt->name, END) == 0)
+		WRONG(cfg, "unknown option %s", opt->name);
+	if (is_end(cfg, value)) {
 		WRONG(cfg, "the value of %s is missing", opt->name);
 		return -1;
 	}
@@ -192,6 +194,14 @@ static cfg_opt_t *declare(cfg_opt_t *opt, const struct section *s)
 	return opt;
 }
 
+static unsigned count_lines(const char *text)
+{
+	unsigned n = 0;
+	for (; (text = strchr(text, '\n')); text++)
+		n++;
+	return n;
+}
+
 static int parse_text(const struct file *f)
 {
 	cfg_opt_t options[SCHEMA_SECTIONS][OPTIONS_MAX + UNKNOWN_MAX + SCHEMA_SECTIONS] = {0};
@@ -219,6 +229,7 @@ static int parse_text(const struct file *f)
 		running->ended = running->in_listen = false;
 		running->n_sections = 0;
 		running->last = 0;
+		running->end = 1 + count_lines(f->source.text);
 		result = cfg_parse_fp(cfg, in);
 		cfg_free(cfg); /* also frees and resets the lexer */
 	}

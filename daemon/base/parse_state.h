@@ -19,7 +19,8 @@ enum { FILES_MAX = 100, DEPTH_MAX = 8, OPTIONS_MAX = CONFIG_OPTIONS_MAX, UNKNOWN
 /*
  * A hidden last line. Seen at the top level, it proves that nothing before it was left open:
  * libconfuse takes an unclosed section, comment or string at the end of a file for a good one.
- * No file can write its name, control characters are refused before the parser sees them.
+ * No file can write its name as it stands here, control characters are refused before the parser
+ * sees them; an escape in a string can, but not on that line: see is_end().
  */
 #define END "\001"
 
@@ -58,6 +59,7 @@ struct parse {
 	size_t n_sets;
 	/* The file that is being parsed. */
 	const struct file *file;
+	unsigned end;  /* the line of END */
 	unsigned last; /* the line of the last thing understood */
 	bool ended, in_listen;
 	unsigned n_sections; /* listen sections of this file that have ended */
@@ -74,6 +76,11 @@ extern struct parse *running;
 static inline bool is_root(const cfg_t *cfg)
 {
 	return strcmp(cfg->name, "root") == 0;
+}
+
+static inline bool is_end(const cfg_t *cfg, const char *word)
+{
+	return strcmp(word, END) == 0 && (unsigned)cfg->line == running->end;
 }
 
 /* The section of this name, "" for the top level. */

@@ -18,7 +18,7 @@ static void note_unknown(const cfg_t *cfg, const char *name)
 	struct unknown *u = &running->unknown[running->n_unknown];
 	const char *section = is_root(cfg) ? "" : cfg->name;
 	struct section s;
-	if (running->n_unknown == UNKNOWN_MAX || strcmp(name, END) == 0 ||
+	if (running->n_unknown == UNKNOWN_MAX || is_end(cfg, name) ||
 	    (is_root(cfg) && find_section(name, &s)) || strlen(name) >= sizeof(u->name) ||
 	    strlen(section) >= sizeof(u->section))
 		return;
@@ -31,7 +31,7 @@ static void note_unknown(const cfg_t *cfg, const char *name)
 static void report_unknown(const cfg_t *cfg, const char *name)
 {
 	const char *section = is_root(cfg) ? "" : cfg->name;
-	if (strcmp(name, END) == 0)
+	if (is_end(cfg, name))
 		WRONG(cfg, "section %s%s%s%s is not closed: expected } before the end of the file",
 		      section, cfg->title ? " \"" : "", cfg->title ? cfg->title : "",
 		      cfg->title ? "\"" : "");

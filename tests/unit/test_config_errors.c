@@ -229,3 +229,17 @@ Test(config_errors, nothing_in_a_file_can_break_an_error_into_lines)
 		     "skeld.conf:2: listen \"\\x9b\" is already set");
 	EXPECT_NOTHING_LEFT();
 }
+
+/* It is the name of the hidden last line, see parse_state.h. */
+Test(config_errors, no_string_passes_for_the_end_of_the_file)
+{
+	expect_error("workers = 1\n\"\\x01\" = 1\n", "skeld.conf:2: unknown option \\x01");
+	static const char *const both[] = {"skeld.conf:1: unknown option \\x01",
+					   "skeld.conf:3: section log is not closed"};
+	expect_errors("\"\\1\" = 1\nlog { level = info\n", both, 2);
+	expect_error("log { \"\\x01\" = 1 }\n", "skeld.conf:1: unknown option log.\\x01");
+	MUST(setenv("ONE", "\001", 1) == 0);
+	expect_error("${ONE} = 1\n", "skeld.conf:1: unknown option \\x01");
+	config_unref(load_good("user = \"\\x01\" group = ${ONE}\n"));
+	EXPECT_NOTHING_LEFT();
+}

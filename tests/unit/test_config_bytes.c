@@ -1,0 +1,244 @@
+/*
+ * base/parse: every configuration that there is here, cut at every byte, and with every byte left
+ * out, doubled, and replaced by each that means something: accepted only if it is complete, and
+ * then it loads from what it prints to the same. See complete.h for what is complete.
+ */
+#include "../fuzz/complete.h"
+#include "../fuzz/mutate.h"
+#include "fixture.h"
+#include "loading.h"
+
+#include <confuse.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { TEXT_MAX = 8192, DEADLINE = 20 };
+
+struct echo {
+	char *banner, *where, *peer;
+	int64_t size, shade;
+};
+static const struct option echo_options[] = {
+	{"banner", OPTION_TEXT, offsetof(struct echo, banner), "", 0, 0, NULL, NULL, false, "T"},
+	{"where", OPTION_PATH, offsetof(struct echo, where), "", 0, 0, NULL, NULL, false, "P"},
+	{"peer", OPTION_ADDRESS, offsetof(struct echo, peer), "", 0, 0, NULL, NULL, false, "A"},
+	{"size", OPTION_NUMBER, offsetof(struct echo, size), "1", INT64_MIN, INT64_MAX, NULL, NULL,
+	 false, "N"},
+	{"shade", OPTION_CHOICE, offsetof(struct echo, shade), "red", 0, 0, NULL, "red green blue",
+	 false, "C"},
+	{0}};
+static const struct config_service echo = {"echo", echo_options, sizeof(struct echo)};
+
+static int file = -1;
+static char path[32];
+
+static void open_file(void)
+{
+	fixture_enter();
+	file = memfd_create("skeld.conf", MFD_CLOEXEC);
+	MUST(file >= 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	MUST(setenv("NAME", "workers", 1) == 0);
+	descriptors_before = open_descriptors();
+}
+
+TestSuite(config_bytes, .init = open_file, .fini = fixture_leave);
+
+static struct config *try_to_load(const char *text, size_t n)
+{
+	struct errors e = {0};
+	MUST(ftruncate(file, 0) == 0 && pwrite(file, text, n, 0) == (ssize_t)n);
+	alarm(DEADLINE); /* a hang ends the test */
+	struct config *c = config_load(path, &echo, &e);
+	alarm(0);
+	cr_assert(c ? e.n == 0 : e.n > 0, "%.*s", (int)n, text);
+	for (size_t i = 0; i < errors_shown(&e); i++)
+		cr_assert_eq(strncmp(errors_text(&e, i), path, strlen(path)), 0, "%s",
+			     errors_text(&e, i));
+	errors_clear(&e);
+	return c;
+}
+
+/* Refused, or complete and the same when it is loaded from what it prints. Returns which. */
+static bool loads(const char *text, size_t n)
+{
+	struct config *c = try_to_load(text, n);
+	if (!c)
+		return false;
+	cr_assert(is_complete(text, n, NULL, NULL), "accepted, and not complete:\n%.*s", (int)n,
+		  text);
+	char *first = printed(c);
+	struct config *again = try_to_load(first, strlen(first));
+	cr_assert(again, "%.*s\nis printed as\n%s", (int)n, text, first);
+	char *second = printed(again);
+	cr_assert_str_eq(first, second, "%.*s", (int)n, text);
+	free(first);
+	free(second);
+	config_unref(c);
+	config_unref(again);
+	return true;
+}
+
+static const char *source(void)
+{
+	const char *directory = getenv("SKELD_SOURCE");
+	if (!directory)
+		cr_skip_test("SKELD_SOURCE is not set");
+	return directory;
+}
+
+/* Call TRY with the text of each file. */
+static void each_file(void (*try)(const char *name, const char *text, size_t n))
+{
+	char name[4096];
+	size_t files = 0;
+	static const char *const directories[] = {"conf", "tests/fuzz/seeds/config"};
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(name, sizeof(name), "%s/%s", source(), directories[i]);
+		DIR *d = opendir(name);
+		MUST(d);
+		for (const struct dirent *e; (e = readdir(d));) {
+			const char *dot = strrchr(e->d_name, '.');
+			if (!dot || strcmp(dot, ".conf") != 0)
+				continue;
+			snprintf(name, sizeof(name), "%s/%s/%.250s", source(), directories[i],
+				 e->d_name);
+			char *text = file_text(name);
+			MUST(text && strlen(text) < TEXT_MAX);
+			try(e->d_name, text, strlen(text));
+			free(text);
+			files++;
+		}
+		closedir(d);
+	}
+	cr_assert_gt(files, 5);
+	EXPECT_NOTHING_LEFT();
+}
+
+/* What is cut from a good file is good if it is complete, too. */
+static void try_cuts(const char *name, const char *text, size_t n)
+{
+	bool whole = loads(text, n);
+	for (size_t i = 0; i < n; i++) {
+		bool good = loads(text, i);
+		cr_assert(!whole || good == is_complete(text, i, NULL, NULL),
+			  "%s, the first %zu bytes: %s", name, i, good ? "accepted" : "refused");
+	}
+}
+
+Test(config_bytes, a_cut_file_is_good_exactly_where_it_is_complete)
+{
+	each_file(try_cuts);
+}
+
+/* Two of three parts are left to other tests, which run side by side; one byte in STEP of each. */
+#ifndef STEP
+#define STEP 1
+#endif
+static size_t part;
+
+static void try_mutants(const char *name, const char *text, size_t n)
+{
+	static char mutant[TEXT_MAX + 1];
+	size_t good = 0, tried = 0;
+	for (size_t at = part; at < n; at += (size_t)3 * STEP)
+		for (size_t which = CUT + 1; which < MUTATIONS; which++, tried++)
+			good += loads(mutant, mutate(mutant, text, n, at, which));
+	cr_assert(good < tried, "%s: all of %zu accepted", name, tried);
+}
+
+Test(config_bytes, no_byte_of_any_file_breaks_anything)
+{
+	part = 0;
+	each_file(try_mutants);
+}
+
+Test(config_bytes, nor_does_the_next_byte)
+{
+	part = 1;
+	each_file(try_mutants);
+}
+
+Test(config_bytes, nor_the_one_after_it)
+{
+	part = 2;
+	each_file(try_mutants);
+}
+
+/* The negative controls. */
+
+Test(config_bytes, what_is_not_complete_is_found_to_be_so)
+{
+	static const char *const bad[] = {"",
+					  "workers = 1",
+					  "workers\n",
+					  "workers = \n",
+					  "= 1\n",
+					  "workers = 1 2\n",
+					  "log {\n",
+					  "log { } }\n",
+					  "log { level }\n",
+					  "log \"t\" { }\n",
+					  "listen { }\n",
+					  "/* \n",
+					  "user = \"\n",
+					  "user = '\n",
+					  "user = \"\\\"\n",
+					  "+\n",
+					  "workers = +1\n",
+					  "workers += 1\n",
+					  "worker = 1\n",
+					  "log { workers = 1 }\n",
+					  "\"\\x01\" = 1\n",
+					  "include(\"a\"\n",
+					  "include()\n",
+					  "log { log { } }\n",
+					  "workers = {1}\n",
+					  "unknown { }\n",
+					  "\001\n",
+					  "a\177\n"};
+	static const char *const good[] = {"\n",
+					   "# {\n",
+					   "/* { */\n",
+					   "workers = x\n",
+					   "log{}\n",
+					   "listen \"{\" { }\n",
+					   "user = \"a\nb\" group = '\"'\n",
+					   "include(\"a\")\n",
+					   "\"workers\" = '1' // {\n"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		cr_assert(!is_complete(bad[i], strlen(bad[i]), NULL, NULL), "%s", bad[i]);
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+		cr_assert(is_complete(good[i], strlen(good[i]), NULL, NULL), "%s", good[i]);
+	cr_assert(!is_complete("\0\n", 2, NULL, NULL));
+}
+
+/* Messages would be many. */
+static void say_nothing(cfg_t *cfg, const char *format, va_list ap)
+{
+	(void)cfg, (void)format, (void)ap;
+}
+
+Test(config_bytes, bare_libconfuse_takes_what_is_cut_for_good)
+{
+	cfg_opt_t log[] = {CFG_STR("level", "", 0), CFG_STR("file", "", 0), CFG_END()};
+	cfg_opt_t top[] = {CFG_INT("workers", 0, 0), CFG_SEC("log", log, 0), CFG_END()};
+	static const char text[] =
+		"workers = 12\nlog {\n\tlevel = \"a\" # b\n/* c */ file = d\n}\n";
+	size_t wrong = 0;
+	for (size_t n = 0; n < sizeof(text); n++) {
+		char cut[sizeof(text)] = "";
+		memcpy(cut, text, n);
+		cfg_t *cfg = cfg_init(top, 0);
+		cfg_set_error_function(cfg, say_nothing);
+		wrong +=
+			cfg_parse_buf(cfg, cut) == CFG_SUCCESS && !is_complete(text, n, NULL, NULL);
+		cfg_free(cfg);
+	}
+	cr_assert_gt(wrong, 10, "%zu", wrong);
+}
