@@ -147,13 +147,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	HOLDS(watchdog == 0 || (isfinite(watchdog) && watchdog >= 0.001), "%g", watchdog);
 	for (size_t i = 0; i < VARIABLES; i++)
 		HOLDS(!getenv(variables[i]), "%s", variables[i]);
+	/* More than the manager has room for, with what counts before the last of them. */
 	for (size_t i = 0; i < n_messages; i++) {
-		notify_send(&n, "%sSTATUS=%s", i == 0 ? "READY=1\n" : "", messages[i]);
+		notify_send(&n, "%sSTATUS=%s", i + 2 == n_messages ? "READY=1\n" : "", messages[i]);
 		HOLDS(memchr(n.owed, '\0', sizeof(n.owed)), "not ended");
 		free(messages[i]);
 	}
 	if (ours)
-		expect_told(&n, n_messages > 0);
+		expect_told(&n, n_messages > 1);
 	notify_close(&n);
 	return 0;
 }
