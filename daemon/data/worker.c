@@ -225,8 +225,8 @@ int worker_start(struct worker *w)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (error)
 		return error;
-	char name[16];
-	snprintf(name, sizeof(name), "skeld/w%u", w->index);
+	char name[16]; /* the kernel's limit, which a longer name of the daemon would pass */
+	snprintf(name, sizeof(name), "%.9s/w%u", "skeld", w->index);
 	pthread_setname_np(w->thread, name);
 	return 0;
 }

@@ -107,7 +107,7 @@ struct fixture *fixture_new(void)
 	struct fixture *f = calloc(1, sizeof(*f));
 	cr_assert_not_null(f);
 	*f = (struct fixture){
-		.dir = "/tmp/skeld-XXXXXX", .uid = getuid(), .stderr_fd = -1, .pidfd = -1};
+		.dir = "/tmp/daemon-XXXXXX", .uid = getuid(), .stderr_fd = -1, .pidfd = -1};
 	MUST(mkdtemp(f->dir));
 	start_janitor(f);
 	path_in(f, "skeld.conf", f->config);

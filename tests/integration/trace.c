@@ -136,7 +136,7 @@ static pid_t find_worker(struct fixture *f, unsigned index)
 {
 	char path[64], name[16];
 	pid_t thread = 0;
-	snprintf(name, sizeof(name), "skeld/w%u\n", index);
+	snprintf(name, sizeof(name), "%.9s/w%u\n", "skeld", index);
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)f->pid);
 	DIR *tasks = opendir(path);
 	MUST(tasks);

@@ -3,7 +3,9 @@
 . "$SKELD_SOURCE/tests/checks/tap.sh"
 
 CONF=$(sed -n 's/^ExecStart=.* -c //p' "$SKELD_BUILD/systemd/skeld.service")
-readonly CONF PORT=7007
+# As the kernel cuts it.
+COMM=$(printf %.15s skeld)
+readonly CONF COMM PORT=7007
 began=0
 
 install_skeld() {

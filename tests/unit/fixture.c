@@ -24,7 +24,7 @@
 
 enum { WAIT_MS = 10000 };
 
-static char directory[] = "/tmp/skeld-unit-XXXXXX";
+static char directory[] = "/tmp/unit-XXXXXX";
 size_t descriptors_before;
 
 void fixture_enter(void)
