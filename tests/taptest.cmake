@@ -3,7 +3,8 @@
 # Adds a test program that CTest runs through run-tap. The command is a target or a script; it speaks
 # TAP, a Criterion program by itself, anything else on its standard output. Labels: `all` is for what
 # needs large packages (only scripts/test --all runs it), `long` for what only --long runs.
-# The program finds in its environment SKELD (the daemon), SKELD_SOURCE and SKELD_BUILD (directories).
+# The program finds in its environment SKELD (the daemon), SKELD_ECHO (the one that serves echo, see
+# echo.cmake), SKELD_SOURCE and SKELD_BUILD (directories).
 
 function(skeld_test)
 	cmake_parse_arguments(PARSE_ARGV 0 arg "CRITERION" "NAME;TIMEOUT" "COMMAND;LABELS")
@@ -24,7 +25,7 @@ function(skeld_test)
 		${PROJECT_BINARY_DIR}/tap/${arg_NAME}.tap ${program} ${arg_COMMAND} COMMAND_EXPAND_LISTS)
 	set_tests_properties(${arg_NAME} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
 		SKIP_RETURN_CODE 77 ENVIRONMENT
-		"SKELD=$<TARGET_FILE:skeld>;SKELD_SOURCE=${PROJECT_SOURCE_DIR};SKELD_BUILD=${PROJECT_BINARY_DIR}")
+		"SKELD=$<TARGET_FILE:skeld>;SKELD_ECHO=$<TARGET_FILE:${SKELD_ECHO}>;SKELD_SOURCE=${PROJECT_SOURCE_DIR};SKELD_BUILD=${PROJECT_BINARY_DIR}")
 endfunction()
 
 # Criterion's runner does not start under the thread sanitizer. Only the daemon is built with it; the

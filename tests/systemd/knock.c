@@ -1,8 +1,8 @@
 /*
- * Knocks at a server's door until told to stop: connects, sends a line, expects it back, closes,
- * again and again, and counts how each attempt ended. Prints the counts on SIGTERM.
+ * Knocks at a server's door until told to stop: connects, sends a question, expects an answer,
+ * closes, again and again, and counts how each attempt ended. Prints the counts on SIGTERM.
  *
- * usage: knock PORT CALLERS, on 127.0.0.1
+ * usage: knock PORT CALLERS QUESTION ANSWER, on 127.0.0.1
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,7 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CALLERS_MAX = 64, PAUSE_MS = 1, PATIENCE_SECONDS = 10 };
+enum { CALLERS_MAX = 64, PAUSE_MS = 1, PATIENCE_SECONDS = 10, ANSWER_MAX = 4096 };
 
 enum end { OK, REFUSED, RESET, CLOSED, LATE, WRONG, N_ENDS };
 static const char *const end_names[N_ENDS] = {
@@ -29,6 +29,7 @@ static const char *const end_names[N_ENDS] = {
 static _Atomic unsigned long count[N_ENDS];
 static atomic_bool over;
 static uint16_t port;
+static const char *question, *expected;
 
 static enum end end_of(int error)
 {
@@ -50,12 +51,11 @@ static enum end end_of(int error)
 
 static enum end talk(int fd, const struct sockaddr_in *from, const struct sockaddr_in *to)
 {
-	static const char line[] = "who is there?\n";
-	char answer[sizeof(line)];
-	size_t n = 0, all = sizeof(line) - 1;
+	char answer[ANSWER_MAX];
+	size_t n = 0, all = strlen(expected);
 	if (bind(fd, (const struct sockaddr *)from, sizeof(*from)) < 0 ||
 	    connect(fd, (const struct sockaddr *)to, sizeof(*to)) < 0 ||
-	    send(fd, line, all, MSG_NOSIGNAL) < 0)
+	    send(fd, question, strlen(question), MSG_NOSIGNAL) < 0)
 		return end_of(errno);
 	while (n < all) {
 		ssize_t r = recv(fd, answer + n, all - n, 0);
@@ -63,7 +63,7 @@ static enum end talk(int fd, const struct sockaddr_in *from, const struct sockad
 			return r < 0 ? end_of(errno) : CLOSED;
 		n += (size_t)r;
 	}
-	return memcmp(line, answer, all) == 0 ? OK : WRONG;
+	return memcmp(expected, answer, all) == 0 ? OK : WRONG;
 }
 
 /* Each connection from an address of its own in 127.0.0.0/8: one has not ports enough. */
@@ -90,12 +90,15 @@ static void *caller(void *arg)
 int main(int argc, char **argv)
 {
 	pthread_t thread[CALLERS_MAX];
-	size_t callers = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
-	if (!callers || callers > CALLERS_MAX) {
-		fprintf(stderr, "usage: knock PORT CALLERS, at most %d\n", CALLERS_MAX);
+	size_t callers = argc == 5 ? strtoul(argv[2], NULL, 10) : 0;
+	if (!callers || callers > CALLERS_MAX || strlen(argv[4]) > ANSWER_MAX) {
+		fprintf(stderr, "usage: knock PORT CALLERS QUESTION ANSWER, at most %d callers\n",
+			CALLERS_MAX);
 		return 64;
 	}
 	port = (uint16_t)strtoul(argv[1], NULL, 10);
+	question = argv[3];
+	expected = argv[4];
 
 	int signal = 0;
 	sigset_t set;

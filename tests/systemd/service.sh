@@ -10,8 +10,19 @@ began=0
 
 install_skeld() {
 	cmake --install "$SKELD_BUILD" >/run/install.log
+	serve_echo
 	systemctl daemon-reload
 	mark
+}
+
+# These tests talk to the echo service: where the project has another, echo is put in its place.
+serve_echo() {
+	local daemon
+	daemon=$(sed -n 's/^ExecStart=\([^ ]*\) .*/\1/p' "$SKELD_BUILD/systemd/skeld.service")
+	[[ $SKELD_ECHO != "$SKELD" ]] || return 0
+	install "$SKELD_ECHO" "$daemon"
+	echo '# nothing but defaults' >/run/defaults.conf
+	"$daemon" -c /run/defaults.conf --dump-config >"$CONF"
 }
 
 # A drop-in for one test: lines of its [Service] section.
@@ -70,7 +81,7 @@ journal() { # [OPTION OF journalctl...]
 # Makes the configuration wrong; WRONG is how the line that is wrong is told. And good again.
 spoil() {
 	cp "$CONF" /run/good.conf
-	sed -i 's/^workers = 0 /workers = many /' "$CONF"
+	sed -i 's/^workers = 0\b/workers = many/' "$CONF"
 	WRONG="$CONF:$(grep -n '^workers = many' "$CONF" | cut -d: -f1): workers = "
 }
 
@@ -78,14 +89,15 @@ repair() {
 	cp /run/good.conf "$CONF"
 }
 
-# One line to the echo service and back.
+# One question to the service, and its answer.
+QUESTION=$'hello\n' ANSWER=$'hello\n'
 talk() { # [PORT]
-	local answer
+	local answer LC_ALL=C
 	exec {peer}<>"/dev/tcp/127.0.0.1/${1-$PORT}" || return 1
-	echo hello >&"$peer"
-	IFS= read -r -t 10 answer <&"$peer" || answer="no answer"
+	printf %s "$QUESTION" >&"$peer"
+	answer=$(timeout 10 head -c ${#ANSWER} <&"$peer" && echo .)
 	exec {peer}>&-
-	[[ $answer == hello ]] || { echo "got: $answer" && return 1; }
+	[[ $answer == "$ANSWER." ]] || { echo "got: $answer" && return 1; }
 }
 
 # A failed test is seldom understood without what was going on since the last one.
@@ -99,7 +111,7 @@ not_ok() { # NAME MESSAGE
 # Runs COMMAND while eight callers knock at the service; prints how their calls ended.
 under_load() { # COMMAND...
 	local counts=/run/knocks knocker
-	"$SKELD_BUILD/tests/systemd/systemd_knock" $PORT 8 >$counts &
+	"$SKELD_BUILD/tests/systemd/systemd_knock" $PORT 8 "$QUESTION" "$ANSWER" >$counts &
 	knocker=$!
 	"$@" >&2
 	kill -TERM $knocker

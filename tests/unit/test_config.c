@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "fixture.h"
 #include "loading.h"
+#include "service.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -126,23 +127,16 @@ Test(config, a_file_that_sets_nothing_gives_the_defaults)
 
 Test(config, the_file_that_is_shipped_holds_the_defaults)
 {
-	struct echo {
-		char *banner;
-	};
-	static const struct option options[] = {{"banner", OPTION_TEXT,
-						 offsetof(struct echo, banner), "", 0, 0, NULL,
-						 NULL, false, "Sent to each new connection"},
-						{0}};
-	static const struct config_service echo = {"echo", options, sizeof(struct echo)};
+	const struct config_service its = {service.name, service.options, service.config_size};
 	const char *source = getenv("SKELD_SOURCE");
 	char path[4096];
 	if (!source)
 		cr_skip_test("SKELD_SOURCE is not set");
 	snprintf(path, sizeof(path), "%s/conf/skeld.conf", source);
 	struct errors e = {0};
-	struct config *shipped = config_load(path, &echo, &e);
+	struct config *shipped = config_load(path, &its, &e);
 	cr_assert(shipped, "%s", errors_text(&e, 0));
-	struct config *defaults = config_load(NULL, &echo, &e);
+	struct config *defaults = config_load(NULL, &its, &e);
 	char *is = printed(shipped), *should = printed(defaults);
 	cr_assert_str_eq(is, should);
 	free(is);

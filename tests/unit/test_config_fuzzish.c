@@ -4,6 +4,7 @@
  */
 #include "fixture.h"
 #include "loading.h"
+#include "service.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,6 +20,8 @@ static const struct option echo_options[] = {{"banner", OPTION_TEXT, offsetof(st
 					      "", 0, 0, NULL, NULL, false, "Sent first"},
 					     {0}};
 static const struct config_service echo = {"echo", echo_options, sizeof(struct echo)};
+static struct config_service its; /* whose section is in the file that is shipped */
+static const struct config_service *schema;
 
 /* All kinds of strings, comments and sections, in few bytes. */
 static const char dense[] = "# a\n// b\n/* c\n*/workers=3 user=\"a\\\"b\\x41\\\\\" group='c\\'d'\n"
@@ -33,6 +36,8 @@ static char path[32];
 static void open_file(void)
 {
 	fixture_enter();
+	schema = &echo;
+	its = (struct config_service){service.name, service.options, service.config_size};
 	file = memfd_create("skeld.conf", MFD_CLOEXEC);
 	MUST(file >= 0);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
@@ -46,7 +51,7 @@ static struct config *try_to_load(const char *text, size_t n)
 {
 	struct errors e = {0};
 	MUST(ftruncate(file, 0) == 0 && pwrite(file, text, n, 0) == (ssize_t)n);
-	struct config *c = config_load(path, &echo, &e);
+	struct config *c = config_load(path, schema, &e);
 	cr_assert(c ? e.n == 0 : e.n > 0, "%.*s", (int)n, text);
 	errors_clear(&e);
 	return c;
@@ -79,6 +84,7 @@ static char *shipped(void)
 	snprintf(name, sizeof(name), "%s/conf/skeld.conf", source);
 	char *text = file_text(name);
 	MUST(text);
+	schema = &its;
 	return text;
 }
 
