@@ -245,7 +245,7 @@ static int run_script(const struct script *s, const struct options *o, const str
 		      unsigned *passed, unsigned *failed)
 {
 	struct selftest t = {.script = s, .options = *o, .client.its = its};
-	char file[sizeof(t.dir) + 16];
+	char file[sizeof(t.dir) + sizeof("/skeld.conf")];
 	const char *tmp = getenv("TMPDIR");
 	snprintf(t.dir, sizeof(t.dir), "%s/skeld-self-test-XXXXXX", tmp && *tmp ? tmp : "/tmp");
 	if (!mkdtemp(t.dir)) {

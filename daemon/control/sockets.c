@@ -12,16 +12,17 @@ enum { FIRST_FD = 3 }; /* SD_LISTEN_FDS_START */
 
 /* Names of what we stored ourselves: no socket unit is called so. */
 #define STORED "skeld-stored-"
+enum { STORED_MAX = sizeof(STORED) + 16 };
 
 /* A name that the protocol allows, the same for the same address: FNV-1a of its text. */
-static void store_name(const struct listener *l, char out[48])
+static void store_name(const struct listener *l, char out[STORED_MAX])
 {
 	char text[ADDRESS_TEXT_MAX];
 	uint64_t hash = 14695981039346656037u;
 	address_show(&l->actual, text);
 	for (const char *p = text; *p; p++)
 		hash = (hash ^ (unsigned char)*p) * 1099511628211u;
-	snprintf(out, 48, STORED "%016llx", (unsigned long long)hash);
+	snprintf(out, STORED_MAX, STORED "%016llx", (unsigned long long)hash);
 }
 
 void sockets_take(struct listeners *passed, struct errors *e)
@@ -55,7 +56,7 @@ void sockets_sort(struct listeners *passed, const struct snapshot *s, struct not
 	size_t kept = 0;
 	for (size_t i = 0; i < passed->n; i++) {
 		struct listener *l = passed->listener[i];
-		char address[ADDRESS_TEXT_MAX], name[48];
+		char address[ADDRESS_TEXT_MAX], name[STORED_MAX];
 		address_show(&l->actual, address);
 		if (snapshot_has(s, l))
 			log_info("%s is served by the socket passed as %s", address, l->title);
@@ -78,7 +79,7 @@ void sockets_sort(struct listeners *passed, const struct snapshot *s, struct not
 
 void sockets_keep(struct notify *n, const struct snapshot *new, const struct snapshot *old)
 {
-	char name[48];
+	char name[STORED_MAX];
 	if (!n->stores)
 		return;
 	for (size_t i = 0; old && i < old->n_listeners; i++)

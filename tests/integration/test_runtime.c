@@ -29,7 +29,7 @@ TestSuite(runtime, .init = setup, .fini = teardown);
 
 static const char *runtime_path(const char *name)
 {
-	static char path[96];
+	static char path[128];
 	snprintf(path, sizeof(path), "%s/%s", f->runtime, name);
 	return path;
 }

@@ -74,7 +74,7 @@ Test(config_errors, unknown_options_are_told_where_they_stand)
 
 Test(config_errors, twenty_unknown_options_are_told_at_once)
 {
-	char text[1024] = "", begins[20][64];
+	char text[1024] = "", begins[20][128];
 	const char *all[20];
 	for (int i = 0; i < 20; i++) {
 		sprintf(text + strlen(text), "unknown%d = %d\n", i, i);

@@ -40,7 +40,7 @@ static const char *unix_text(const char *name)
 
 static void expect_in_use(const struct address *a, size_t n)
 {
-	char text[ADDRESS_TEXT_MAX], begin[ADDRESS_TEXT_MAX + 64];
+	char text[ADDRESS_TEXT_MAX], begin[ADDRESS_TEXT_MAX + 128];
 	struct errors e = {0};
 	address_show(a, text);
 	snprintf(begin, sizeof(begin), "skeld.conf:7: cannot listen on %s (main): Address already",

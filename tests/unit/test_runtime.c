@@ -150,7 +150,7 @@ Test(runtime, announce_writes_the_pid)
 Test(runtime, a_second_instance_is_refused_and_told_who_runs)
 {
 	struct other first = other_start("run");
-	char error[64];
+	char error[128];
 	snprintf(error, sizeof(error), "another instance runs: pid %d holds run/skeld.pid",
 		 (int)first.pid);
 	expect_refused("run", error);
