@@ -36,6 +36,8 @@ present() { # PACKAGE
 	haproxy) PATH=$PATH:/usr/sbin have haproxy ;;
 	iproute2) PATH=$PATH:/usr/sbin have ip ;;
 	python3-yaml) /usr/bin/python3 -c 'import yaml' ;;
+	libmemcached-tools) have memccp ;;
+	netcat-openbsd) have nc ;;
 	*) have "$1" ;;
 	esac &>/dev/null
 }
