@@ -1,13 +1,15 @@
-# skeld_test(NAME name COMMAND command [argument...] [CRITERION] [TIMEOUT seconds] [LABELS label...])
+# skeld_test(NAME name COMMAND command [argument...] [CRITERION] [TIMEOUT seconds] [LABELS label...]
+#	[NEEDS option...])
 #
 # Adds a test program that CTest runs through run-tap. The command is a target or a script; it speaks
 # TAP, a Criterion program by itself, anything else on its standard output. Labels: `all` is for what
 # needs large packages (only scripts/test --all runs it), `long` for what only --long runs.
+# Needs: options of the build (ADMIN, SOCKETS, WORKERS) without which the test is skipped, and says so.
 # The program finds in its environment SKELD (the daemon), SKELD_ECHO (the one that serves echo, see
 # echo.cmake), SKELD_SOURCE and SKELD_BUILD (directories).
 
 function(skeld_test)
-	cmake_parse_arguments(PARSE_ARGV 0 arg "CRITERION" "NAME;TIMEOUT" "COMMAND;LABELS")
+	cmake_parse_arguments(PARSE_ARGV 0 arg "CRITERION" "NAME;TIMEOUT" "COMMAND;LABELS;NEEDS")
 	if(NOT arg_NAME OR NOT arg_COMMAND OR arg_UNPARSED_ARGUMENTS)
 		message(FATAL_ERROR "skeld_test: NAME and COMMAND are needed, \"${arg_UNPARSED_ARGUMENTS}\" is not understood")
 	endif()
@@ -17,6 +19,12 @@ function(skeld_test)
 	if(SKELD_SANITIZE)
 		string(APPEND arg_NAME "-${SKELD_SANITIZE}")
 	endif()
+	foreach(option ${arg_NEEDS})
+		if(NOT SKELD_${option})
+			set(arg_COMMAND printf "1..1\\nok 1 - ${arg_NAME} # SKIP built without SKELD_${option}\\n")
+			set(arg_CRITERION OFF)
+		endif()
+	endforeach()
 	list(POP_FRONT arg_COMMAND program)
 	if(TARGET ${program})
 		set(program $<TARGET_FILE:${program}>)

@@ -70,6 +70,9 @@ static void validate(const struct config *c, const char *file, struct errors *e)
 	if (c->log.target == LOG_TO_FILE && !*c->log.file)
 		errors_add(e, c->log.place.file ? c->log.place.file : file, c->log.place.line,
 			   "log.target = \"file\" needs log.file = \"/a/path\"");
+	if (!SKELD_ADMIN && *c->admin.address)
+		errors_add(e, c->admin.place.file ? c->admin.place.file : file, c->admin.place.line,
+			   "admin.address has to be \"\": there is no admin server in this build");
 	for (size_t i = 0; i < c->n_listen; i++) {
 		const struct listen_config *l = &c->listen[i];
 		for (size_t j = 0; j < i; j++)

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+enum { WORKERS_MAX = SKELD_WORKERS ? 256 : 1 };
 enum { CONFIG_LISTEN_MAX = 64, CONFIG_OPTIONS_MAX = 64 }; /* options of the service */
 
 /* Where something was said: the end of a section. FILE is NULL where nothing was. */

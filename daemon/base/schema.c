@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AT(field) offsetof(struct config, field)
+#define AT(field)     offsetof(struct config, field)
+#define ADMIN_INITIAL (SKELD_ADMIN ? "127.0.0.1:7008" : "")
 
 static const struct option top[] = {
-	{"workers", OPTION_NUMBER, AT(workers), "0", 0, 256, "threads", NULL, true,
+	{"workers", OPTION_NUMBER, AT(workers), "0", 0, WORKERS_MAX, "threads", NULL, true,
 	 "Threads that serve, 0 = one per CPU"},
 	{"user", OPTION_TEXT, AT(user), "", 0, 0, NULL, NULL, true,
 	 "User to become when started as root"},
@@ -51,7 +52,7 @@ static const struct option limits[] = {
 	{0}};
 
 static const struct option admin[] = {
-	{"address", OPTION_ADDRESS, AT(admin.address), "127.0.0.1:7008", 0, 0, NULL, NULL, false,
+	{"address", OPTION_ADDRESS, AT(admin.address), ADMIN_INITIAL, 0, 0, NULL, NULL, false,
 	 "Where metrics, health and status are served by HTTP, to whoever can connect"},
 	{0}};
 

@@ -14,6 +14,7 @@ struct daemon;
 
 enum { ADMIN_CLIENTS = 32 }; /* at a time; for one more the oldest is closed */
 
+#if SKELD_ADMIN
 /* NULL: out of memory. */
 struct admin *admin_new(struct daemon *d);
 
@@ -24,5 +25,23 @@ void admin_listen(struct admin *a, const struct listener *l);
 void admin_tick(struct admin *a);
 
 void admin_free(struct admin *a); /* NULL: nothing */
+#else
+static inline struct admin *admin_new(struct daemon *d)
+{
+	return (struct admin *)d; /* anything but NULL, nobody looks at it */
+}
+static inline void admin_listen(struct admin *a, const struct listener *l)
+{
+	(void)a, (void)l;
+}
+static inline void admin_tick(struct admin *a)
+{
+	(void)a;
+}
+static inline void admin_free(struct admin *a)
+{
+	(void)a;
+}
+#endif
 
 #endif

@@ -161,7 +161,7 @@ static unsigned count_cpus(void)
 {
 	cpu_set_t set;
 	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-	return n > 256 ? 256 : (unsigned)n;
+	return n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
 }
 
 /* What can fail for lack of memory or descriptors alone. */

@@ -8,6 +8,7 @@
 #include "control/notify.h"
 #include "data/snapshot.h"
 
+#if SKELD_SOCKETS
 /*
  * Take what LISTEN_FDS passes, and remove it from the environment. What is no listening stream
  * socket is closed, with an error.
@@ -25,5 +26,21 @@ void sockets_sort(struct listeners *passed, const struct snapshot *s, struct not
  * unless FDSTORE says that it would (systemd 254 sets it, our unit does for older ones).
  */
 void sockets_keep(struct notify *n, const struct snapshot *new, const struct snapshot *old);
+#else
+static inline void sockets_take(struct listeners *passed, struct errors *e)
+{
+	(void)passed, (void)e;
+}
+static inline void sockets_sort(struct listeners *passed, const struct snapshot *s,
+				struct notify *n)
+{
+	(void)passed, (void)s, (void)n;
+}
+static inline void sockets_keep(struct notify *n, const struct snapshot *new,
+				const struct snapshot *old)
+{
+	(void)n, (void)new, (void)old;
+}
+#endif
 
 #endif
