@@ -15,7 +15,7 @@ TestSuite(config, .init = fixture_enter, .fini = fixture_leave);
 static const struct row {
 	const char *section, *name, *initial, *least, *most, *below, *above;
 } rows[] = {
-	{"", "workers", "0", "0", SKELD_WORKERS ? "256" : "1", "-1", SKELD_WORKERS ? "257" : "2"},
+	{"", "workers", "0", "0", "256", "-1", "257"},
 	{"", "user", "\"\"", NULL, NULL, NULL, NULL},
 	{"", "group", "\"\"", NULL, NULL, NULL, NULL},
 	{"", "lame_duck", "0", "0", "3600", "-1", "3601"},
@@ -29,7 +29,7 @@ static const struct row {
 	{"limits", "connections", "10000", "1", "10000000", "0", "10000001"},
 	{"limits", "idle_timeout", "300", "0", "31536000", "-1", "31536001"},
 	{"limits", "buffer", "1048576", "4096", "1073741824", "4095", "1073741825"},
-	{"admin", "address", SKELD_ADMIN ? "\"127.0.0.1:7008\"" : "\"\"", NULL, NULL, NULL, NULL},
+	{"admin", "address", "\"127.0.0.1:7008\"", NULL, NULL, NULL, NULL},
 	{"thing", "size", "1", "-5", "5", "-6", "6"},
 	{"thing", "pool", "2", "0", "9223372036854775807", "-1", "9223372036854775808"},
 	{"thing", "colour", "\"green\"", NULL, NULL, NULL, NULL},
