@@ -15,10 +15,11 @@ struct reader {
 };
 
 static const char *const names[] = {
-	"",	   "workers", "user",	     "group",	     "drain_timeout", NULL,	 "log",
-	"level",   "target",  "file",	     NULL,	     "listen",	      "address", "backlog",
-	NULL,	   "limits",  "connections", "idle_timeout", "buffer",	      NULL,	 "admin",
-	"address", NULL};
+	"",	     "workers", "user",	  "group",	 "drain_timeout",
+	"lame_duck", NULL,	"log",	  "level",	 "target",
+	"file",	     NULL,	"listen", "address",	 "backlog",
+	"proxy",     NULL,	"limits", "connections", "idle_timeout",
+	"buffer",    NULL,	"admin",  "address",	 NULL};
 
 /* Does SECTION have an option NAME; with NAME NULL: is there such a section? */
 static bool is_known(const char *section, const char *name)

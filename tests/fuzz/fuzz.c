@@ -11,7 +11,7 @@
 
 struct echo {
 	char *banner, *where, *peer;
-	int64_t size, shade;
+	int64_t size, shade, shy;
 };
 
 static const struct option options[] = {
@@ -22,6 +22,7 @@ static const struct option options[] = {
 	 NULL, true, "N"},
 	{"shade", OPTION_CHOICE, offsetof(struct echo, shade), "green", 0, 0, NULL,
 	 "red green blue", false, "C"},
+	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "false", 0, 0, NULL, NULL, false, "F"},
 	{0}};
 const struct config_service fuzz_service = {"echo", options, sizeof(struct echo)};
 

@@ -21,7 +21,7 @@ enum { TEXT_MAX = 8192, DEADLINE = 20 };
 
 struct echo {
 	char *banner, *where, *peer;
-	int64_t size, shade;
+	int64_t size, shade, shy;
 };
 static const struct option echo_options[] = {
 	{"banner", OPTION_TEXT, offsetof(struct echo, banner), "", 0, 0, NULL, NULL, false, "T"},
@@ -31,6 +31,7 @@ static const struct option echo_options[] = {
 	 false, "N"},
 	{"shade", OPTION_CHOICE, offsetof(struct echo, shade), "red", 0, 0, NULL, "red green blue",
 	 false, "C"},
+	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "true", 0, 0, NULL, NULL, false, "F"},
 	{0}};
 static const struct config_service echo = {"echo", echo_options, sizeof(struct echo)};
 
