@@ -130,6 +130,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	report_connections(d);
 	admin_tick(d->admin);
 	notify_retry(&d->notify);
+	signals_look(d);
 }
 
 bool daemon_is_ready(const struct daemon *d, char *why, size_t size)

@@ -94,6 +94,11 @@ void relay_resume(void)
 		pthread_sigmask(SIG_UNBLOCK, &held, NULL);
 }
 
+bool relay_waits(void)
+{
+	return relay.n > 0;
+}
+
 uint64_t relay_received(int signal)
 {
 	return relay.received[signal];

@@ -17,6 +17,7 @@
 #define SKELD_RELAY_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -44,6 +45,9 @@ size_t relay_take(struct arrival batch[RELAY_BATCH]);
 
 /* Those taken are handled: let in what was held back. */
 void relay_resume(void);
+
+/* Has one arrived that was not taken? Only a hint: another may arrive at any time. */
+bool relay_waits(void);
 
 /* Deliveries of SIGNAL so far, counted one by one. */
 uint64_t relay_received(int signal);

@@ -113,6 +113,16 @@ static void on_signals(evutil_socket_t fd, short what, void *arg)
 	relay_resume();
 }
 
+/*
+ * libevent does not say when the byte that wakes its loop could not be written (a pipe takes
+ * memory), and the relay hands it no other before that one was seen: this loses no signal, too.
+ */
+void signals_look(struct daemon *d)
+{
+	if (relay_waits())
+		on_signals(-1, 0, d);
+}
+
 void signals_block(void)
 {
 	sigset_t set = handled_set();

@@ -36,6 +36,9 @@ void signals_block(void);
 /* Add the events, put the relay in front of them, and only then let signals in. -1 and errno. */
 int signals_start(struct daemon *d);
 
+/* Every now and then: handle those that libevent was not woken for. */
+void signals_look(struct daemon *d);
+
 /* Block all, and account for what has arrived: nothing more will. */
 void signals_close(struct daemon *d);
 
