@@ -1,6 +1,7 @@
 #include "base/stats.h"
 
 #include "base/log.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -163,8 +164,10 @@ void stats_log(const struct stats *s)
 			if (out)
 				tell_family(f, out);
 		}
-		if (out && fclose(out) == 0)
+		if (text_end_stream(out, &line))
 			log_always("stats %s:%s", group, line);
+		else if (group)
+			log_warning("stats %s: out of memory", group);
 		free(line);
 	}
 }

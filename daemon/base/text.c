@@ -50,3 +50,10 @@ size_t text_escape(char *out, size_t size, const char *text, size_t length)
 	out[used] = '\0';
 	return used;
 }
+
+bool text_end_stream(FILE *out, char *const *text)
+{
+	bool good = out && !ferror(out);
+	/* fclose(3) does not tell when there is no memory for the last piece: TEXT does. */
+	return out && fclose(out) == 0 && good && *text;
+}

@@ -2,7 +2,9 @@
 #ifndef SKELD_TEXT_H
 #define SKELD_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /*
  * Copy TEXT (LENGTH bytes) to OUT (SIZE bytes, ended by a NUL): control characters (C0, DEL, C1)
@@ -10,5 +12,8 @@
  * character. Returns the length of what stands in OUT.
  */
 size_t text_escape(char *out, size_t size, const char *text, size_t length);
+
+/* Close OUT, an open_memstream(3) to TEXT or NULL. True: everything that was printed is there. */
+bool text_end_stream(FILE *out, char *const *text);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "control/daemon.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,15 +17,27 @@ static bool replace(struct daemon *d, const char *name,
 	char *text = NULL;
 	size_t length = 0;
 	FILE *out = open_memstream(&text, &length);
-	if (!out)
-		return false;
-	print(d, out);
-	bool good = fclose(out) == 0 && runtime_replace(&d->runtime, name, text, length, &e) == 0;
+	bool good = false;
+	if (out)
+		print(d, out);
+	if (text_end_stream(out, &text))
+		good = runtime_replace(&d->runtime, name, text, length, &e) == 0;
+	else
+		errors_add(&e, NULL, 0, "cannot write %s/%s: %s; the one that was there stays",
+			   d->runtime.path, name, strerror(ENOMEM));
 	for (size_t i = 0; !quiet && i < errors_shown(&e); i++)
 		log_warning("%s", errors_text(&e, i));
 	errors_clear(&e);
 	free(text);
 	return good;
+}
+
+/* Why the last reload was rejected; "" when it was not. */
+static const char *rejection(const struct daemon *d)
+{
+	if (d->reloads.last != OUTCOME_REJECTED)
+		return "";
+	return d->reloads.error ? d->reloads.error : "out of memory";
 }
 
 void report_print_status(const struct daemon *d, FILE *out)
@@ -35,8 +48,8 @@ void report_print_status(const struct daemon *d, FILE *out)
 		"drain_timeout=%lld\n",
 		(int)getpid(), state_names[d->state], (unsigned long long)d->current->generation,
 		(unsigned long long)d->reloads.ok, (unsigned long long)d->reloads.rejected,
-		outcomes[d->reloads.last], d->reloads.error ? d->reloads.error : "",
-		(long long)d->started, (long long)d->current->config->lame_duck,
+		outcomes[d->reloads.last], rejection(d), (long long)d->started,
+		(long long)d->current->config->lame_duck,
 		(long long)d->current->config->drain_timeout);
 }
 
@@ -89,7 +102,7 @@ void report_print_json(const struct daemon *d, FILE *out)
 	if (status)
 		report_print_status(d, status);
 	fputc('{', out);
-	if (status && fclose(status) == 0)
+	if (text_end_stream(status, &lines))
 		print_members(lines, out);
 	free(lines);
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -113,7 +126,7 @@ static void write_status(struct daemon *d)
 static void tell_manager(struct daemon *d, const char *first)
 {
 	size_t open = plane_open(d->plane);
-	const char *error = d->reloads.error ? d->reloads.error : "";
+	const char *error = rejection(d);
 	char cut[401]; /* at a whole character: systemd ignores what is not UTF-8 */
 	text_escape(cut, sizeof(cut), error, strlen(error));
 	d->told_open = open;
