@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "base/schema.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -170,30 +171,35 @@ void config_print(const struct config *c, FILE *out)
 struct comparison {
 	void (*tell)(void *context, const char *line);
 	void *context;
+	bool good; /* there was memory for all of it */
 };
 
 /* One line for one option; NEW or OLD is NULL where the section was added or removed. */
 static void compare_option(const struct option *o, const char *prefix, const void *old, void *new,
-			   const struct comparison *to)
+			   struct comparison *to)
 {
 	if (schema_equal(o, old, new))
 		return;
 	char *line = NULL;
 	size_t size;
 	FILE *out = open_memstream(&line, &size);
-	if (!out)
+	if (!out) {
+		to->good = false;
 		return;
+	}
 	fprintf(out, "%s%s: ", prefix, o->name);
 	schema_show(o, old, out);
 	fprintf(out, " -> ");
 	schema_show(o, new, out);
 	if (o->restart) {
 		fprintf(out, " needs a restart, keeping ");
-		schema_copy(o, new, old);
+		to->good = schema_copy(o, new, old) && to->good;
 		schema_show(o, new, out);
 	}
-	fclose(out);
-	to->tell(to->context, line);
+	if (text_end_stream(out, &line))
+		to->tell(to->context, line);
+	else
+		to->good = false;
 	free(line);
 }
 
@@ -214,7 +220,7 @@ static void tell_listen(const char *what, const struct listen_config *l,
 }
 
 static void compare_listen(const struct section *s, struct config *old, struct config *new,
-			   const struct comparison *to)
+			   struct comparison *to)
 {
 	for (size_t i = 0; i < old->n_listen; i++) {
 		struct listen_config *l = find_listen(new, old->listen[i].title);
@@ -230,10 +236,10 @@ static void compare_listen(const struct section *s, struct config *old, struct c
 			tell_listen("added", &new->listen[i], to);
 }
 
-void config_compare(const struct config *old, struct config *new,
+bool config_compare(const struct config *old, struct config *new,
 		    void (*tell)(void *context, const char *line), void *context)
 {
-	struct comparison to = {tell, context};
+	struct comparison to = {tell, context, true};
 	struct config *before = (struct config *)(uintptr_t)old; /* read only, but for find_ */
 	struct section s;
 	for (size_t i = 0; schema_section(new->schema, i, &s); i++) {
@@ -246,6 +252,7 @@ void config_compare(const struct config *old, struct config *new,
 				compare_option(o, prefix, schema_base(&s, before, 0),
 					       schema_base(&s, new, 0), &to);
 	}
+	return to.good;
 }
 
 int config_log_level(const struct config *c)

@@ -82,9 +82,10 @@ void config_print(const struct config *c, FILE *out);
 
 /*
  * Call TELL with a line ("limits.idle_timeout: 300 -> 60") for each difference. An option that
- * needs a restart takes OLD's value in NEW, and its line says so. NEW is not yet shared.
+ * needs a restart takes OLD's value in NEW, and its line says so. NEW is not yet shared. False:
+ * there was not enough memory for all of it.
  */
-void config_compare(const struct config *old, struct config *new,
+bool config_compare(const struct config *old, struct config *new,
 		    void (*tell)(void *context, const char *line), void *context);
 
 /* The syslog level for log.level. */

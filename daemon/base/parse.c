@@ -157,6 +157,7 @@ static void on_include(void *context, const char *asked, unsigned line)
 	struct parse *p = context;
 	const char *from = p->file->name, *slash = strrchr(from, '/');
 	char *path = NULL;
+	size_t before = p->errors->n;
 	if (p->file->depth == DEPTH_MAX)
 		errors_add(p->errors, from, line, "include(\"%s\"): nested more than %d deep",
 			   asked, DEPTH_MAX);
@@ -167,6 +168,8 @@ static void on_include(void *context, const char *asked, unsigned line)
 		path = strdup(asked);
 	else if (asprintf(&path, "%.*s/%s", (int)(slash - from), from, asked) < 0)
 		path = NULL;
+	if (!path && p->errors->n == before)
+		errors_add(p->errors, from, line, "include(\"%s\"): out of memory", asked);
 	if (!path)
 		return;
 	struct file *f = add_file(p, path, p->file);

@@ -33,8 +33,13 @@ static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 		  (double)(read - d->reloads.began) / 1e6);
 	if (!c)
 		return false;
-	config_compare(d->current->config, c, note_change, &p->changes);
-	p->log = daemon_open_log(c, e);
+	bool compared = config_compare(d->current->config, c, note_change, &p->changes);
+	for (size_t i = 0; i < errors_shown(&p->changes); i++)
+		compared = compared && p->changes.text[i];
+	if (compared)
+		p->log = daemon_open_log(c, e);
+	else
+		errors_add(e, NULL, 0, "out of memory");
 	if (p->log)
 		p->snapshot = snapshot_new(c, d->current, &d->passed, &d->retired,
 					   plane_workers(d->plane), e);
