@@ -1,5 +1,7 @@
 #include "control/runtime.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -129,7 +131,9 @@ void runtime_close(struct runtime *r)
 	if (r->dir < 0)
 		return;
 	for (size_t i = sizeof(files) / sizeof(*files); i-- > 0;)
-		unlinkat(r->dir, files[i], 0); /* the pid file last, and still locked */
+		if (unlinkat(r->dir, files[i], 0) < 0 && errno != ENOENT) /* the pid file last, */
+			log_warning("%s/%s stays behind: %s", r->path, files[i], /* still locked */
+				    strerror(errno));
 	if (r->made)
 		rmdir(r->path);
 	close(r->pid);

@@ -52,10 +52,12 @@ static int open_socket(const struct address *a, int backlog, bool share)
 			setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) == 0) &&
 		       (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0);
 	}
-	if (good && bind(fd, (const struct sockaddr *)&a->sa, a->length) == 0 &&
-	    listen(fd, backlog) == 0)
+	bool bound = good && bind(fd, (const struct sockaddr *)&a->sa, a->length) == 0;
+	if (bound && listen(fd, backlog) == 0)
 		return fd;
 	int saved = errno;
+	if (bound && family == AF_UNIX)
+		unlink(path_of(a));
 	close(fd);
 	errno = saved;
 	return -1;
@@ -74,10 +76,9 @@ static int open_sockets(struct listener *l, int backlog, size_t n, bool share)
 		if (fd < 0)
 			return -1;
 		l->fds[l->n_fds++] = fd;
-		if (i > 0)
+		if (i > 0 || l->asked.sa.ss_family == AF_UNIX)
 			continue;
-		if (!share && l->asked.sa.ss_family != AF_UNIX &&
-		    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
+		if (!share && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
 			return -1;
 		l->actual.length = sizeof(l->actual.sa);
 		if (getsockname(fd, (struct sockaddr *)&l->actual.sa, &l->actual.length) < 0)
@@ -86,13 +87,17 @@ static int open_sockets(struct listener *l, int backlog, size_t n, bool share)
 	return 0;
 }
 
-static void remember_file(struct listener *l)
+/* So that the file is removed later, and no other one. */
+static int remember_file(struct listener *l)
 {
 	struct stat st;
-	if (l->actual.sa.ss_family != AF_UNIX || lstat(path_of(&l->actual), &st) < 0)
-		return;
+	if (l->actual.sa.ss_family != AF_UNIX)
+		return 0;
+	if (lstat(path_of(&l->actual), &st) < 0)
+		return -1;
 	l->device = st.st_dev;
 	l->inode = st.st_ino;
+	return 0;
 }
 
 struct listener *listener_open(const struct listen_config *c, const struct address *a, size_t n,
@@ -106,15 +111,16 @@ struct listener *listener_open(const struct listen_config *c, const struct addre
 			.refs = 1, .title = strdup(c->title), .asked = *a, .actual = *a};
 	char text[ADDRESS_TEXT_MAX];
 	address_show(a, text);
-	if (!l || !l->title || open_sockets(l, (int)c->backlog, n, share) < 0) {
-		errors_add(e, c->place.file, c->place.line, "cannot listen on %s (%s): %s", text,
-			   c->title, strerror(errno));
-		if (l)
-			listener_unref(l);
-		return NULL;
-	}
-	remember_file(l);
-	return l;
+	bool opened = l && l->title && open_sockets(l, (int)c->backlog, n, share) == 0;
+	if (opened && remember_file(l) == 0)
+		return l;
+	errors_add(e, c->place.file, c->place.line, "cannot listen on %s (%s): %s", text, c->title,
+		   strerror(errno));
+	if (opened)
+		unlink(path_of(a)); /* bound a moment ago */
+	if (l)
+		listener_unref(l);
+	return NULL;
 }
 
 static bool is_listening(int fd, struct address *a)
@@ -235,9 +241,14 @@ void listener_retire(const struct listener *l)
 		else
 			setsockopt(l->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &program,
 				   sizeof(program));
-	if (l->inode && lstat(path_of(&l->asked), &st) == 0 && st.st_dev == l->device &&
-	    st.st_ino == l->inode)
-		unlink(path_of(&l->asked));
+	if (!l->inode)
+		return;
+	const char *path = path_of(&l->asked);
+	int there = lstat(path, &st);
+	if (there == 0 && st.st_dev == l->device && st.st_ino == l->inode)
+		there = unlink(path);
+	if (there < 0 && errno != ENOENT)
+		log_warning("%s stays behind: %s", path, strerror(errno));
 }
 
 void listener_give_to(const struct listener *l, uid_t uid, gid_t gid)
