@@ -162,7 +162,10 @@ static void settle(struct connection *c)
 	if (full && c->waits_read)
 		connection_log(c, LOG_DEBUG, "reading pauses: %zu bytes unsent, %zu not consumed",
 			       out, in);
-	wait_for(c, !c->ended && !c->closing && !full, out > 0);
+	if (!wait_for(c, !c->ended && !c->closing && !full, out > 0)) {
+		connection_fail_short(c); /* nothing would ever happen to it again */
+		connection_destroy(c);
+	}
 }
 
 /* Whose are these bytes? Returns how many of them are consumed. */
@@ -187,11 +190,11 @@ static void offer(struct connection *c, const char *bytes, size_t n)
 		if (!c->in)
 			c->in = evbuffer_new();
 		if (!c->in || evbuffer_add(c->in, bytes + used, n - used) < 0)
-			connection_fail(c, CLOSED_ERROR);
+			connection_fail_short(c);
 		return;
 	}
 	if (n && evbuffer_add(c->in, bytes, n) < 0) {
-		connection_fail(c, CLOSED_ERROR);
+		connection_fail_short(c);
 		return;
 	}
 	size_t all = queued(c->in);
@@ -199,7 +202,7 @@ static void offer(struct connection *c, const char *bytes, size_t n)
 	size_t used = whole ? take(c, whole, all) : 0;
 	evbuffer_drain(c->in, used < all ? used : all);
 	if (!whole)
-		connection_fail(c, CLOSED_ERROR);
+		connection_fail_short(c);
 }
 
 static void receive(struct connection *c)
@@ -221,8 +224,7 @@ static void receive(struct connection *c)
 		connection_log(c, LOG_DEBUG, "the peer sends no more; %zu bytes for it are queued",
 			       out);
 	} else if (errno != EAGAIN && errno != EINTR) {
-		connection_log(c, LOG_DEBUG, "cannot receive: %s", strerror(errno));
-		connection_fail(c, CLOSED_ERROR);
+		connection_fail_io(c, "receive");
 	}
 }
 
@@ -234,8 +236,7 @@ static void send_queued(struct connection *c)
 		c->sent += (uint64_t)n;
 		connection_touch(c);
 	} else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		connection_log(c, LOG_DEBUG, "cannot send: %s", strerror(errno));
-		connection_fail(c, CLOSED_ERROR);
+		connection_fail_io(c, "send");
 	}
 }
 
@@ -303,6 +304,7 @@ void connection_accept(const struct acceptor *a, int fd, const struct sockaddr_s
 	struct worker *w = a->worker;
 	struct connection *c = calloc(1, sizeof(*c));
 	if (!c) {
+		worker_tell_short(w);
 		evutil_closesocket(fd);
 		atomic_fetch_sub(&w->plane->open, 1);
 		worker_add(w, COUNT_CLOSED + CLOSED_ERROR, 1);

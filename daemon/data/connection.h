@@ -101,6 +101,12 @@ void connection_touch(struct connection *c);
 /* Over, for this reason unless there was one before; settled later. */
 void connection_fail(struct connection *c, enum close_reason why);
 
+/* The same, for lack of memory, and said in the log. */
+void connection_fail_short(struct connection *c);
+
+/* The same, because it cannot WHAT ("send"): for the reason in errno. connections.c. */
+void connection_fail_io(struct connection *c, const char *what);
+
 /* Have it settled in the next turn of the loop, unless that happens anyway. */
 void connection_settle_soon(struct connection *c);
 

@@ -67,8 +67,7 @@ int connection_write(struct connection *c, const void *bytes, size_t n)
 	if (!queued(c->out)) {
 		ssize_t r = send(c->fd, bytes, n, MSG_NOSIGNAL);
 		if (r < 0 && errno != EAGAIN && errno != EINTR) {
-			connection_log(c, LOG_DEBUG, "cannot send: %s", strerror(errno));
-			connection_fail(c, CLOSED_ERROR);
+			connection_fail_io(c, "send");
 			connection_settle_soon(c);
 			return -1;
 		}
@@ -84,7 +83,7 @@ int connection_write(struct connection *c, const void *bytes, size_t n)
 	if (!c->out)
 		c->out = evbuffer_new();
 	if (!c->out || evbuffer_add(c->out, (const char *)bytes + sent, n - sent) < 0) {
-		connection_fail(c, CLOSED_ERROR);
+		connection_fail_short(c);
 		connection_settle_soon(c);
 		return -1;
 	}

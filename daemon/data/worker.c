@@ -37,6 +37,13 @@ void worker_check_drained(struct worker *w)
 		tell_control(w);
 }
 
+void worker_tell_short(struct worker *w)
+{
+	if (worker_may_warn(w, &w->warned_short))
+		log_warning("worker %u closes connections: the kernel or libevent lacks memory",
+			    w->index);
+}
+
 static void tell_taken(const struct worker *w, const struct snapshot *s)
 {
 	struct timespec t;

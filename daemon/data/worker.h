@@ -82,8 +82,9 @@ struct worker {
 	struct connections busy;      /* all others, who moved least recently first */
 	struct connections lingering; /* nothing to say any more, the peer has to take it */
 	size_t n_connections, holds;
-	uint32_t now;					  /* seconds, counted by tick */
-	uint32_t warned_limit, warned_rest, warned_proxy; /* when these were last logged */
+	uint32_t now; /* seconds, counted by tick */
+	/* When these were last logged. */
+	uint32_t warned_limit, warned_rest, warned_proxy, warned_short;
 	uint64_t turned_away;
 	void *data; /* the service's */
 	_Atomic uint64_t *counters;
@@ -117,6 +118,9 @@ bool worker_may_warn(const struct worker *w, uint32_t *said);
 
 /* Something ended: if it was the last that a drain waits for, tell the control plane. */
 void worker_check_drained(struct worker *w);
+
+/* Warn that a connection is lost for lack of memory. */
+void worker_tell_short(struct worker *w);
 
 /* Have connections_look() called in MS milliseconds, unless it is about to be called anyway. */
 void worker_look_in(struct worker *w, int ms);
