@@ -27,11 +27,20 @@ static void rest(struct worker *w, int error)
 	struct acceptor *a;
 	TAILQ_FOREACH (a, &w->acceptors, entry)
 		event_del(&a->event);
+	/* Cannot fail: libevent has room for more timers than a worker has without asking. */
 	event_add(w->recover, &(struct timeval){.tv_usec = RECOVER_MS * 1000L});
 	if (worker_may_warn(w, &w->warned_rest))
 		log_warning("cannot accept connections: %s; they wait in the backlog, trying again "
 			    "every %d ms",
 			    strerror(error), RECOVER_MS);
+}
+
+/* Unless all rest. */
+static void watch(struct acceptor *a)
+{
+	struct worker *w = a->worker;
+	if (!event_pending(w->recover, EV_TIMEOUT, NULL) && event_add(&a->event, NULL) < 0)
+		rest(w, errno ? errno : ENOMEM);
 }
 
 /* What accept(2) passes on from the one connection that it would have returned. */
@@ -117,8 +126,10 @@ void acceptors_recover(struct worker *w)
 		if (a->leaving)
 			remove_acceptor(a);
 		else
-			event_add(&a->event, NULL);
+			watch(a);
 	}
+	if (!(w->done & ORDER_DRAIN)) /* there may be some that could not be made */
+		acceptors_update(w, w->snapshot);
 	worker_check_drained(w);
 }
 
@@ -136,31 +147,30 @@ void acceptors_abandon(struct worker *w)
 	event_del(w->recover);
 }
 
+static bool accepts_on(const struct worker *w, const struct listener *l, int fd)
+{
+	const struct acceptor *a;
+	TAILQ_FOREACH (a, &w->acceptors, entry)
+		if (a->listener == l && event_get_fd(&a->event) == fd)
+			return true;
+	return false;
+}
+
 static void add_acceptor(struct worker *w, struct listener *l, int fd, bool proxy)
 {
+	if (accepts_on(w, l, fd))
+		return;
 	struct acceptor *a = calloc(1, sizeof(*a));
 	if (!a) {
-		log_error("worker %u cannot accept on listen \"%s\": out of memory", w->index,
-			  l->title);
+		rest(w, ENOMEM); /* and then once more */
 		return;
 	}
 	a->worker = w;
 	a->listener = listener_ref(l);
 	a->proxy = proxy;
 	event_assign(&a->event, w->base, fd, EV_READ | EV_PERSIST, on_accept, a);
-	if (!event_pending(w->recover, EV_TIMEOUT, NULL) && event_add(&a->event, NULL) < 0)
-		log_error("worker %u cannot watch listen \"%s\": %s", w->index, l->title,
-			  strerror(errno));
 	TAILQ_INSERT_TAIL(&w->acceptors, a, entry);
-}
-
-static bool accepts_on(const struct worker *w, const struct listener *l)
-{
-	const struct acceptor *a;
-	TAILQ_FOREACH (a, &w->acceptors, entry)
-		if (a->listener == l)
-			return true;
-	return false;
+	watch(a);
 }
 
 static void add_acceptors(struct worker *w, struct listener *l, bool proxy)
@@ -181,8 +191,8 @@ void acceptors_update(struct worker *w, const struct snapshot *s)
 			a->proxy = snapshot_is_proxied(s, a->listener);
 	}
 	for (size_t i = 0; s && i < s->n_listeners; i++)
-		if (s->listener[i] != s->admin && !accepts_on(w, s->listener[i]))
+		if (s->listener[i] != s->admin)
 			add_acceptors(w, s->listener[i], s->proxy[i]);
-	if (TAILQ_EMPTY(&w->acceptors))
+	if (TAILQ_EMPTY(&w->acceptors) && (!s || !s->n_listeners))
 		event_del(w->recover);
 }
