@@ -117,6 +117,14 @@ void plane_close(struct plane *p)
 	give_order(p, ORDER_DRAIN | ORDER_CLOSE);
 }
 
+bool plane_failed(const struct plane *p)
+{
+	for (unsigned i = 0; i < p->n_workers; i++)
+		if (atomic_load(&p->worker[i].ended))
+			return true;
+	return false;
+}
+
 bool plane_drained(const struct plane *p)
 {
 	for (unsigned i = 0; i < p->n_workers; i++)

@@ -26,6 +26,9 @@ void plane_publish(struct plane *p, struct snapshot *s);
 /* Workers that do not work by GENERATION yet. FIRST (may be NULL): the first of them. */
 unsigned plane_behind(const struct plane *p, uint64_t generation, unsigned *first);
 
+/* Has a worker ended that was not told to? Its event loop has failed. */
+bool plane_failed(const struct plane *p);
+
 void plane_drain(struct plane *p); /* stop accepting, finish, close */
 void plane_close(struct plane *p); /* close what is open, now */
 bool plane_drained(const struct plane *p);
