@@ -1,0 +1,187 @@
+#include "judge.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct row {
+	enum call call;
+	int errors[7];
+} table[] = {
+	{CALL_memory, {ENOMEM}},
+	{CALL_open, {EMFILE, ENFILE, EACCES, ENOENT, ENOMEM}},
+	{CALL_openat, {EMFILE, ENOSPC, EACCES, EROFS}},
+	{CALL_read, {EIO, EINTR, SHORT}},
+	{CALL_write, {ENOSPC, EIO, EINTR, EAGAIN, EDQUOT, SHORT}},
+	{CALL_pwrite, {ENOSPC, EIO, SHORT}},
+	{CALL_close, {EIO, EINTR}},
+	{CALL_ftruncate, {EIO, EINTR}},
+	{CALL_fcntl, {ENOLCK, EINTR}},
+	{CALL_ioctl, {EINVAL}},
+	{CALL_renameat, {ENOSPC, EACCES, EIO}},
+	{CALL_mkdir, {ENOSPC, EACCES}},
+	{CALL_unlinkat, {EACCES, EIO}},
+	{CALL_unlink, {EACCES, EROFS}},
+	{CALL_stat, {EACCES, EIO, ENOMEM}},
+	{CALL_fstat, {EIO}},
+	{CALL_fstatat, {EIO, ENOENT}},
+	{CALL_lstat, {EACCES}},
+	{CALL_socket, {EMFILE, ENFILE, ENOBUFS, ENOMEM}},
+	{CALL_setsockopt, {ENOMEM, EINVAL, ENOPROTOOPT}},
+	{CALL_getsockname, {ENOBUFS}},
+	{CALL_bind, {EADDRINUSE, EACCES, EADDRNOTAVAIL}},
+	{CALL_listen, {EADDRINUSE}},
+	{CALL_accept4, {EMFILE, ENFILE, ENOMEM, ENOBUFS, ECONNABORTED, EINTR, EAGAIN}},
+	{CALL_connect, {EACCES, EAGAIN}},
+	{CALL_send, {ECONNRESET, EPIPE, ENOMEM, EINTR, EAGAIN, SHORT}},
+	{CALL_sendto, {EAGAIN, ENOBUFS, ECONNREFUSED, ENOENT, ENOMEM}},
+	{CALL_sendmsg, {EAGAIN, ENOBUFS, ECONNREFUSED, ETOOMANYREFS}},
+	{CALL_recv, {ECONNRESET, ETIMEDOUT, ENOMEM, EINTR, EAGAIN, SHORT}},
+	{CALL_writev, {ECONNRESET, EPIPE, EINTR, EAGAIN}},
+	{CALL_shutdown, {ENOTCONN}},
+	{CALL_poll, {EINTR, ENOMEM}},
+	{CALL_epoll_create1, {EMFILE, ENFILE, ENOMEM}},
+	{CALL_epoll_ctl, {ENOMEM, ENOSPC}},
+	{CALL_epoll_wait, {EINTR, EBADF}},
+	{CALL_eventfd, {EMFILE, ENFILE, ENOMEM}},
+	{CALL_pipe2, {EMFILE, ENFILE}},
+	{CALL_pthread_create, {EAGAIN}},
+	{CALL_sigaction, {EINVAL}},
+	{CALL_sem_wait, {EINTR}},
+	{CALL_getrlimit, {EPERM}},
+	{CALL_setrlimit, {EPERM}},
+	{CALL_fopen, {EMFILE, EACCES}},
+	{CALL_fmemopen, {ENOMEM}},
+	{CALL_open_memstream, {ENOMEM}},
+	{CALL_opendir, {EMFILE, ENOENT}},
+	{CALL_fclose, {ENOSPC, EIO}},
+};
+
+/* From the first call to the last that the phase makes. */
+void each_call(struct trial *t, phase_fn *run)
+{
+	size_t most = getenv("SKELD_TEST_ALL") ? 7 : 1;
+	for (const struct row *r = table; r < table + sizeof(table) / sizeof(*table); r++)
+		for (size_t e = 0; e < most && r->errors[e]; e++)
+			for (long n = 1, missed = 0; missed < 2; n++) {
+				trial_arm(t, r->call, r->errors[e], n);
+				run(t);
+				missed = trial_hit(t) ? 0 : missed + 1;
+				t->hits += trial_hit(t);
+			}
+}
+
+/* Waits until no more descriptors are open than there were after the clean run. */
+void expect_no_leak(struct trial *t, int side)
+{
+	/* There may be fewer: where libevent cannot have an epoll it takes poll(2). */
+	if (!TRY(t, trial_fds(t) <= t->fds[side]))
+		trial_wrong(t, "%zu descriptors are open, %zu after a clean run", trial_fds(t),
+			    t->fds[side]);
+}
+
+static bool is_as_clean(struct trial *t, int side)
+{
+	char *essence = trial_essence(t);
+	bool same = strcmp(essence, t->before[side].bytes) == 0;
+	free(essence);
+	return same;
+}
+
+/*
+ * It went through: either nothing is to be noticed, or the log tells. A line that could not be
+ * written is told of before the next that can.
+ */
+void judge_log(struct trial *t, int side)
+{
+	for (int i = 0; i < PATIENCE && !is_as_clean(t, side) && !trial_told(t); i++)
+		trial_turn(t, deadline());
+	bool same = is_as_clean(t, side), writes = t->call == CALL_write || t->call == CALL_poll;
+	if (!same && !trial_told(t) && writes) {
+		kill(t->f->pid, SIGUSR1);
+		TRY(t, strstr(trial_log(t), " lost\n"));
+	}
+	if (trial_told(t))
+		t->told++;
+	else if (same)
+		t->as_if_nothing++;
+	else
+		trial_wrong(t, "the log is not that of a clean run, and says nothing of it");
+}
+
+/*
+ * What the daemon cannot help, because a library gives it no chance: the whole list.
+ *
+ * libconfuse 3.3 does not look whether it was given memory: cfg_yylex() aborts or ends the process
+ * with exit(2), cfg_setopt() goes through a null pointer. See test_alone.c, which shows the same of
+ * libconfuse without a daemon, and the daemon where memory is short rather than once refused.
+ *
+ * libevent 2.1 calls event_err(), after which it may not be called any more, when it cannot have
+ * the pipe of its signals or read it. The daemon logs it and ends with 1. So it does where a loop
+ * ends because somebody closed a descriptor that is libevent's (EBADF).
+ */
+bool judge_is_beyond_us(struct trial *t, int code)
+{
+	if (t->call == CALL_memory && trial_caller(t, "libconfuse"))
+		return code == 2 || code == 128 + SIGABRT || code == 128 + SIGSEGV;
+	const char *log = trial_log(t);
+	return code == 1 && trial_caller(t, "libevent") &&
+	       (strstr(log, " error   libevent cannot go on") ||
+		(t->call == CALL_epoll_wait && strstr(log, " error   the event loop")));
+}
+
+void start_clean(struct trial *t)
+{
+	int code = 0;
+	t->side = 0;
+	trial_configure(t, 0);
+	trial_forget(t);
+	trial_disarm(t);
+	if (!trial_start(t, &code))
+		give_up(t->f, "the daemon does not start, exit %d", code);
+	TRY(t, strstr(trial_log(t), " ready: "));
+	if (!trial_serves(t, 0))
+		give_up(t->f, "the daemon does not serve");
+}
+
+/* It ended, with CODE, where it should have lived on. */
+void judge_end(struct trial *t, int code)
+{
+	if (judge_is_beyond_us(t, code))
+		t->beyond++;
+	else
+		trial_wrong(t, "no outcome; ended with %d", code);
+	start_clean(t);
+}
+
+/* The call that failed ends it, if not at once. True: it has ended, and another one was started. */
+bool has_ended(struct trial *t)
+{
+	bool ends = trial_hit(t) && t->call == CALL_epoll_wait && t->error == EBADF;
+	if (!ends && trial_turn(t, deadline()))
+		return false;
+	judge_end(t, trial_end(t));
+	return true;
+}
+
+bool leaves_nothing(struct trial *t)
+{
+	return !trial_file(t, "skeld.pid") && !trial_file(t, "status") &&
+	       !trial_file(t, "stats.prom") && !trial_file(t, ".new") &&
+	       access(t->address[LOCAL_A] + 5, F_OK) < 0 &&
+	       access(t->address[LOCAL_B] + 5, F_OK) < 0;
+}
+
+void keep_clean(struct trial *t, int side)
+{
+	t->fds[side] = trial_fds(t);
+	for (int i = 0; i < PATIENCE; i++) { /* the clients' connections go */
+		trial_turn(t, deadline());
+		size_t n = trial_fds(t);
+		t->fds[side] = n < t->fds[side] ? n : t->fds[side];
+	}
+	free(t->before[side].bytes);
+	t->before[side].bytes = trial_essence(t);
+}

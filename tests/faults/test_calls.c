@@ -1,0 +1,296 @@
+/*
+ * Every call: in each phase of the daemon's life every call of every function that may fail fails
+ * once, with each errno that is plausible for it. What must come of it is one of: nothing is to be
+ * noticed; the log tells of it, and what was to serve still serves; the reload is rejected, with a
+ * reason, and the old configuration serves; the daemon does not start, says why, and leaves
+ * nothing behind. Never: death by a signal, a hang, a descriptor that stays open, silence.
+ */
+#include "judge.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Start. */
+
+static void judge_start(struct trial *t, bool ready, int code)
+{
+	if (!ready && judge_is_beyond_us(t, code))
+		t->beyond++;
+	else if (!ready && code != 1 && code != 78)
+		trial_wrong(t, "ended with %d", code);
+	else if (!ready && !strstr(trial_log(t), " error   "))
+		trial_wrong(t, "did not start, exit %d, and does not say why", code);
+	else if (!ready && !leaves_nothing(t) &&
+		 t->call != CALL_fcntl) /* who has no lock may not */
+		trial_wrong(t, "did not start, and left a file");
+	else if (!ready)
+		t->not_started++;
+	if (!ready)
+		return;
+	if (has_ended(t))
+		return;
+	judge_log(t, 0);
+	if (!trial_serves(t, 0))
+		trial_wrong(t, "does not serve");
+	expect_no_leak(t, 0);
+}
+
+static void run_start(struct trial *t)
+{
+	int code = 0;
+	trial_forget(t);
+	bool ready = trial_start(t, &code);
+	trial_disarm(t);
+	judge_start(t, ready, code);
+	if (!ready)
+		return;
+	kill(t->f->pid, SIGTERM);
+	if ((code = trial_end(t)) != 0)
+		trial_wrong(t, "SIGTERM ends it with %d", code);
+	else if (!leaves_nothing(t))
+		trial_wrong(t, "a file is left after the end");
+}
+
+Test(calls, start)
+{
+	struct trial *t = trial_new("start");
+	start_clean(t);
+	/* Its own lines, before those of the clients that see whether it serves. */
+	keep_clean(t, 0);
+	kill(t->f->pid, SIGTERM);
+	trial_end(t);
+	each_call(t, run_start);
+	trial_free(t);
+}
+
+/* Reload: to the other configuration and back. */
+
+static long reloads(struct trial *t)
+{
+	long ok = atol(trial_status(t, "reloads_ok"));
+	return ok + atol(trial_status(t, "reloads_rejected"));
+}
+
+static bool reload_is_over(struct trial *t, long before)
+{
+	const char *log = trial_log(t);
+	return reloads(t) > before || strstr(log, "reload rejected") ||
+	       (strstr(log, "reloaded: ") && t->f->notices.size &&
+		strstr(t->f->notices.bytes, "READY=1"));
+}
+
+static void judge_reload(struct trial *t, int to, long before)
+{
+	bool rejected = strstr(trial_log(t), "reload rejected");
+	for (int i = 0; i < PATIENCE && reloads(t) == before; i++)
+		trial_turn(t, deadline()); /* the log is faster than the status file */
+	if (rejected && strcmp(trial_status(t, "last_reload"), "rejected") != 0)
+		trial_wrong(t, "rejected, but the status file says last_reload=%s",
+			    trial_status(t, "last_reload"));
+	else if (rejected && !*trial_status(t, "last_reload_error"))
+		trial_wrong(t, "rejected, and the status file does not say why");
+	else if (rejected && !trial_told(t))
+		trial_wrong(t, "rejected, and the log does not say why");
+	else if (rejected)
+		t->rejected++;
+	else
+		judge_log(t, to);
+	t->side = rejected ? t->side : to;
+	if (!trial_serves(t, t->side))
+		trial_wrong(t, "does not serve the %s configuration", rejected ? "old" : "new");
+	expect_no_leak(t, t->side);
+}
+
+static void run_reload(struct trial *t)
+{
+	int to = !t->side;
+	long before = reloads(t);
+	trial_configure(t, to);
+	trial_forget(t);
+	kill(t->f->pid, SIGHUP);
+	bool over = TRY(t, reload_is_over(t, before));
+	trial_disarm(t);
+	if (!over)
+		judge_end(t, trial_end(t));
+	else if (!has_ended(t))
+		judge_reload(t, to, before);
+}
+
+static void reload_clean(struct trial *t)
+{
+	int to = !t->side;
+	long before = reloads(t);
+	trial_configure(t, to);
+	trial_forget(t);
+	kill(t->f->pid, SIGHUP);
+	if (!TRY(t, reloads(t) > before))
+		give_up(t->f, "no reload");
+	t->side = to;
+	if (!trial_serves(t, to))
+		give_up(t->f, "does not serve");
+}
+
+Test(calls, reload)
+{
+	struct trial *t = trial_new("reload");
+	start_clean(t);
+	for (int i = 0; i < 4; i++)
+		reload_clean(t);
+	for (int i = 0; i < 2; i++) {
+		reload_clean(t);
+		keep_clean(t, t->side);
+	}
+	each_call(t, run_reload);
+	trial_free(t);
+}
+
+/* A dump of statistics. */
+
+static bool dump_is_over(struct trial *t)
+{
+	return trial_file(t, "stats.prom") || strstr(trial_log(t), "stats.prom");
+}
+
+static void run_dump(struct trial *t)
+{
+	char path[96];
+	snprintf(path, sizeof(path), "%s/stats.prom", t->f->runtime);
+	unlink(path);
+	trial_forget(t);
+	kill(t->f->pid, SIGUSR1);
+	bool over = TRY(t, dump_is_over(t));
+	trial_disarm(t);
+	if (!over)
+		judge_end(t, trial_end(t));
+	if (!over || has_ended(t))
+		return;
+	judge_log(t, 0);
+	if (!trial_file(t, "stats.prom") && !trial_told(t))
+		trial_wrong(t, "there is no stats.prom");
+	if (trial_talk(t, MAIN, 5) != ANSWERED)
+		trial_wrong(t, "does not serve");
+	expect_no_leak(t, 0);
+}
+
+Test(calls, dump)
+{
+	struct trial *t = trial_new("dump");
+	start_clean(t);
+	trial_forget(t);
+	kill(t->f->pid, SIGUSR1);
+	if (!TRY(t, trial_file(t, "stats.prom")))
+		give_up(t->f, "no dump");
+	keep_clean(t, 0);
+	each_call(t, run_dump);
+	trial_free(t);
+}
+
+/* Clients: several, one of whom makes the daemon keep what it cannot send. */
+
+enum { MUCH = 900000 };
+
+static void run_serve(struct trial *t)
+{
+	static const struct {
+		enum place at;
+		size_t bytes;
+	} talks[] = {{MAIN, 5}, {LOCAL_A, 5}, {LOCAL_A, MUCH}, {PORT_A, 70000}, {MAIN, 5}};
+	bool lost = false;
+	trial_forget(t);
+	for (size_t i = 0; i < sizeof(talks) / sizeof(*talks); i++) {
+		enum answer a = trial_talk(t, talks[i].at, talks[i].bytes);
+		if (t->error == EBADF && a != ANSWERED)
+			break; /* see has_ended() */
+		if (a == HUNG || a == REFUSED)
+			trial_wrong(t, "talk %zu: %s", i, a == HUNG ? "no answer" : "refused");
+		lost = lost || a == CLOSED;
+	}
+	trial_disarm(t);
+	if (has_ended(t))
+		return;
+	bool told = trial_told(t);
+	bool peers = t->error == ECONNRESET || t->error == EPIPE || t->error == ETIMEDOUT;
+	if (lost && !told && !peers)
+		trial_wrong(t, "a client was cut off, and the log does not say why");
+	else if (lost || told)
+		t->told++;
+	else
+		t->as_if_nothing++;
+	if (!trial_serves(t, 0))
+		trial_wrong(t, "does not serve");
+	expect_no_leak(t, 0);
+	if (!told)
+		return;
+	kill(t->f->pid, SIGKILL); /* it tells once a second: another one tells at once */
+	trial_end(t);
+	start_clean(t);
+}
+
+Test(calls, serve)
+{
+	struct trial *t = trial_new("serve");
+	start_clean(t);
+	keep_clean(t, 0);
+	each_call(t, run_serve);
+	trial_free(t);
+}
+
+/* Stop, with a client who is idle. */
+
+static void run_stop(struct trial *t)
+{
+	enum call call = t->call;
+	long nth = atomic_load(&t->page->nth);
+	int error = t->error;
+	start_clean(t);
+	if (!t->before[0].bytes)
+		keep_clean(t, 0);
+	expect_no_leak(t, 0); /* the clients that saw whether it serves have gone */
+	char byte = 'x';
+	int client = trial_dial(t, MAIN);
+	if (send(client, &byte, 1, MSG_NOSIGNAL) != 1 || recv(client, &byte, 1, 0) != 1)
+		give_up(t->f, "no echo");
+	trial_forget(t);
+	trial_arm(t, call, error, nth);
+	t->runs--; /* the same one, armed again for the phase alone */
+	kill(t->f->pid, SIGINT);
+	int code = trial_end(t);
+	close(client);
+	if (!nth) {
+		free(t->before[0].bytes);
+		t->before[0].bytes = trial_essence(t);
+		return;
+	}
+	char *essence = trial_essence(t);
+	bool told = trial_told(t), same = strcmp(essence, t->before[0].bytes) == 0;
+	/* Nothing comes after the last line that could tell of it. */
+	bool writes = t->call == CALL_write || t->call == CALL_poll;
+	bool all_but_last =
+		writes && strncmp(essence, t->before[0].bytes, strlen(essence) - 1) == 0;
+	free(essence);
+	if (judge_is_beyond_us(t, code))
+		t->beyond++;
+	else if (code != 0 && (code != 1 || !told))
+		trial_wrong(t, "ended with %d", code);
+	else if (!leaves_nothing(t) && !told)
+		trial_wrong(t, "left a file");
+	else if (!told && !same && !all_but_last)
+		trial_wrong(t, "the log is not that of a clean end, and says nothing of it");
+	else if (told || !same)
+		t->told++;
+	else
+		t->as_if_nothing++;
+}
+
+Test(calls, stop)
+{
+	struct trial *t = trial_new("stop");
+	run_stop(t);
+	each_call(t, run_stop);
+	trial_free(t);
+}
