@@ -1,6 +1,7 @@
 #include "control/answers.h"
 
 #include "base/log.h"
+#include "base/text.h"
 #include "control/daemon.h"
 #include "control/page.h"
 
@@ -62,7 +63,7 @@ static void answer_printed(struct evhttp_request *r, const char *type, const str
 	FILE *out = open_memstream(&text, &length);
 	if (out)
 		print(d, out);
-	if (out && fclose(out) == 0) {
+	if (text_end_stream(out, &text)) {
 		answer(r, HTTP_OK, "OK", type, text, length, free_text);
 		return;
 	}

@@ -90,11 +90,6 @@ static void on_news(evutil_socket_t fd, short what, void *arg)
 	eventfd_t n;
 	(void)what;
 	eventfd_read(fd, &n);
-	if (plane_failed(d->plane)) {
-		log_error("the event loop of a worker has failed: the daemon cannot go on");
-		stop_now(d);
-		return;
-	}
 	reload_news(d);
 	stop_news(d);
 }
@@ -341,10 +336,8 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 		if (hooks && hooks->ready)
 			hooks->ready(hooks->context, &d);
 		event_base_dispatch(d.base);
-		if (d.state != STOPPED) {
-			log_error("the event loop has failed: the daemon cannot go on");
-			d.exit_code = EXIT_FAILURE;
-		}
+		if (d.state != STOPPED)
+			stop_failed(&d, "the event loop");
 	}
 	finish(&d);
 	return d.exit_code;

@@ -107,7 +107,8 @@ void reload_overdue(evutil_socket_t fd, short what, void *arg);
 /* stop.c */
 void stop_begin(struct daemon *d); /* be a lame duck for a while, drain, then leave */
 void stop_now(struct daemon *d);   /* leave, exit 1 */
-void stop_news(struct daemon *d);  /* workers may be drained */
+void stop_news(struct daemon *d);  /* workers may be drained, or have failed */
+void stop_failed(struct daemon *d, const char *what); /* leave, exit 1: WHAT ended by itself */
 void stop_deadline(evutil_socket_t fd, short what, void *arg);
 
 /* report.c */

@@ -51,6 +51,10 @@ void stop_begin(struct daemon *d)
 
 void stop_news(struct daemon *d)
 {
+	if (d->state != STOPPED && plane_failed(d->plane)) {
+		stop_failed(d, "the event loop of a worker");
+		return;
+	}
 	if (d->state != DRAINING || !plane_drained(d->plane))
 		return;
 	unsigned long long n = plane_cut_off(d->plane);
@@ -95,4 +99,10 @@ void stop_now(struct daemon *d)
 	reload_abandon(d);
 	log_warning("stopping now: %zu connection%s cut off", open, open == 1 ? " is" : "s are");
 	daemon_leave(d, 1);
+}
+
+void stop_failed(struct daemon *d, const char *what)
+{
+	log_error("%s has failed: the daemon cannot go on", what);
+	stop_now(d);
 }
