@@ -67,6 +67,7 @@ struct trial *trial_new(const char *phase)
 	snprintf(t->address[MAIN], sizeof(t->address[0]), "%s:%d", host, PORT);
 	snprintf(t->address[PORT_A], sizeof(t->address[0]), "%s:%d", host, PORT + 1);
 	snprintf(t->address[PORT_B], sizeof(t->address[0]), "%s:%d", host, PORT + 2);
+	snprintf(t->address[ADMIN], sizeof(t->address[0]), "%s:%d", host, PORT + 3);
 	snprintf(t->address[LOCAL_A], sizeof(t->address[0]), "unix:%s/a", f->dir);
 	snprintf(t->address[LOCAL_B], sizeof(t->address[0]), "unix:%s/b", f->dir);
 	return t;
@@ -148,15 +149,16 @@ void trial_configure(struct trial *t, int side)
 	int n = snprintf(text, sizeof(text), "limits { idle_timeout = %d }\n", 100 + side);
 	file_write(f, path_in(f, "more.conf", more), text, (size_t)n);
 	config_write(f,
-		     "workers = %d\nuser = \"%s\"\ndrain_timeout = 5\nadmin { address = \"\" }\n"
+		     "workers = %d\nuser = \"%s\"\ndrain_timeout = 5\nadmin { address = \"%s\" }\n"
 		     "log { target = \"file\" file = \"%s/log.%d\" }\n"
 		     "include(\"more.conf\")\n"
 		     "listen \"main\" { address = \"%s\" backlog = %d }\n"
 		     "listen \"local\" { address = \"%s\" }\n"
 		     "listen \"port\" { address = \"%s\" }\n"
 		     "echo { banner = \"\" }\n",
-		     2 + side, side ? "nobody" : "", f->dir, side, t->address[MAIN], 100 + side,
-		     t->address[LOCAL_A + side], t->address[PORT_A + side]);
+		     2 + side, side ? "nobody" : "", t->address[ADMIN], f->dir, side,
+		     t->address[MAIN], 100 + side, t->address[LOCAL_A + side],
+		     t->address[PORT_A + side]);
 }
 
 bool trial_turn(struct trial *t, int64_t until)

@@ -11,7 +11,7 @@
 #include "inject.h"
 
 /* Where the daemon listens: at MAIN always, at each of the others in one configuration. */
-enum place { MAIN, LOCAL_A, LOCAL_B, PORT_A, PORT_B, N_PLACES };
+enum place { MAIN, LOCAL_A, LOCAL_B, PORT_A, PORT_B, ADMIN, N_PLACES };
 
 enum answer { ANSWERED, REFUSED, CLOSED, HUNG };
 
