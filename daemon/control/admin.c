@@ -105,16 +105,16 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
 					  BEV_TRIG_DEFER_CALLBACKS);
 }
 
-static void set_accepting(struct admin *a, bool accept)
+/* False: not all that should accept do. */
+static bool set_accepting(struct admin *a, bool accept)
 {
+	bool good = true;
 	for (size_t i = 0; i < a->n_bound; i++) {
 		struct evconnlistener *l = evhttp_bound_socket_get_listener(a->bound[i]);
-		if (accept)
-			evconnlistener_enable(l);
-		else
-			evconnlistener_disable(l);
+		good = (accept ? evconnlistener_enable(l) : evconnlistener_disable(l)) == 0 && good;
 	}
 	a->paused = !accept;
+	return good;
 }
 
 static void pause_accepting(struct admin *a, int ms)
@@ -133,8 +133,8 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 		end(oldest);
 	if (sweep(a))
 		pause_accepting(a, PAUSE_MS);
-	else
-		set_accepting(a, true);
+	else if (!set_accepting(a, true))
+		pause_accepting(a, EXHAUSTED_MS);
 }
 
 /* evhttp has accepted a connection and asks for something to read and write it with. There is a
@@ -234,10 +234,9 @@ static bool bind_socket(struct admin *a, int fd)
 		return false;
 	}
 	evconnlistener_set_error_cb(l, on_accept_error);
-	if (a->paused)
-		evconnlistener_disable(l);
 	a->bound[a->n_bound++] = bound;
-	return true;
+	/* evhttp has enabled it, and did not look whether that worked. */
+	return (a->paused ? evconnlistener_disable(l) : evconnlistener_enable(l)) == 0;
 }
 
 void admin_listen(struct admin *a, const struct listener *l)
