@@ -38,6 +38,8 @@ static void judge_start(struct trial *t, bool ready, int code)
 	if (!trial_serves(t, 0))
 		trial_wrong(t, "does not serve");
 	expect_no_leak(t, 0);
+	if (trial_get(t, "/readyz") != 200 && !trial_told(t))
+		trial_wrong(t, "has no admin server, and says nothing of it");
 }
 
 static void run_start(struct trial *t)
@@ -237,6 +239,48 @@ Test(calls, serve)
 	start_clean(t);
 	keep_clean(t, 0);
 	each_call(t, run_serve);
+	trial_free(t);
+}
+
+/* Operators: whatever fails, they get an answer or are hung up on, and the next one is answered. */
+
+static void run_admin(struct trial *t)
+{
+	static const char *const paths[] = {"/livez", "/readyz", "/metrics", "/status", "/nothing"};
+	bool lost = false, dead = false;
+	trial_forget(t);
+	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths) && !dead; i++) {
+		int code = trial_get(t, paths[i]);
+		lost = lost || code == 0 || code >= 500;
+		if (code < 0 || (!trial_hit(t) && code != 200 && code != 404))
+			trial_wrong(t, "%s: %d", paths[i], code);
+		dead = code <= 0;
+	}
+	trial_disarm(t);
+	if (has_ended(t))
+		return;
+	if (trial_get(t, "/readyz") != 200) {
+		trial_turn(t, deadline());
+		if (has_ended(t))
+			return;
+		trial_wrong(t, "does not answer any more");
+		kill(t->f->pid, SIGKILL);
+		judge_end(t, trial_end(t));
+		return;
+	}
+	if (lost || trial_told(t))
+		t->told++;
+	else
+		t->as_if_nothing++;
+}
+
+Test(calls, admin)
+{
+	struct trial *t = trial_new("admin");
+	start_clean(t);
+	keep_clean(t, 0);
+	each_call(t, run_admin);
+	expect_no_leak(t, 0); /* once: an operator's descriptor is kept for up to a second */
 	trial_free(t);
 }
 

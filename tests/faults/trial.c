@@ -314,6 +314,24 @@ enum answer trial_talk(struct trial *t, enum place at, size_t bytes)
 	return a;
 }
 
+int trial_get(struct trial *t, const char *path)
+{
+	char text[1 << 16];
+	size_t got = 0;
+	ssize_t r;
+	int fd = trial_dial(t, ADMIN), code = 0;
+	if (fd < 0)
+		return 0;
+	int n = snprintf(text, sizeof(text), "GET %s HTTP/1.0\r\n\r\n", path);
+	send(fd, text, (size_t)n, MSG_NOSIGNAL);
+	while ((r = recv(fd, text + got, sizeof(text) - 1 - got, 0)) > 0)
+		got += (size_t)r;
+	bool hung = r < 0 && errno == EAGAIN;
+	close(fd);
+	text[got] = '\0';
+	return hung ? -1 : sscanf(text, "HTTP/1.%*c %d", &code) == 1 ? code : 0;
+}
+
 bool trial_serves(struct trial *t, int side)
 {
 	return trial_talk(t, MAIN, 5) == ANSWERED && trial_talk(t, LOCAL_A + side, 5) == ANSWERED &&

@@ -73,6 +73,8 @@ char *trial_essence(struct trial *t);
 int trial_dial(struct trial *t, enum place at); /* a blocking socket, -1: refused */
 /* Say something at PLACE, and wait for the echo. BYTES large: without reading meanwhile. */
 enum answer trial_talk(struct trial *t, enum place at, size_t bytes);
+/* What the admin server answers to GET PATH: a status; 0: it hung up, -1: it does not answer. */
+int trial_get(struct trial *t, const char *path);
 bool trial_serves(struct trial *t, int side); /* all that this side promises, and nothing else */
 size_t trial_fds(const struct trial *t);
 const char *trial_status(struct trial *t, const char *key); /* "" when there is none */
