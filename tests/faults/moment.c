@@ -1,0 +1,119 @@
+#include "moment.h"
+
+#include "../integration/observe.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { IN_SYSCALL = SIGTRAP | 0x80 };
+
+const char *const phase_names[N_PHASES] = {"loading", "start", "reload", "dump", "drain", "stop"};
+
+static const int begins[N_PHASES] = {0, 0, SIGHUP, SIGUSR1, SIGINT, SIGQUIT};
+
+static void be_traced(struct fixture *f)
+{
+	(void)f;
+	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+}
+
+static int end(struct fixture *f, int status)
+{
+	close(f->pidfd);
+	f->pid = 0;
+	f->pidfd = -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* Until the next stop; false: it has ended. */
+static bool go_on(struct fixture *f, int deliver, int *status)
+{
+	int64_t until = deadline();
+	pid_t pid;
+	if (deliver >= 0)
+		ptrace(PTRACE_SYSCALL, f->pid, NULL, (void *)(intptr_t)deliver);
+	while ((pid = waitpid(f->pid, status, __WALL | WNOHANG)) == 0) {
+		if (is_past(until))
+			give_up(f, "the traced process does not stop");
+		sched_yield();
+	}
+	MUST(pid == f->pid);
+	return WIFSTOPPED(*status);
+}
+
+/* The phase is over when the thread waits for events, and has told the manager what ends it. */
+static bool is_over(struct fixture *f, enum phase phase, long call)
+{
+	take_notices(f);
+	if ((call != SYS_epoll_wait && call != SYS_epoll_pwait) || phase == DRAIN || phase == STOP)
+		return false;
+	if (phase == DUMP)
+		return runtime_file_exists(f, "stats.prom");
+	return f->notices.size && strstr(f->notices.bytes + f->noticed, "READY=1");
+}
+
+static void begin(struct fixture *f, enum phase phase)
+{
+	int status = 0;
+	if (phase <= START) {
+		f->prepare = be_traced;
+		daemon_spawn(f);
+		f->prepare = NULL;
+		MUST(go_on(f, -1, &status)); /* exec */
+		MUST(ptrace(PTRACE_SETOPTIONS, f->pid, NULL, (void *)PTRACE_O_TRACESYSGOOD) == 0);
+		return;
+	}
+	take_notices(f);
+	f->noticed = f->notices.size;
+	MUST(ptrace(PTRACE_SEIZE, f->pid, NULL, (void *)PTRACE_O_TRACESYSGOOD) == 0);
+	MUST(ptrace(PTRACE_INTERRUPT, f->pid, NULL, NULL) == 0);
+	MUST(go_on(f, -1, &status));
+	daemon_signal(f, begins[phase]);
+}
+
+/* From main()'s first system call on, which blocks what is handled: before it, it is not ours. */
+static bool is_main(struct fixture *f, const struct __ptrace_syscall_info *info)
+{
+	if (info->op != PTRACE_SYSCALL_INFO_EXIT)
+		return false;
+	sigset_t blocked;
+	sigemptyset(&blocked);
+	return ptrace(PTRACE_GETSIGMASK, f->pid, (void *)8, &blocked) == 0 &&
+	       sigismember(&blocked, SIGHUP) == 1;
+}
+
+int moment_walk(struct fixture *f, enum phase phase, int stop, int signo, int *code)
+{
+	struct __ptrace_syscall_info info;
+	int stops = 0, deliver = 0, status = 0;
+	bool counts = phase != START;
+	begin(f, phase);
+	while (stops < stop) {
+		if (!go_on(f, deliver, &status)) {
+			*code = end(f, status);
+			return stops;
+		}
+		int why = status >> 8;
+		deliver = why == IN_SYSCALL || why >> 8 ? 0 : why;
+		if (why != IN_SYSCALL)
+			continue;
+		MUST(ptrace(PTRACE_GET_SYSCALL_INFO, f->pid, (void *)sizeof(info), &info) > 0);
+		long call = info.op == PTRACE_SYSCALL_INFO_ENTRY ? (long)info.entry.nr : -1;
+		counts = counts || is_main(f, &info);
+		if (!counts)
+			continue;
+		stops++;
+		if (is_over(f, phase, call))
+			break;
+	}
+	if (stops == stop)
+		daemon_signal(f, signo);
+	if (ptrace(PTRACE_DETACH, f->pid, NULL, NULL) < 0 && signo != SIGKILL)
+		give_up(f, "cannot let go: %s", strerror(errno));
+	return stops;
+}
