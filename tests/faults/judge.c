@@ -115,8 +115,9 @@ void judge_log(struct trial *t, int side)
  * What the daemon cannot help, because a library gives it no chance: the whole list.
  *
  * libconfuse 3.3 does not look whether it was given memory: cfg_yylex() aborts or ends the process
- * with exit(2), cfg_setopt() goes through a null pointer. See test_alone.c, which shows the same of
- * libconfuse without a daemon, and the daemon where memory is short rather than once refused.
+ * with exit(2), cfg_setopt() goes through a null pointer. test_alone.c shows the
+ * same of libconfuse without a daemon; and that a daemon which is really short of memory, rather
+ * than once refused some, rejects: it asks for more than libconfuse needs before it parses.
  *
  * libevent 2.1's evhttp does not either: a request for which it cannot have memory is freed before
  * all of it was set. This takes the admin server, and a moment without memory while one asks it.
