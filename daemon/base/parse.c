@@ -169,7 +169,7 @@ static void on_include(void *context, const char *asked, unsigned line)
 	else if (asprintf(&path, "%.*s/%s", (int)(slash - from), from, asked) < 0)
 		path = NULL;
 	if (!path && p->errors->n == before)
-		errors_add(p->errors, from, line, "include(\"%s\"): out of memory", asked);
+		errors_add(p->errors, from, line, "out of memory");
 	if (!path)
 		return;
 	struct file *f = add_file(p, path, p->file);

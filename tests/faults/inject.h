@@ -9,23 +9,16 @@
 #include <stdatomic.h>
 
 /* All that allocates is one: malloc calloc realloc aligned_alloc, and what libc builds on them. */
-#define INJECT_CALLS(X)                                                                            \
-	X(memory)                                                                                  \
-	X(open)                                                                                    \
-	X(openat)                                                                                  \
-	X(read)                                                                                    \
-	X(write)                                                                                   \
-	X(pwrite)                                                                                  \
-	X(close)                                                                                   \
-	X(ftruncate)                                                                               \
-	X(fcntl) X(ioctl) X(renameat) X(mkdir) X(unlinkat) X(unlink) X(stat) X(fstat) X(fstatat)   \
-		X(lstat) X(socket) X(setsockopt) X(getsockname) X(bind) X(listen) X(accept4)       \
-			X(connect) X(send) X(sendto) X(sendmsg) X(recv) X(readv) X(writev)         \
-				X(shutdown) X(poll) X(epoll_create1) X(epoll_ctl) X(epoll_wait)    \
-					X(eventfd) X(pipe2) X(pthread_create) X(sigaction)         \
-						X(sem_wait) X(getrlimit) X(setrlimit) X(fopen)     \
-							X(fmemopen) X(open_memstream) X(opendir)   \
-								X(fclose)
+/* clang-format off */
+#define INJECT_CALLS(X) \
+	X(memory) X(open) X(openat) X(read) X(write) X(pwrite) X(close) X(ftruncate) \
+	X(fcntl) X(ioctl) X(renameat) X(mkdir) X(unlinkat) X(unlink) X(stat) X(fstat) \
+	X(fstatat) X(lstat) X(socket) X(setsockopt) X(getsockname) X(bind) X(listen) \
+	X(accept4) X(connect) X(send) X(sendto) X(sendmsg) X(recv) X(readv) X(writev) \
+	X(shutdown) X(poll) X(epoll_create1) X(epoll_ctl) X(epoll_wait) X(eventfd) \
+	X(pipe2) X(pthread_create) X(sigaction) X(sem_wait) X(getrlimit) X(setrlimit) \
+	X(fopen) X(fmemopen) X(open_memstream) X(opendir) X(fclose)
+/* clang-format on */
 
 #define INJECT_NAME(name) CALL_##name,
 enum call { INJECT_CALLS(INJECT_NAME) N_CALLS };

@@ -24,6 +24,7 @@ static void be_traced(struct fixture *f)
 
 static int end(struct fixture *f, int status)
 {
+	take_notices(f); /* or the next one would seem to have said it */
 	close(f->pidfd);
 	f->pid = 0;
 	f->pidfd = -1;
