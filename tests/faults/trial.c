@@ -245,6 +245,9 @@ char *trial_essence(struct trial *t)
 	for (const char *line = log, *next; *line; line = next) {
 		size_t n = strcspn(line, "\n");
 		next = line + n + (line[n] == '\n');
+		const char *news = strstr(line, " can be written again");
+		if (news && news < line + n)
+			continue; /* the end of what a trial before this one was told of */
 		const char *from = strstr(line, " from pid "), *stats = strstr(line, " stats ");
 		const char *does = from ? strstr(from, ": ") : NULL;
 		for (const char *p = line + (n > STAMP ? STAMP : 0); p < line + n; p++) {
