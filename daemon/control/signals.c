@@ -126,6 +126,9 @@ void signals_look(struct daemon *d)
 void signals_block(void)
 {
 	sigset_t set = handled_set();
+	/* Also what is ignored from the next line on: one that came between the two would kill. */
+	sigaddset(&set, SIGPIPE);
+	sigaddset(&set, SIGXFSZ);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);

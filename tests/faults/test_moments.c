@@ -131,6 +131,15 @@ Test(moments, before_main_a_signal_kills)
 	cr_assert_eq(daemon_wait_exit(f), 128 + SIGHUP);
 }
 
+Test(moments, the_first_of_all)
+{
+	if (!trace_allowed())
+		cr_skip_test("ptrace is not allowed here");
+	configure();
+	for (size_t i = 0; i < SIGNALS; i++)
+		try_moment(START, 1, signals[i]);
+}
+
 Test(moments, start)
 {
 	try_phase(START);
