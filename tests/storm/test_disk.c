@@ -37,15 +37,15 @@ TestSuite(storm_disk, .init = setup, .fini = teardown);
 
 #define SAYS(it) (f->err.bytes && strstr(f->err.bytes, it))
 
-static void in_runtime(const char *name, char path[static 96])
+static void in_runtime(const char *name, char path[static 128])
 {
-	snprintf(path, 96, "%s/%s", f->runtime, name);
+	snprintf(path, 128, "%s/%s", f->runtime, name);
 }
 
 /* To the last byte. */
 static void fill(void)
 {
-	char path[96], bytes[1024] = {0};
+	char path[128], bytes[1024] = {0};
 	in_runtime("filler", path);
 	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	MUST(fd >= 0);
@@ -57,7 +57,7 @@ static void fill(void)
 
 static void make_room(void)
 {
-	char path[96];
+	char path[128];
 	in_runtime("filler", path);
 	MUST(unlink(path) == 0);
 }
@@ -85,7 +85,7 @@ static bool file_contains(const char *path, const char *part)
 
 Test(storm_disk, that_is_full_costs_lines_and_files_and_nothing_else)
 {
-	char log[96];
+	char log[128];
 	in_runtime("skeld.log", log);
 	daemon_start(f, BASE);
 	int client = client_connect(f, "main");
@@ -131,7 +131,7 @@ static void mount_read_only(bool read_only)
  */
 static void start_on_two_mounts(void)
 {
-	char path[96];
+	char path[128];
 	in_runtime("skeld.pid", path);
 	file_write(f, path, "", 0);
 	MUST(mount(path, path, NULL, MS_BIND, NULL) == 0);
