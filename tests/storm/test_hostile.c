@@ -181,12 +181,16 @@ static void expect_all_told(void)
 }
 
 /* Lines that nobody asked for: all but those of a dump. */
+/* What anybody could have the daemon say. That a worker does not answer is for a machine that is
+ * overloaded to have it say: those who attack take the processors as well. */
 static size_t log_lines(void)
 {
 	size_t n = 0;
 	for (const char *at = log_text(f), *end; (end = strchr(at, '\n')); at = end + 1) {
 		size_t length = (size_t)(end - at);
-		n += !memmem(at, length, " stats ", 7) && !memmem(at, length, ": dump stats", 12);
+		n += !memmem(at, length, " stats ", 7) && !memmem(at, length, ": dump stats", 12) &&
+		     !memmem(at, length, "has not answered", 16) &&
+		     !memmem(at, length, "answers again", 13);
 	}
 	return n;
 }
@@ -292,7 +296,8 @@ Test(storm_hostile, peers_of_all_kinds_keep_no_operator_out)
 	if (SANITIZED("")) /* 32 clients, what they ask and are told */
 		cr_assert_leq(most, before + 2048, "%ld KiB, then %ld", before, most);
 	expect_signals_accounted(f);
-	cr_assert_eq(log_count(f, " warning ") + log_count(f, " error "), 0, "%s", log_text(f));
+	cr_assert_eq(log_count(f, " warning ") + log_count(f, " error "),
+		     log_count(f, "has not answered"), "%s", log_text(f));
 	daemon_signal(f, SIGINT);
 	cr_assert_eq(daemon_wait_exit(f), 0);
 	gang_stop(f, g);

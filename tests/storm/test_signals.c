@@ -122,6 +122,9 @@ Test(storm_signals, are_all_accounted_for_and_stop_it_in_time)
 	pump_stuff(f, &stuck); /* never reads: a drain waits for it as long as it may */
 	struct gang *talkers = gang_start(f, TALKERS, gang_talk);
 	await(f, gang_count(talkers, 0) > 100);
+	for (int64_t until = deadline(); stats_value(f, "skeld_connections_open") < 2 + TALKERS;
+	     stats_dump(f))
+		await_turn(f, until, "all talkers to be connected");
 	strcpy(before, proc_fds(f));
 
 	struct gang *senders = gang_start(f, SENDERS, send_signals);
