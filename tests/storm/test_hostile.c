@@ -180,9 +180,8 @@ static void expect_all_told(void)
 	fprintf(stderr, "# %s\n", strstr(line, "accepted"));
 }
 
-/* Lines that nobody asked for: all but those of a dump. */
-/* What anybody could have the daemon say. That a worker does not answer is for a machine that is
- * overloaded to have it say: those who attack take the processors as well. */
+/* Lines that nobody asked for: all but those of a dump, and that a worker does not answer, which
+ * a machine says that is overloaded: those who attack take the processors as well. */
 static size_t log_lines(void)
 {
 	size_t n = 0;
