@@ -79,6 +79,16 @@ static bool pass_comment(struct scan *s)
 	return true;
 }
 
+/* ${NAME}, outside of a string: to libconfuse all up to the brace is the name. */
+static bool pass_variable(struct scan *s)
+{
+	const char *end = s->p + strcspn(s->p, "}\n");
+	if (*end != '}')
+		return WRONG(s, "\"${\" is not closed on its line");
+	pass(s, end + 1, false);
+	return true;
+}
+
 static bool is_name(char ch)
 {
 	return !strchr(" \t\r\n\"'{}()=+,#", ch); /* NUL is found, too */
@@ -122,8 +132,8 @@ bool scan(char *text, const char *file,
 			good = pass_string(&s);
 		else if (opens || (*s.p == '#' && begins))
 			good = pass_comment(&s);
-		else if (s.p[0] == '$' && s.p[1] == '{' && s.p[strcspn(s.p, "}\n")] != '}')
-			good = WRONG(&s, "\"${\" is not closed on its line");
+		else if (begins && s.p[0] == '$' && s.p[1] == '{')
+			good = pass_variable(&s);
 		else if (*s.p == '#' || *s.p == '*' || *s.p == '+')
 			good = WRONG(&s, "unexpected %c: a value that contains it stands in quotes",
 				     *s.p);

@@ -101,6 +101,19 @@ static bool read_string(struct reader *r)
 	return r->at++ < r->end;
 }
 
+/* ${NAME}; what stands for it is not known. */
+static void read_variable(struct reader *r)
+{
+	size_t n = 0;
+	while (r->at < r->end && *r->at != '\n' && *r->at != '}') {
+		if (n < WORD_MAX - 1)
+			r->word[n++] = *r->at;
+		r->at++;
+	}
+	r->word[n] = '\0';
+	r->token = r->at < r->end && *r->at++ == '}' ? 'w' : '?';
+}
+
 static void next(struct reader *r)
 {
 	r->token = '?';
@@ -115,6 +128,8 @@ static void next(struct reader *r)
 		r->token = read_string(r) ? 'w' : '?';
 	} else if (strchr("={}(),+", *r->at)) {
 		r->token = *r->at++;
+	} else if (begins(r, "${")) {
+		read_variable(r);
 	} else {
 		size_t n = 0;
 		while (r->at < r->end && !strchr(" \t\r\n\"'={}(),#", *r->at) && !begins(r, "/*") &&

@@ -200,6 +200,7 @@ Test(config_bytes, what_is_not_complete_is_found_to_be_so)
 					  "include()\n",
 					  "log { log { } }\n",
 					  "workers = {1}\n",
+					  "user = ${a\n",
 					  "unknown { }\n",
 					  "\001\n",
 					  "a\177\n"};
@@ -211,6 +212,7 @@ Test(config_bytes, what_is_not_complete_is_found_to_be_so)
 					   "listen \"{\" { }\n",
 					   "user = \"a\nb\" group = '\"'\n",
 					   "include(\"a\")\n",
+					   "user = ${\"#{}\n",
 					   "\"workers\" = '1' // {\n"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		cr_assert(!is_complete(bad[i], strlen(bad[i]), NULL, NULL), "%s", bad[i]);

@@ -243,3 +243,21 @@ Test(config_errors, no_string_passes_for_the_end_of_the_file)
 	config_unref(load_good("user = \"\\x01\" group = ${ONE}\n"));
 	EXPECT_NOTHING_LEFT();
 }
+
+/* A comment that begins in it would have left "${a", and the rest of the file for its name. */
+Test(config_errors, a_variable_ends_at_its_brace_whatever_stands_in_it)
+{
+	static const char *const values[] = {"${a //}", "${a #}", "${a \"}", "${a '}", "${a {}"};
+	char text[128];
+	for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++) {
+		snprintf(text, sizeof(text), "user = %s\nlog { level = debug }\n", values[i]);
+		struct config *c = load_good(text);
+		char *level = shown(c, "log", "level");
+		cr_assert_str_eq(level, "\"debug\"", "%s", values[i]);
+		free(level);
+		config_unref(c);
+	}
+	expect_error("user = ${a /*} */\nlog { level = debug }\n", "skeld.conf:1: unexpected *");
+	expect_error("user = ${a\nworkers = 1\n}\n", "skeld.conf:1: \"${\" is not closed on");
+	EXPECT_NOTHING_LEFT();
+}
