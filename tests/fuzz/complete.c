@@ -90,9 +90,13 @@ static bool read_string(struct reader *r)
 		char ch = *r->at++;
 		if (ch == '\\' && r->at == r->end)
 			return false;
+		if (ch == '\\' && *r->at == '\n') { /* the line goes on */
+			r->at++;
+			continue;
+		}
 		if (ch == '\\' && quote == '"')
 			ch = escaped(&r->at);
-		else if (ch == '\\')
+		else if (ch == '\\' && strchr("\\'", *r->at))
 			ch = *r->at++;
 		if (n < WORD_MAX - 1)
 			r->word[n++] = ch;

@@ -213,6 +213,7 @@ Test(config_bytes, what_is_not_complete_is_found_to_be_so)
 					   "user = \"a\nb\" group = '\"'\n",
 					   "include(\"a\")\n",
 					   "user = ${\"#{}\n",
+					   "'us\\\ner' = \"a\\\nb\"\n",
 					   "\"workers\" = '1' // {\n"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		cr_assert(!is_complete(bad[i], strlen(bad[i]), NULL, NULL), "%s", bad[i]);
