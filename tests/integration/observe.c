@@ -213,16 +213,22 @@ static long signal_value(struct fixture *f, const char *what, const char *signal
 	return (long)stats_value(f, metric);
 }
 
+/* The kernel may have kept one for after the dump: it has arrived, and is handled next. */
 void expect_signals_accounted(struct fixture *f)
 {
-	stats_dump(f);
+	int64_t until = deadline();
 	for (size_t i = 0; i < SIGNALS; i++) {
+		if (i == 0)
+			stats_dump(f);
 		long received = signal_value(f, "received", signals[i]);
 		long handled = signal_value(f, "handled", signals[i]);
 		long coalesced = signal_value(f, "coalesced", signals[i]);
-		if (received != handled + coalesced)
+		if (received == handled + coalesced)
+			continue;
+		if (is_past(until))
 			give_up(f, "%s: received %ld, handled %ld, coalesced %ld", signals[i],
 				received, handled, coalesced);
+		i = (size_t)-1; /* all once more */
 	}
 }
 

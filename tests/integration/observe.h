@@ -27,7 +27,7 @@ void stats_dump(struct fixture *f);
 double stats_value(struct fixture *f, const char *metric); /* "name{label=\"value\"}" */
 /* From the last "stats signals:" line of the log: received, handled or coalesced. */
 long stats_told(struct fixture *f, const char *what, const char *signal);
-/* That of each signal received = handled + coalesced, in that line and in a fresh stats.prom. */
+/* That of each signal received = handled + coalesced: in that line; soon, in a fresh stats.prom. */
 void expect_signals_told(struct fixture *f);
 void expect_signals_accounted(struct fixture *f);
 bool runtime_file_exists(struct fixture *f, const char *name);

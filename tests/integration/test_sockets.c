@@ -225,6 +225,27 @@ Test(sockets, what_is_meant_for_another_process_is_left_alone)
 	daemon_finish(f);
 }
 
+static void promise_sockets(struct fixture *fixture)
+{
+	char pid[16];
+	(void)fixture;
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_FDS", "64", 1);
+}
+
+/* Closing what is not there closes nothing of the daemon's own. */
+Test(sockets, sockets_that_were_promised_and_not_passed_do_no_harm)
+{
+	f->prepare = promise_sockets;
+	daemon_start(f, BASE);
+	int c = client_connect(f, "main");
+	client_echo(f, c, "served\n");
+	cr_assert(log_contains(f, "descriptor 3 (unknown) is no listening stream socket"), "%s",
+		  log_text(f));
+	daemon_finish(f);
+}
+
 /* The store. */
 
 static void with_store(struct fixture *g)
