@@ -78,14 +78,16 @@ static void try_log(const char *text)
 static void try_sender(const char *text)
 {
 	static struct sender_cache cache;
-	char out[SENDER_MAX], expected[SENDER_MAX], name[16];
+	char out[SENDER_MAX], expected[SENDER_MAX], name[16], shown[64];
 	snprintf(name, sizeof(name), "%s", text);
 	HOLDS(prctl(PR_SET_NAME, name) == 0, "%m");
 	struct arrival a = {.code = SI_USER, .pid = getpid(), .uid = getuid()};
 	sender_describe(&a, &cache, out);
 	name[strcspn(name, "\n")] = '\0';
+	text_escape(shown, sizeof(shown), name, strlen(name));
 	snprintf(expected, sizeof(expected), "pid %d (%s), ", (int)getpid(),
-		 *name ? name : "gone or hidden");
+		 *name ? shown : "gone or hidden");
+	HOLDS(is_printable_line(out), "%s", out);
 	HOLDS(strncmp(out, expected, strlen(expected)) == 0, "%s, expected %s", out, expected);
 }
 
