@@ -238,7 +238,7 @@ Test(runtime, stats_count_what_happens)
 	size_t fds = 0;
 	for (const char *at = proc_fds(f); (at = strchr(at, '\n')); at++)
 		fds++;
-	cr_assert_eq(stats_value(f, "process_open_fds"), fds, "%s", f->value);
+	cr_assert_eq(stats_value(f, "process_open_fds"), (double)fds, "%s", f->value);
 	cr_assert_eq(stats_value(f, "skeld_connections_accepted_total"), 2);
 	cr_assert_eq(stats_value(f, "skeld_received_bytes_total"), 15);
 	cr_assert_eq(stats_value(f, "skeld_sent_bytes_total"), 15);
