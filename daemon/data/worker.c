@@ -207,10 +207,12 @@ static void *run(void *arg)
 	atomic_store(&w->generation, w->snapshot->generation);
 	/* The service first: what it makes must exist before the first connection. */
 	bool good = !its->start || its->start(w) == 0;
-	if (good)
+	if (good) {
 		acceptors_update(w, w->snapshot);
-	else
+	} else {
 		atomic_store(&w->ended, true);
+		tell_control(w);
+	}
 	sem_post(&w->plane->started);
 	if (!good)
 		return NULL;
