@@ -1,0 +1,702 @@
+/*
+ * How a snapshot comes from the control plane to its workers, and back into nobody's hands; for
+ * spin, that tries every order in which the threads can take their steps.
+ *
+ *   N             workers
+ *   R             SIGHUPs; each may be rejected
+ *   NEVER_STOPPED without a stop
+ *   TIMERS        a deadline may pass at any time. Without it none ever does: whatever ends, ends
+ *                 because somebody was told.
+ *   STUCK         worker 0 may stay in a callback, for a while or for ever (with TIMERS)
+ *   DUCK          a stop may begin as a lame duck (with TIMERS)
+ *   START_FAILS   a thread cannot be made, or the service does not start in it
+ *   M_...         a mistake, that has to be found: see tests/model/handover
+ *
+ * A step stands for what one thread does between two looks of another: one atomic access or one
+ * system call. [[file:function: text]] names the code; tests/model/handover looks whether it stands
+ * there, and in this order. Memory order is not modelled: all accesses are sequentially
+ * consistent, as C's atomics are when nothing else is said.
+ */
+#ifndef N
+#define N 2
+#endif
+#ifndef R
+#define R 2
+#endif
+#define S (R + 2) /* snapshots: the first, one a reload, the drain's */
+#define NONE 255
+
+#ifdef TIMERS
+#define timers true
+#else
+#define timers false
+#endif
+
+#define DRAIN 1
+#define CLOSE 2
+#define QUIT 4
+
+mtype = {STARTING, RUNNING, RELOADING, LAME_DUCK, DRAINING, STOPPED};
+
+/* Snapshots. */
+byte refs[S], gen[S], made;
+bool freed[S];
+
+/* struct worker, between the control plane and the worker. */
+byte next[N] = NONE, generation[N], orders[N];
+bool wake[N], drained[N], ended[N];
+byte used[N] = NONE; /* w->snapshot: what its callbacks work by */
+bool dead[N];	     /* the thread, for pthread_join() */
+byte posts;	     /* plane->started */
+
+/* struct daemon. */
+mtype state = STARTING;
+bool news; /* news_fd */
+byte current = NONE;
+bool gone;   /* the process */
+bool wanted; /* a SIGHUP was acted upon, and no reload has begun since */
+
+inline new_snapshot(s, its_generation)
+{
+	d_step {
+		s = made;
+		made++;
+		refs[s] = 1;
+		gen[s] = its_generation
+	}
+}
+
+/* [[daemon/data/snapshot.c:snapshot_ref: atomic_fetch_add(&s->refs, 1)]] */
+inline ref(s)
+{
+	assert(!freed[s] && refs[s] > 0);
+	refs[s]++
+}
+
+/* [[daemon/data/snapshot.c:snapshot_unref: if (!s || atomic_fetch_sub(&s->refs, 1) != 1)]]
+ * [[daemon/data/snapshot.c:snapshot_unref: free(s)]] */
+inline unref(s)
+{
+	/* Counting down to nothing and freeing are one step: whoever comes between finds no reference,
+	 * and that is an error already. */
+	if
+	:: s == NONE
+	:: else ->
+		d_step {
+			assert(!freed[s] && refs[s] > 0);
+			refs[s]--;
+			if
+			:: refs[s] > 0
+			:: else ->
+				freed[s] = true;
+				assert(current != s);
+				for (k : 0 .. N - 1) {
+					assert(used[k] != s && next[k] != s)
+				}
+				k = 0
+			fi;
+			s = NONE
+		}
+	fi
+}
+
+/* [[daemon/data/worker.c:tell_control: eventfd_write(w->plane->notify_fd, 1)]] */
+#define tell_control news = true
+
+/* [[daemon/data/worker.c:worker_check_drained: if ((w->done & ORDER_DRAIN) && !w->n_connections]]
+ * [[daemon/data/worker.c:worker_check_drained: !atomic_exchange(&w->drained, true)]]
+ * [[daemon/data/worker.c:worker_check_drained: tell_control(w)]] */
+inline check_drained()
+{
+	if
+	:: (done & DRAIN) && !connection && !drained[i] ->
+#ifndef M_DRAINED_TOLD_FIRST
+		drained[i] = true;
+#endif
+		tells = true
+	:: else
+	fi
+}
+
+inline tell_drained()
+{
+	if
+	:: tells ->
+		tell_control;
+#ifdef M_DRAINED_TOLD_FIRST
+		drained[i] = true;
+#endif
+		tells = false
+	:: else
+	fi
+}
+
+/* [[daemon/data/worker.c:take_snapshot: atomic_exchange(&w->next, NULL)]]
+ * [[daemon/data/worker.c:take_snapshot: if (!next)]]
+ * [[daemon/data/worker.c:take_snapshot: w->snapshot = next]]
+ * [[daemon/data/worker.c:take_snapshot: snapshot_unref(old)]]
+ * [[daemon/data/worker.c:take_snapshot: atomic_store(&w->generation, next->generation)]]
+ * [[daemon/data/worker.c:take_snapshot: tell_control(w)]] */
+#ifdef M_WAKE_READ_LAST
+#define read_wake skip
+#else
+#define read_wake wake[i] = false
+#endif
+
+inline take_snapshot()
+{
+	/* What control posts between the reading of wake_fd and the exchange it may as well post before,
+	 * and write wake_fd after: one step. Who lets go of what waits for nobody and is waited for by nobody: no step of its own. */
+#ifdef M_WORKER_LOADS
+	read_wake;
+	taken = next[i];
+#endif
+	atomic {
+#ifndef M_WORKER_LOADS
+		read_wake;
+		taken = next[i];
+#endif
+		next[i] = NONE;
+		if
+		:: taken == NONE
+		:: else ->
+#ifdef M_UNREF_FIRST
+			old = used[i];
+			unref(old);
+			used[i] = taken
+#else
+#ifndef M_GENERATION_FIRST
+			old = used[i];
+			used[i] = taken;
+			unref(old)
+#endif
+#endif
+		fi
+	}
+	if
+	:: taken == NONE
+	:: else ->
+#ifdef M_TOLD_FIRST
+		tell_control;
+#endif
+		d_step {
+			assert(!freed[taken]);
+			generation[i] = gen[taken];
+#ifndef M_GENERATION_FIRST
+			taken = NONE
+#endif
+		}
+#ifndef M_TOLD_FIRST
+		tell_control;
+#endif
+#ifdef M_GENERATION_FIRST
+		atomic {
+			old = used[i];
+			used[i] = taken;
+			taken = NONE;
+			unref(old)
+		}
+#endif
+	fi
+}
+
+inline follow_orders()
+{
+	/* [[daemon/data/worker.c:follow_orders: atomic_load(&w->orders) & ~w->done]]
+	 * [[daemon/data/worker.c:follow_orders: if (todo & ORDER_CLOSE)]]
+	 * [[daemon/data/worker.c:follow_orders: connections_close(w)]]
+	 * [[daemon/data/worker.c:follow_orders: event_base_loopbreak(w->base)]]
+	 * [[daemon/data/worker.c:follow_orders: w->done |= todo]] */
+	/* [[daemon/data/worker.c:follow_orders: worker_check_drained(w)]] */
+	d_step {
+		done = done | orders[i];
+		if
+		:: done & CLOSE -> connection = false
+		:: else
+		fi;
+		check_drained()
+	}
+	tell_drained()
+}
+
+proctype worker(byte i)
+{
+	byte taken = NONE, old = NONE, done, k;
+	bool tells, connection, slow, was_stuck;
+
+	/* [[daemon/data/worker.c:run: w->snapshot = atomic_exchange(&w->next, NULL)]]
+	 * [[daemon/data/worker.c:run: atomic_store(&w->generation, w->snapshot->generation)]] */
+	d_step {
+		used[i] = next[i];
+		next[i] = NONE;
+		assert(!freed[used[i]]);
+		generation[i] = gen[used[i]]
+	}
+	if
+#ifdef START_FAILS
+	:: /* [[daemon/data/worker.c:run: atomic_store(&w->ended, true)]]
+	    * [[daemon/data/worker.c:run: tell_control(w)]]
+	    * [[daemon/data/worker.c:run: sem_post(&w->plane->started)]] */
+		ended[i] = true;
+#ifndef M_FAILS_SILENTLY
+		tell_control;
+#endif
+		d_step {
+			posts++;
+			dead[i] = true
+		}
+		goto over
+#endif
+	:: posts++
+	:: i == 0 ->
+		posts++;
+		connection = true
+#ifdef TIMERS
+	:: i == 0 ->
+		posts++;
+		connection = true;
+		slow = true
+#endif
+	fi;
+
+	/* [[daemon/data/worker.c:run: event_base_dispatch(w->base)]] */
+end:	do
+	/* [[daemon/data/worker.c:on_wake: eventfd_read(fd, &n)]]
+	 * [[daemon/data/worker.c:on_wake: take_snapshot(w)]]
+	 * [[daemon/data/worker.c:on_wake: follow_orders(w)]] */
+	:: wake[i] ->
+		take_snapshot();
+		follow_orders();
+#ifdef M_WAKE_READ_LAST
+		wake[i] = false;
+#endif
+		if
+		:: done & QUIT -> break
+		:: else
+		fi
+	:: connection && !slow && (done & DRAIN) ->
+		d_step {
+			connection = false;
+			check_drained()
+		}
+		tell_drained()
+#ifdef STUCK
+	:: i == 0 && !was_stuck ->
+		was_stuck = true;
+		if
+		:: skip
+		:: goto for_ever
+		fi
+#endif
+	od;
+	assert(!connection);
+	/* [[daemon/data/worker.c:run: atomic_store(&w->ended, true)]]
+	 * [[daemon/data/worker.c:run: tell_control(w)]] */
+	ended[i] = true;
+	d_step {
+#ifndef M_QUITS_SILENTLY
+		tell_control;
+#endif
+		dead[i] = true
+	}
+	goto over;
+#ifdef STUCK
+for_ever:
+end_stuck:
+	false;
+#endif
+over:	skip
+}
+
+/* [[daemon/data/plane.c:wake: eventfd_write(w->wake_fd, 1)]] */
+#define wake_up(w) wake[w] = true
+
+/* [[daemon/data/plane.c:plane_publish: snapshot_unref(atomic_exchange(&p->worker[i].next, snapshot_ref(s)))]]
+ * [[daemon/data/plane.c:plane_publish: wake(&p->worker[i])]] */
+inline publish(s)
+{
+	for (w : 0 .. N - 1) {
+#ifdef M_WAKE_FIRST
+		wake_up(w);
+#endif
+#ifdef M_CONTROL_LOADS
+		replaced = next[w];
+#endif
+		atomic {
+#ifndef M_NO_REF
+			ref(s);
+#endif
+#ifndef M_CONTROL_LOADS
+			replaced = next[w];
+#endif
+			next[w] = s;
+			unref(replaced)
+		}
+#ifndef M_WAKE_FIRST
+		wake_up(w)
+#endif
+	}
+	w = 0
+}
+
+/* [[daemon/data/plane.c:give_order: atomic_fetch_or(&p->worker[i].orders, order)]]
+ * [[daemon/data/plane.c:give_order: wake(&p->worker[i])]] */
+inline give_order(bits)
+{
+	for (w : 0 .. N - 1) {
+#ifdef M_ORDER_STORED
+		orders[w] = bits;
+#else
+		orders[w] = orders[w] | bits;
+#endif
+		wake_up(w)
+	}
+	w = 0
+}
+
+/* [[daemon/control/reload.c:conclude: event_del(r->overdue)]]
+ * [[daemon/control/reload.c:conclude: daemon_set_state(d, RUNNING)]]
+ * [[daemon/control/reload.c:conclude: r->again = false]]
+ * [[daemon/control/reload.c:conclude: reload_begin(d)]] */
+inline conclude()
+{
+	d_step {
+		assert(state == RELOADING);
+		overdue = false;
+		state = RUNNING;
+#ifdef M_AGAIN_FORGOTTEN
+		begin = false;
+#else
+		begin = again;
+#endif
+		again = false
+	}
+}
+
+inline reload_begin()
+{
+	/* [[daemon/control/reload.c:reload_begin: daemon_set_state(d, RELOADING)]]
+	 * [[daemon/control/reload.c:reload_begin: if (prepare(d, &p, &e))]]
+	 * [[daemon/control/reload.c:commit: struct snapshot *old = d->current]]
+	 * [[daemon/control/reload.c:commit: d->current = new]]
+	 * [[daemon/control/reload.c:commit: plane_publish(d->plane, new)]]
+	 * [[daemon/control/reload.c:commit: snapshot_unref(old)]]
+	 * [[daemon/control/reload.c:reload_begin: event_add(d->reloads.overdue]]
+	 * [[daemon/control/reload.c:reload_begin: conclude(d, OUTCOME_REJECTED]] */
+	atomic {
+		assert(state == RUNNING);
+		begin = false;
+		wanted = false;
+		state = RELOADING;
+		if
+		:: new_snapshot(new, gen[current] + 1);
+			before = current;
+			current = new;
+			new = NONE
+		:: conclude()
+		fi
+	}
+	if
+	:: before != NONE ->
+		publish(current);
+		unref(before);
+		overdue = true
+	:: else
+	fi
+}
+
+/* [[daemon/control/daemon.c:daemon_leave: daemon_set_state(d, STOPPED)]]
+ * [[daemon/control/daemon.c:daemon_leave: event_base_loopbreak(d->base)]] */
+inline leave()
+{
+	d_step {
+		state = STOPPED;
+		/* Nobody looks at these any more: fewer states. */
+		hups = 0;
+		stopped = true;
+		deadline = false;
+		late = false;
+		all = false
+	}
+}
+
+/* [[daemon/control/reload.c:reload_abandon: event_del(d->reloads.overdue)]]
+ * [[daemon/control/reload.c:reload_abandon: d->reloads.again = false]] */
+inline abandon()
+{
+	d_step {
+#ifndef M_OVERDUE_LEFT
+		overdue = false;
+#endif
+		again = false;
+		wanted = false;
+		hups = 0 /* more are ignored */
+	}
+}
+
+/* [[daemon/control/stop.c:drain: daemon_set_state(d, DRAINING)]]
+ * [[daemon/control/stop.c:drain: snapshot_without_listeners(d->current)]]
+ * [[daemon/control/stop.c:drain: plane_publish(d->plane, last)]]
+ * [[daemon/control/stop.c:drain: snapshot_unref(d->current)]]
+ * [[daemon/control/stop.c:drain: d->current = last]]
+ * [[daemon/control/stop.c:drain: plane_drain(d->plane)]]
+ * [[daemon/control/stop.c:drain: event_add(d->deadline]] */
+inline drain()
+{
+	atomic {
+		state = DRAINING;
+		deadline = false;
+		new_snapshot(new, gen[current])
+	}
+	publish(new);
+	d_step {
+		before = current;
+		current = new;
+		new = NONE
+	}
+	unref(before);
+	give_order(DRAIN);
+	deadline = true
+}
+
+/* [[daemon/control/stop.c:stop_begin: reload_abandon(d)]]
+ * [[daemon/control/stop.c:stop_begin: drain(d)]]
+ * [[daemon/control/stop.c:stop_begin: daemon_set_state(d, LAME_DUCK)]]
+ * [[daemon/control/stop.c:stop_begin: event_add(d->deadline]] */
+inline stop_begin()
+{
+	atomic {
+		abandon();
+		if
+		:: true
+#ifdef DUCK
+		:: state = LAME_DUCK;
+			deadline = true
+#endif
+		fi
+	}
+	if
+	:: state == LAME_DUCK
+	:: else -> drain()
+	fi
+}
+
+inline on_news()
+{
+	/* [[daemon/control/daemon.c:on_news: eventfd_read(fd, &n)]]
+	 * [[daemon/control/daemon.c:on_news: reload_news(d)]]
+	 * [[daemon/control/daemon.c:on_news: stop_news(d)]]
+	 * [[daemon/control/reload.c:reload_news: if (d->state != RELOADING || plane_behind(d->plane, generation, NULL))]]
+	 * [[daemon/control/reload.c:reload_news: conclude(d, OUTCOME_OK, NULL)]]
+	 * [[daemon/control/stop.c:stop_news: if (d->state != DRAINING || !plane_drained(d->plane))]]
+	 * [[daemon/control/stop.c:stop_news: daemon_leave(d, 0)]]
+	 * [[daemon/data/plane.c:plane_behind: atomic_load(&p->worker[i].generation) < generation]]
+	 * [[daemon/data/plane.c:plane_drained: if (!atomic_load(&p->worker[i].drained))]] */
+#ifndef M_NEWS_READ_LAST
+	news = false;
+#endif
+	all = true;
+	if
+	:: state == RELOADING ->
+		for (w : 0 .. N - 1) {
+			all = all && generation[w] >= gen[current]
+		}
+		w = 0;
+		if
+		:: all ->
+			d_step { /* "is served by every worker" */
+				k = 0;
+				for (k : 0 .. N - 1) {
+					assert(gen[used[k]] == gen[current])
+				}
+				k = 0
+			}
+			conclude()
+		:: else
+		fi
+	:: state == DRAINING ->
+		for (w : 0 .. N - 1) {
+			all = all && drained[w]
+		}
+		w = 0;
+		if
+		:: all -> leave()
+		:: else
+		fi
+	:: else
+	fi;
+#ifdef M_NEWS_READ_LAST
+	news = false;
+#endif
+	all = false
+}
+
+active proctype control()
+{
+	byte new = NONE, before = NONE, replaced = NONE, w, k, n_started;
+	byte hups = R;
+	bool again, begin, overdue, deadline, late, all, stopped;
+
+	new_snapshot(new, 1);
+	current = new;
+	new = NONE;
+	/* [[daemon/data/plane.c:plane_start: atomic_store(&w->next, snapshot_ref(s))]]
+	 * [[daemon/data/plane.c:plane_start: worker_start(w)]]
+	 * [[daemon/data/plane.c:plane_start: p->n_started++]]
+	 * [[daemon/data/plane.c:plane_start: sem_wait(&p->started)]]
+	 * [[daemon/data/plane.c:plane_start: if (atomic_load(&p->worker[i].ended))]] */
+	do
+	:: n_started == N -> break
+	:: n_started < N ->
+		d_step {
+			ref(current);
+			next[n_started] = current
+		}
+		if
+#ifdef START_FAILS
+		:: goto finish
+#endif
+		:: run worker(n_started)
+		fi;
+		n_started++
+	od;
+	posts == N;
+	for (w : 0 .. N - 1) {
+		if
+		:: ended[w] -> goto finish
+		:: else
+		fi
+	}
+	w = 0;
+	state = RUNNING;
+
+end:	do
+	:: state == STOPPED -> break
+	:: begin -> reload_begin()
+	/* What follows are the events of the loop, in whatever order they come. */
+	/* [[daemon/control/reload.c:reload_again: d->reloads.again = true]] */
+	:: d_step {
+			!begin && state != STOPPED && hups > 0 -> /* SIGHUP */
+			hups--;
+			wanted = state == RUNNING || state == RELOADING;
+			begin = state == RUNNING;
+			again = again || state == RELOADING
+		}
+#ifndef NEVER_STOPPED
+	:: !begin && state != STOPPED && !stopped -> /* SIGTERM; a second one stops now, or never comes */
+		if
+		:: state == DRAINING || state == LAME_DUCK ->
+			stopped = true;
+			if
+			:: leave()
+			:: skip
+			fi
+		:: state == RUNNING || state == RELOADING -> stop_begin()
+		:: state == RUNNING || state == RELOADING -> /* SIGQUIT */
+			/* [[daemon/control/stop.c:stop_now: reload_abandon(d)]]
+			 * [[daemon/control/stop.c:stop_now: daemon_leave(d, 1)]] */
+			abandon();
+			leave()
+		:: state == RUNNING || state == RELOADING -> /* nobody ever stops it */
+			stopped = true
+		fi
+#endif
+	:: !begin && state != STOPPED && news -> on_news()
+	:: !begin && state != STOPPED && overdue && timers ->
+		/* [[daemon/control/reload.c:reload_overdue: conclude(d, OUTCOME_OK, NULL)]] */
+		conclude()
+	:: !begin && state != STOPPED && deadline && timers ->
+		/* [[daemon/control/stop.c:stop_deadline: if (d->state == LAME_DUCK)]]
+		 * [[daemon/control/stop.c:stop_deadline: drain(d)]]
+		 * [[daemon/control/stop.c:stop_deadline: if (d->late)]]
+		 * [[daemon/control/stop.c:stop_deadline: daemon_leave(d, 1)]]
+		 * [[daemon/control/stop.c:stop_deadline: d->late = true]]
+		 * [[daemon/control/stop.c:stop_deadline: plane_close(d->plane)]]
+		 * [[daemon/control/stop.c:stop_deadline: event_add(d->deadline]] */
+		if
+		:: state == LAME_DUCK -> drain()
+		:: state != LAME_DUCK && late -> leave()
+		:: state != LAME_DUCK && !late ->
+			late = true;
+			give_order(DRAIN | CLOSE)
+		fi
+	od;
+
+finish:
+	/* [[daemon/control/daemon.c:end_workers: plane_close(d->plane)]]
+	 * [[daemon/control/daemon.c:end_workers: plane_join(d->plane, 1, &first)]]
+	 * [[daemon/data/plane.c:plane_join: give_order(p, ORDER_QUIT)]]
+	 * [[daemon/data/plane.c:plane_join: !have_ended(p)]]
+	 * [[daemon/data/plane.c:plane_join: poll(&news, 1]]
+	 * [[daemon/data/plane.c:plane_join: eventfd_read(p->notify_fd, &n)]] */
+	w = 0;
+	give_order(DRAIN | CLOSE);
+	give_order(QUIT);
+	do
+	:: d_step {
+			all = true;
+			for (w : 0 .. n_started - 1) {
+				all = all && ended[w]
+			}
+			w = 0
+		}
+		if
+		:: all -> break
+		:: else
+		fi;
+		if
+		:: news -> news = false
+		:: timers -> break
+		fi
+	od;
+	/* [[daemon/data/plane.c:plane_join: if (atomic_load(&p->worker[i].ended))]]
+	 * [[daemon/data/plane.c:plane_join: pthread_join(p->worker[i].thread, NULL)]]
+	 * [[daemon/data/plane.c:plane_join: stuck++ == 0]] */
+	all = true;
+	do
+	:: w < n_started && ended[w] ->
+		dead[w];
+		w++
+	:: w < n_started && !ended[w] ->
+		all = false;
+		w++
+	:: w == n_started -> break
+	od;
+	if
+	:: !all /* _exit(): what is stuck may go on until then */
+	:: else ->
+		/* [[daemon/data/worker.c:worker_free: snapshot_unref(atomic_exchange(&w->next, NULL))]]
+		 * [[daemon/data/worker.c:worker_free: snapshot_unref(w->snapshot)]] */
+		for (w : 0 .. N - 1) {
+			d_step {
+				replaced = next[w];
+				next[w] = NONE
+			}
+			unref(replaced);
+			d_step {
+				replaced = used[w];
+				used[w] = NONE
+			}
+			unref(replaced)
+		}
+		w = 0; /* a loop must not end in front of a d_step */
+		/* [[daemon/control/daemon.c:finish: plane_free(d->plane)]]
+		 * [[daemon/control/daemon.c:finish: snapshot_unref(d->current)]]
+		 * [[daemon/control/daemon.c:finish: _exit(d->exit_code)]] */
+		d_step {
+			replaced = current;
+			current = NONE
+		}
+		unref(replaced);
+		for (w : 0 .. made - 1) {
+			assert(freed[w]) /* nothing is left */
+		}
+	fi;
+	gone = true
+}
+
+/* What is begun ends. */
+ltl reloads_end { [] (state == RELOADING -> <> (state != RELOADING)) }
+ltl drains_end { [] ((state == DRAINING || state == LAME_DUCK) -> <> gone) }
+ltl stops_end { [] (state == STOPPED -> <> gone) }
+ltl none_is_forgotten { [] (wanted -> <> !wanted) }
