@@ -10,6 +10,7 @@
  *   STUCK         worker 0 may stay in a callback, for a while or for ever (with TIMERS)
  *   DUCK          a stop may begin as a lame duck (with TIMERS)
  *   START_FAILS   a thread cannot be made, or the service does not start in it
+ *   FAILS         worker 0's event loop may end by itself
  *   M_...         a mistake, that has to be found: see tests/model/handover
  *
  * A step stands for what one thread does between two looks of another: one atomic access or one
@@ -222,7 +223,7 @@ inline follow_orders()
 proctype worker(byte i)
 {
 	byte taken = NONE, old = NONE, done, k;
-	bool tells, connection, slow, was_stuck;
+	bool tells, failed, connection, slow, was_stuck;
 
 	/* [[daemon/data/worker.c:run: w->snapshot = atomic_exchange(&w->next, NULL)]]
 	 * [[daemon/data/worker.c:run: atomic_store(&w->generation, w->snapshot->generation)]] */
@@ -288,8 +289,13 @@ end:	do
 		:: goto for_ever
 		fi
 #endif
+#ifdef FAILS
+	:: i == 0 ->
+		failed = true;
+		break
+#endif
 	od;
-	assert(!connection);
+	assert(!connection || failed);
 	/* [[daemon/data/worker.c:run: atomic_store(&w->ended, true)]]
 	 * [[daemon/data/worker.c:run: tell_control(w)]] */
 	ended[i] = true;
@@ -416,6 +422,7 @@ inline leave()
 		stopped = true;
 		deadline = false;
 		late = false;
+		look = false;
 		all = false
 	}
 }
@@ -488,6 +495,10 @@ inline on_news()
 	 * [[daemon/control/daemon.c:on_news: stop_news(d)]]
 	 * [[daemon/control/reload.c:reload_news: if (d->state != RELOADING || plane_behind(d->plane, generation, NULL))]]
 	 * [[daemon/control/reload.c:reload_news: conclude(d, OUTCOME_OK, NULL)]]
+	 * [[daemon/control/stop.c:stop_news: if (d->state != STOPPED && plane_failed(d->plane))]]
+	 * [[daemon/control/stop.c:stop_news: stop_failed(d]]
+	 * [[daemon/control/stop.c:stop_failed: stop_now(d)]]
+	 * [[daemon/data/plane.c:plane_failed: if (atomic_load(&p->worker[i].ended))]]
 	 * [[daemon/control/stop.c:stop_news: if (d->state != DRAINING || !plane_drained(d->plane))]]
 	 * [[daemon/control/stop.c:stop_news: daemon_leave(d, 0)]]
 	 * [[daemon/data/plane.c:plane_behind: atomic_load(&p->worker[i].generation) < generation]]
@@ -528,6 +539,9 @@ inline on_news()
 #ifdef M_NEWS_READ_LAST
 	news = false;
 #endif
+#ifdef FAILS
+	look = state != STOPPED;
+#endif
 	all = false
 }
 
@@ -535,7 +549,7 @@ active proctype control()
 {
 	byte new = NONE, before = NONE, replaced = NONE, w, k, n_started;
 	byte hups = R;
-	bool again, begin, overdue, deadline, late, all, stopped;
+	bool look, again, begin, overdue, deadline, late, all, stopped;
 
 	new_snapshot(new, 1);
 	current = new;
@@ -602,6 +616,25 @@ end:	do
 		fi
 #endif
 	:: !begin && state != STOPPED && news -> on_news()
+#ifdef FAILS
+	:: !begin && look -> /* the rest of on_news(), after a reload that it has begun */
+		look = false;
+		for (w : 0 .. N - 1) {
+			if
+			:: ended[w] && state != STOPPED ->
+#ifdef M_FAILURE_UNSEEN
+				skip
+#else
+				atomic {
+					abandon();
+					leave()
+				}
+#endif
+			:: else
+			fi
+		}
+		w = 0
+#endif
 	:: !begin && state != STOPPED && overdue && timers ->
 		/* [[daemon/control/reload.c:reload_overdue: conclude(d, OUTCOME_OK, NULL)]] */
 		conclude()
