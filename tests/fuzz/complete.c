@@ -62,21 +62,30 @@ static bool pass_blanks(struct reader *r)
 	return true;
 }
 
-/* "\n", "\x41", "\101": what stands for it, and AT moves behind it. */
-static char escaped(const char **at)
+/* The number of at most MOST digits that stands at R. */
+static char read_digits(struct reader *r, unsigned base, int most)
+{
+	static const char digits[] = "0123456789abcdef";
+	unsigned value = 0;
+	for (; most > 0 && r->at < r->end && *r->at; most--, r->at++) {
+		const char *digit = strchr(digits, tolower((unsigned char)*r->at));
+		if (!digit || digit >= digits + base)
+			break;
+		value = value * base + (unsigned)(digit - digits);
+	}
+	return (char)value;
+}
+
+/* "\n", "\x41", "\101": what stands for it; R is behind the backslash, and moves behind it all. */
+static char escaped(struct reader *r)
 {
 	static const char letters[] = "abefnrtv", means[] = "\a\b\033\f\n\r\t\v";
-	unsigned value = 0;
-	int used = 0;
-	char ch = *(*at)++;
-	if (ch == 'x' && sscanf(*at, "%2x%n", &value, &used) == 1 &&
-	    isxdigit((unsigned char)**at)) {
-		*at += used;
-		return (char)value;
-	}
-	if (ch >= '0' && ch <= '7' && sscanf(*at - 1, "%3o%n", &value, &used) == 1) {
-		*at += used - 1;
-		return (char)value;
+	char ch = *r->at++;
+	if (ch == 'x' && r->at < r->end && isxdigit((unsigned char)*r->at))
+		return read_digits(r, 16, 2);
+	if (ch >= '0' && ch <= '7') {
+		r->at--;
+		return read_digits(r, 8, 3);
 	}
 	const char *letter = ch ? strchr(letters, ch) : NULL;
 	return letter ? means[letter - letters] : ch;
@@ -95,7 +104,7 @@ static bool read_string(struct reader *r)
 			continue;
 		}
 		if (ch == '\\' && quote == '"')
-			ch = escaped(&r->at);
+			ch = escaped(r);
 		else if (ch == '\\' && strchr("\\'", *r->at))
 			ch = *r->at++;
 		if (n < WORD_MAX - 1)
