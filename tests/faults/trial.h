@@ -56,9 +56,10 @@ int trial_end(struct trial *t);
 #define TRY(t, condition)                                                                          \
 	({                                                                                         \
 		int64_t until_ = deadline();                                                       \
-		while (!(condition) && trial_turn(t, until_))                                      \
+		bool true_;                                                                        \
+		while (!(true_ = (condition)) && trial_turn(t, until_))                            \
 			;                                                                          \
-		(condition);                                                                       \
+		true_;                                                                             \
 	})
 bool trial_turn(struct trial *t, int64_t until);
 
