@@ -1,12 +1,12 @@
 #include "base/parse.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/parse_state.h"
 #include "base/scan.h"
 #include "base/schema.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 struct parse *running;
 
@@ -140,12 +140,9 @@ static struct file *add_file(struct parse *p, char *name, const struct file *par
 /* Within what is left of the budget, and by the clock. */
 static bool read_source(struct parse *p, struct file *f, const char *from, unsigned line)
 {
-	struct timespec before, after;
-	clock_gettime(CLOCK_MONOTONIC, &before);
+	double began = clock_seconds(CLOCK_MONOTONIC);
 	bool good = source_read(f->name, p->budget, from, line, &f->source, p->errors) == 0;
-	clock_gettime(CLOCK_MONOTONIC, &after);
-	p->reading += (double)(after.tv_sec - before.tv_sec) * 1e3 +
-		      (double)(after.tv_nsec - before.tv_nsec) / 1e6;
+	p->reading += clock_seconds(CLOCK_MONOTONIC) - began;
 	p->budget -= f->source.length;
 	return good;
 }
@@ -286,7 +283,7 @@ void parse_file(const char *file, struct config *c, struct errors *e)
 		if (p->files[i].source.text)
 			parse_one(p, &p->files[i]);
 	log_debug("configuration: %zu bytes of %zu file%s read in %.3f ms", SOURCE_MAX - p->budget,
-		  p->n_files, p->n_files == 1 ? "" : "s", p->reading);
+		  p->n_files, p->n_files == 1 ? "" : "s", p->reading * 1e3);
 	for (size_t i = 0; i < p->n_files; i++) {
 		free(p->files[i].name);
 		free(p->files[i].source.text);

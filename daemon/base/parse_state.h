@@ -52,7 +52,7 @@ struct parse {
 	struct config *config;
 	struct errors *errors;
 	size_t budget;	/* bytes still allowed */
-	double reading; /* for how long files were read, ms */
+	double reading; /* for how long files were read, seconds */
 	struct file files[FILES_MAX];
 	size_t n_files;
 	struct set sets[CONFIG_LISTEN_MAX * 4 + OPTIONS_MAX];

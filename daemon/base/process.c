@@ -1,19 +1,18 @@
 #include "base/process.h"
 
+#include "base/clock.h"
+
 #include <dirent.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 static double cpu_seconds(const struct family *f, unsigned i)
 {
 	(void)f;
 	(void)i;
-	struct timespec t;
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	return clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 static double start_time(const struct family *f, unsigned i)
@@ -65,14 +64,14 @@ static double open_fds(const struct family *f, unsigned i)
 {
 	struct process *p = f->context;
 	struct stat st;
-	struct timespec t;
 	(void)i;
 	if (stat("/proc/self/fd", &st) == 0 && st.st_size > 0)
 		return (double)st.st_size;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	if (t.tv_sec > p->counted)
+	double now = clock_seconds(CLOCK_MONOTONIC);
+	if (now - p->counted >= 1) {
 		p->fds = count_fds();
-	p->counted = t.tv_sec;
+		p->counted = now;
+	}
 	return p->fds;
 }
 
@@ -106,9 +105,7 @@ void process_register(struct stats *s, struct process *p)
 		     {{"process_start_time_seconds", METRIC_GAUGE,
 		       "Start of the process, in seconds since the epoch", NULL, NULL},
 		      start_time}};
-	struct timespec t;
-	clock_gettime(CLOCK_REALTIME, &t);
-	p->started = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	p->started = clock_seconds(CLOCK_REALTIME);
 	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
 		stats_add(s, &(struct family){.metric = &table[i].metric,
 					      .n = 1,

@@ -9,7 +9,7 @@
 struct process {
 	double started; /* seconds since the epoch */
 	double fds;	/* open ones, as they were ... */
-	time_t counted; /* ... then, monotonic */
+	double counted; /* ... then, monotonic seconds */
 };
 
 /* P is all zero, begins now, and must live as long as the registry. */

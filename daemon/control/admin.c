@@ -1,5 +1,6 @@
 #include "control/admin.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "control/answers.h"
 #include "control/daemon.h"

@@ -1,5 +1,6 @@
 #include "control/command.h"
 
+#include "base/clock.h"
 #include "base/config.h"
 #include "control/runtime.h"
 
@@ -14,7 +15,6 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { STATUS_MAX = 8192, WAIT_SECONDS = 10, LOOK_MS = 50, SECONDS_MAX = 3600 };
@@ -141,20 +141,13 @@ static void peer_close(struct peer *p)
 		close(p->watch);
 }
 
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 enum waited { WAITED_NEWS, WAITED_ENDED, WAITED_TOO_LONG };
 
 /* Until a file in the directory was replaced, the daemon ended, or UNTIL has come. */
 static enum waited peer_wait(struct peer *p, double until)
 {
 	struct pollfd fds[] = {{p->watch, POLLIN, 0}, {p->pidfd, POLLIN, 0}};
-	double left = until - now();
+	double left = until - clock_seconds(CLOCK_MONOTONIC);
 	/* Without inotify (a user may have 128) the file is looked at every now and then. */
 	int ms = p->watch >= 0 ? (int)(left * 1000) + 1 : LOOK_MS;
 	if (left <= 0 || (poll(fds, 2, ms) <= 0 && p->watch >= 0))
@@ -213,7 +206,8 @@ static int command_reload(struct peer *p)
 	int failed = peer_send(p, SIGHUP);
 	if (failed)
 		return failed;
-	for (double until = now() + WAIT_SECONDS; reloads_done(p) < wanted && !is_stopping(p);) {
+	for (double until = clock_seconds(CLOCK_MONOTONIC) + WAIT_SECONDS;
+	     reloads_done(p) < wanted && !is_stopping(p);) {
 		switch (peer_wait(p, until)) {
 		case WAITED_ENDED:
 			return ended(p);
@@ -247,7 +241,7 @@ static int command_stop(struct peer *p)
 		return failed;
 	int seconds =
 		status_seconds(p, "lame_duck") + status_seconds(p, "drain_timeout") + WAIT_SECONDS;
-	double until = now() + seconds;
+	double until = clock_seconds(CLOCK_MONOTONIC) + seconds;
 	for (;;) {
 		switch (peer_wait(p, until)) {
 		case WAITED_ENDED:
@@ -271,7 +265,8 @@ static int command_stats(struct peer *p)
 	int failed = peer_send(p, SIGUSR1);
 	if (failed)
 		return failed;
-	for (double until = now() + WAIT_SECONDS, left; (left = until - now()) > 0;) {
+	for (double until = clock_seconds(CLOCK_MONOTONIC) + WAIT_SECONDS, left;
+	     (left = until - clock_seconds(CLOCK_MONOTONIC)) > 0;) {
 		if (poll(fds, 2, (int)(left * 1000) + 1) <= 0)
 			break;
 		if (fds[1].revents)

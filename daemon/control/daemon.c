@@ -1,5 +1,6 @@
 #include "control/daemon.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "control/privileges.h"
 
@@ -13,15 +14,6 @@
 
 const char *const state_names[N_STATES] = {"starting",	"running",  "reloading",
 					   "lame_duck", "draining", "stopped"};
-
-enum { LAG_WARNING_SECONDS = 2 };
-
-int64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 void daemon_set_state(struct daemon *d, enum state s)
 {
@@ -94,37 +86,12 @@ static void on_news(evutil_socket_t fd, short what, void *arg)
 	stop_news(d);
 }
 
-/*
- * A worker that does not answer is named once, and once more when it is back. True: all answer
- * in time, and the service manager may be told that all is well.
- */
-static bool watch_workers(struct daemon *d)
-{
-	double now = (double)now_ns() / 1e9;
-	bool turns = true;
-	for (unsigned i = 0; i < plane_workers(d->plane); i++) {
-		double lag = plane_lag(d->plane, i, now);
-		bool *named = &d->named[i];
-		if (lag >= d->lag_limit && !*named)
-			log_warning("worker %u has not answered for %.1f s: its connections wait; "
-				    "is a callback of the service stuck?",
-				    i, lag);
-		else if (lag == 0 && *named)
-			log_notice("worker %u answers again", i);
-		*named = lag >= d->lag_limit;
-		turns = turns && lag < d->lag_limit;
-	}
-	plane_ask(d->plane, now);
-	return turns;
-}
-
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
 	(void)fd;
 	(void)what;
-	bool turns = watch_workers(d);
-	if (turns && d->watchdog > 0)
+	if (watch_workers(d) && d->watchdog > 0)
 		notify_send(&d->notify, "WATCHDOG=1");
 	report_again(d);
 	report_connections(d);
@@ -133,29 +100,11 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	signals_look(d);
 }
 
-bool daemon_is_ready(const struct daemon *d, char *why, size_t size)
-{
-	double now = (double)now_ns() / 1e9;
-	if (d->state != RUNNING && d->state != RELOADING) {
-		snprintf(why, size, "%s", state_names[d->state]);
-		return false;
-	}
-	for (unsigned i = 0; i < plane_workers(d->plane); i++) {
-		double lag = plane_lag(d->plane, i, now);
-		if (lag >= d->lag_limit) {
-			snprintf(why, size, "worker %u has not answered for %.1f s", i, lag);
-			return false;
-		}
-	}
-	return true;
-}
-
-static int tell_errors(struct errors *e, int exit_code)
+static void tell_errors(struct errors *e)
 {
 	for (size_t i = 0; i < errors_shown(e); i++)
 		log_error("%s", errors_text(e, i));
 	errors_clear(e);
-	return exit_code;
 }
 
 static unsigned count_cpus(void)
@@ -320,13 +269,12 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 	d.reloads.last_good = d.started;
 	/* Before anything of ours is open: what is not there could be said to be passed. */
 	sockets_take(&d.passed, &e);
-	tell_errors(&e, 0);
+	tell_errors(&e);
 	notify_open(&d.notify);
 	d.watchdog = notify_watchdog();
-	d.lag_limit = d.watchdog > 0 ? d.watchdog / 2 : LAG_WARNING_SECONDS;
 	d.exit_code = start(&d, &e);
 	if (d.exit_code != 0) {
-		tell_errors(&e, 0);
+		tell_errors(&e);
 		log_error("not started, exit %d", d.exit_code);
 	} else {
 		daemon_set_state(&d, RUNNING);

@@ -70,10 +70,9 @@ struct daemon {
 	bool stale;	  /* the status file could not be written */
 	struct event *news, *tick, *deadline;
 	struct reloads reloads;
-	bool *named;	  /* workers that the log says do not answer */
-	bool late;	  /* the drain's deadline has passed */
-	double watchdog;  /* seconds within which the manager wants to hear of us, 0 = never */
-	double lag_limit; /* seconds after which a worker that has not answered is stuck */
+	bool *named;	 /* workers that the log says do not answer */
+	bool late;	 /* the drain's deadline has passed */
+	double watchdog; /* seconds within which the manager wants to hear of us, 0 = never */
 };
 
 /* Run until stopped. Returns the exit code. HOOKS may be NULL. */
@@ -85,9 +84,6 @@ void daemon_set_state(struct daemon *d, enum state s);
 /* daemon.c: leave the loop, with this exit code. */
 void daemon_leave(struct daemon *d, int exit_code);
 
-/* daemon.c: it runs, and every worker answers. False: WHY (SIZE bytes) says what is missing. */
-bool daemon_is_ready(const struct daemon *d, char *why, size_t size);
-
 /* daemon.c: read the configuration, adjusted by the hooks. */
 struct config *daemon_load(const struct daemon *d, struct errors *e);
 
@@ -96,6 +92,13 @@ struct log_target *daemon_open_log(const struct config *c, struct errors *e);
 
 /* daemon.c: say which addresses NEW listens on and OLD (may be NULL) did not, and the reverse. */
 void daemon_log_listeners(const struct snapshot *new, const struct snapshot *old);
+
+/* watch.c: a worker that does not answer is named in the log, and once more when it is back. True:
+ * all answer in time, and the service manager may be told that all is well. */
+bool watch_workers(struct daemon *d);
+
+/* watch.c: it runs, and every worker answers. False: WHY (SIZE bytes) says what is missing. */
+bool daemon_is_ready(const struct daemon *d, char *why, size_t size);
 
 /* reload.c */
 void reload_begin(struct daemon *d);
@@ -125,8 +128,5 @@ void report_init(struct daemon *d);	   /* the registry */
 void report_print_status(const struct daemon *d, FILE *out);
 void report_print_stats(const struct daemon *d, FILE *out);
 void report_print_json(const struct daemon *d, FILE *out);
-
-/* CLOCK_MONOTONIC, nanoseconds. */
-int64_t now_ns(void);
 
 #endif

@@ -1,8 +1,9 @@
 #include "control/relay.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -22,8 +23,6 @@ static struct {
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
 	int saved = errno;
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
 	relay.received[signal]++;
 	struct arrival *last = relay.n ? &relay.ring[relay.n - 1] : NULL;
 	struct arrival *late = &relay.late[signal];
@@ -32,7 +31,7 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 			      .pid = info->si_pid,
 			      .uid = info->si_uid,
 			      .count = 1,
-			      .at = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec};
+			      .at = now_ns()};
 	if (late->count) {
 		late->count++;
 	} else if (!relay.n_late && last && last->signal == signal && last->pid == new.pid) {

@@ -2,6 +2,7 @@
  * A reload: read, parse, validate, prepare, commit, and wait until every worker has taken it over.
  * Up to the commit anything may fail and nothing has changed; from there on nothing can fail.
  */
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "control/daemon.h"

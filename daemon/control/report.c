@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/text.h"
@@ -98,18 +99,15 @@ void report_print_json(const struct daemon *d, FILE *out)
 	char *lines = NULL;
 	size_t length;
 	FILE *status = open_memstream(&lines, &length);
-	struct timespec now;
 	if (status)
 		report_print_status(d, status);
 	fputc('{', out);
 	if (text_end_stream(status, &lines))
 		print_members(lines, out);
 	free(lines);
-	clock_gettime(CLOCK_REALTIME, &now);
 	fprintf(out, "\"name\":\"skeld\",\"version\":\"" SKELD_VERSION "\",\"service\":");
 	print_string(d->its->name, out);
-	fprintf(out, ",\"time\":%lld.%03ld,\"signals\":[", (long long)now.tv_sec,
-		now.tv_nsec / 1000000);
+	fprintf(out, ",\"time\":%.3f,\"signals\":[", clock_seconds(CLOCK_REALTIME));
 	print_signals(&d->signals, out);
 	fputs("]}\n", out);
 }

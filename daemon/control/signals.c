@@ -1,5 +1,6 @@
 #include "control/signals.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "control/daemon.h"
 
@@ -56,13 +57,6 @@ static sigset_t handled_set(void)
 	return set;
 }
 
-static double epoch(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static void dispatch(struct daemon *d, const struct arrival *a)
 {
 	size_t i = 0;
@@ -72,7 +66,8 @@ static void dispatch(struct daemon *d, const struct arrival *a)
 	struct handled *h = &d->signals.last[d->signals.n_last++ % REMEMBERED];
 	double waited = (double)(now_ns() - a->at) / 1e9;
 	char times[32] = "";
-	*h = (struct handled){table[i].name, action->does, a->count, epoch() - waited, ""};
+	*h = (struct handled){table[i].name, action->does, a->count,
+			      clock_seconds(CLOCK_REALTIME) - waited, ""};
 	sender_describe(a, &d->signals.sender, h->sender);
 	if (a->count > 1)
 		snprintf(times, sizeof(times), " (%llu times)", (unsigned long long)a->count);

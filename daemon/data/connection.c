@@ -7,9 +7,6 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -23,61 +20,7 @@ void connection_touch(struct connection *c)
 	TAILQ_INSERT_TAIL(&c->worker->busy, c, entry);
 }
 
-void connection_fail(struct connection *c, enum close_reason why)
-{
-	if (!c->broken && !c->closing)
-		c->why = (uint8_t)why;
-	c->broken = true;
-}
-
-/* An idle connection owns no buffer. */
-static void drop(struct evbuffer **b)
-{
-	if (*b)
-		evbuffer_free(*b);
-	*b = NULL;
-}
-
-static void tell_over(struct connection *c)
-{
-	if (c->over)
-		return;
-	c->over = true;
-	if (c->worker->plane->service->closed)
-		c->worker->plane->service->closed(c);
-}
-
-void connection_destroy(struct connection *c)
-{
-	struct worker *w = c->worker;
-	c->entered = c->broken = true; /* the service can reach no further than its own data */
-	event_del(&c->event);
-	if (c->fd >= 0) {
-		connection_log(c, LOG_DEBUG,
-			       "closed: %s; received %llu bytes, sent %llu, open for %u s",
-			       close_reasons[c->why], (unsigned long long)c->received,
-			       (unsigned long long)c->sent, w->now - c->opened);
-		evutil_closesocket(c->fd);
-		c->fd = -1;
-		TAILQ_REMOVE(connection_queue(c), c, entry);
-		w->n_connections--;
-		atomic_fetch_sub(&w->plane->open, 1);
-		worker_add(w, COUNT_CLOSED + (size_t)c->why, 1);
-	}
-	tell_over(c);
-	c->entered = false;
-	if (c->holds)
-		return; /* freed after the last connection_release() */
-	drop(&c->in);
-	drop(&c->out);
-	free(c);
-	worker_check_drained(w);
-}
-
-static void on_event(evutil_socket_t fd, short what, void *arg);
-
-/* False: the kernel will not watch it. */
-static bool wait_for(struct connection *c, bool read, bool write)
+bool connection_await(struct connection *c, bool read, bool write)
 {
 	if (c->waits_read == read && c->waits_write == write)
 		return true;
@@ -88,39 +31,8 @@ static bool wait_for(struct connection *c, bool read, bool write)
 	if (!read && !write)
 		return true;
 	short what = (short)(EV_PERSIST | (read ? EV_READ : 0) | (write ? EV_WRITE : 0));
-	event_assign(&c->event, c->worker->base, c->fd, what, on_event, c);
+	event_assign(&c->event, c->worker->base, c->fd, what, connection_event, c);
 	return event_add(&c->event, NULL) == 0;
-}
-
-bool connection_is_busy(const struct connection *c)
-{
-	int unsent = 0, unread = 0;
-	ioctl(c->fd, SIOCOUTQ, &unsent);
-	ioctl(c->fd, FIONREAD, &unread);
-	return unsent > 0 || unread > 0;
-}
-
-/*
- * All is written. Closing while the peer still sends makes the kernel reset the connection and
- * drop what it has not delivered: so where something is undelivered, say that no more comes, and
- * wait for the peer to take it, a little (RFC 9112, 9.6, describes the same for HTTP).
- */
-static void end_output(struct connection *c)
-{
-	if (c->ended || c->local || !connection_is_busy(c)) {
-		connection_destroy(c);
-		return;
-	}
-	shutdown(c->fd, SHUT_WR);
-	TAILQ_REMOVE(connection_queue(c), c, entry);
-	c->seen = c->worker->now;
-	c->lingers = true;
-	TAILQ_INSERT_TAIL(&c->worker->lingering, c, entry);
-	connection_log(c, LOG_DEBUG, "nothing more to send, waits for the peer to take the rest");
-	worker_look_in(c->worker, LINGER_LOOK_MS);
-	tell_over(c);
-	if (!wait_for(c, true, false))
-		connection_destroy(c);
 }
 
 static bool may_read(struct connection *c)
@@ -145,7 +57,7 @@ static void settle(struct connection *c)
 		c->closing = true;
 	}
 	if (quiet && c->closing) {
-		end_output(c);
+		connection_finish(c);
 		return;
 	}
 	if (quiet && c->ended)
@@ -155,14 +67,14 @@ static void settle(struct connection *c)
 		return;
 	}
 	if (!in)
-		drop(&c->in);
+		buffer_drop(&c->in);
 	if (!out)
-		drop(&c->out);
+		buffer_drop(&c->out);
 	bool full = out >= limit || in >= limit;
 	if (full && c->waits_read)
 		connection_log(c, LOG_DEBUG, "reading pauses: %zu bytes unsent, %zu not consumed",
 			       out, in);
-	if (!wait_for(c, !c->ended && !c->closing && !full, out > 0)) {
+	if (!connection_await(c, !c->ended && !c->closing && !full, out > 0)) {
 		connection_fail_short(c); /* nothing would ever happen to it again */
 		connection_destroy(c);
 	}
@@ -264,15 +176,7 @@ void connection_advance(struct connection *c, bool readable)
 	settle(c);
 }
 
-/* The peer takes the last bytes; what it still says is no longer heard. */
-static void linger(struct connection *c)
-{
-	ssize_t n = recv(c->fd, c->worker->scratch, SCRATCH_SIZE, 0);
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		connection_destroy(c);
-}
-
-static void on_event(evutil_socket_t fd, short what, void *arg)
+void connection_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct connection *c = arg;
 	(void)fd;
@@ -281,52 +185,12 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (c->lingers) {
-		linger(c);
+		connection_linger(c);
 		return;
 	}
 	if (queued(c->out))
 		send_queued(c);
 	connection_advance(c, what & EV_READ);
-}
-
-/* The listener is where it came from, for whoever follows it in the log. */
-static void tell_accepted(const struct connection *c, const struct listener *listener)
-{
-	char address[ADDRESS_TEXT_MAX];
-	if (log_level() < LOG_DEBUG)
-		return;
-	address_show(&listener->actual, address);
-	connection_log(c, LOG_DEBUG, "accepted on %s by worker %u", address, c->worker->index);
-}
-
-void connection_accept(const struct acceptor *a, int fd, const struct sockaddr_storage *peer)
-{
-	struct worker *w = a->worker;
-	struct connection *c = calloc(1, sizeof(*c));
-	if (!c) {
-		worker_tell_short(w);
-		evutil_closesocket(fd);
-		atomic_fetch_sub(&w->plane->open, 1);
-		worker_add(w, COUNT_CLOSED + CLOSED_ERROR, 1);
-		return;
-	}
-	c->worker = w;
-	c->fd = fd;
-	c->seen = c->opened = w->now;
-	c->fresh = true;
-	c->local = peer->ss_family == AF_UNIX;
-	c->stranger = c->over = a->proxy;
-	memcpy(&c->peer, peer, sizeof(c->peer));
-	w->n_connections++;
-	TAILQ_INSERT_TAIL(connection_queue(c), c, entry);
-	event_assign(&c->event, w->base, fd, EV_READ | EV_PERSIST, on_event, c);
-	tell_accepted(c, a->listener);
-	if (!a->proxy)
-		connection_open(c);
-	if (w->done & ORDER_DRAIN)
-		connection_drain(c);
-	else
-		settle(c);
 }
 
 void connection_drain(struct connection *c)

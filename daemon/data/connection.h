@@ -1,4 +1,7 @@
-/* A connection, as data/connection.c (its life) and data/seam.c (what services call) see it. */
+/*
+ * A connection, as those see it whom its life goes through: data/opening.c, connection.c,
+ * closing.c, connections.c (all of a worker), and seam.c (what services call).
+ */
 #ifndef SKELD_CONNECTION_H
 #define SKELD_CONNECTION_H
 
@@ -49,6 +52,14 @@ static inline size_t queued(const struct evbuffer *b)
 	return b ? evbuffer_get_length(b) : 0;
 }
 
+/* One that is idle owns none. */
+static inline void buffer_drop(struct evbuffer **b)
+{
+	if (*b)
+		evbuffer_free(*b);
+	*b = NULL;
+}
+
 /* limits.buffer; one that is lowered does not close those who hold more already. */
 static inline size_t limit_of(struct connection *c)
 {
@@ -83,31 +94,43 @@ size_t connection_introduce(struct connection *c, const char *bytes, size_t n);
 /* opening.c: over, since it did not say who it is: WHAT came instead. */
 void connection_reject(struct connection *c, const char *what);
 
-/* Close it, tell the service, and free it unless it is held. */
-void connection_destroy(struct connection *c);
+/* connection.c: its event. */
+void connection_event(evutil_socket_t fd, short what, void *arg);
 
-/* Go as far as can be gone without waiting. READABLE: a read may find something. */
+/* connection.c: wait for these. False: the kernel will not watch it. */
+bool connection_await(struct connection *c, bool read, bool write);
+
+/* connection.c: go as far as can be gone without waiting. READABLE: a read may find something. */
 void connection_advance(struct connection *c, bool readable);
 
-/* The daemon drains: answer what was received, then close. */
+/* connection.c: the daemon drains: answer what was received, then close. */
 void connection_drain(struct connection *c);
 
-/* Is there something that the peer's kernel has not taken, or that came and was not read? */
-bool connection_is_busy(const struct connection *c);
-
-/* Something moved: it is not idle. */
+/* connection.c: something moved: it is not idle. */
 void connection_touch(struct connection *c);
 
-/* Over, for this reason unless there was one before; settled later. */
+/* connection.c: have it settled in the next turn of the loop, unless that happens anyway. */
+void connection_settle_soon(struct connection *c);
+
+/* closing.c: over, for this reason unless there was one before; settled later. */
 void connection_fail(struct connection *c, enum close_reason why);
 
-/* The same, for lack of memory, and said in the log. */
+/* closing.c: the same, for lack of memory, and said in the log. */
 void connection_fail_short(struct connection *c);
 
-/* The same, because it cannot WHAT ("send"): for the reason in errno. connections.c. */
+/* closing.c: the same, because it cannot WHAT ("send"): for the reason in errno. */
 void connection_fail_io(struct connection *c, const char *what);
 
-/* Have it settled in the next turn of the loop, unless that happens anyway. */
-void connection_settle_soon(struct connection *c);
+/* closing.c: is there something that the peer's kernel has not taken, or that was not read? */
+bool connection_is_busy(const struct connection *c);
+
+/* closing.c: all is written: close it, once the peer has taken it or has had time to. */
+void connection_finish(struct connection *c);
+
+/* closing.c: the peer of one that lingers said something. */
+void connection_linger(struct connection *c);
+
+/* closing.c: close it, tell the service, and free it unless it is held. */
+void connection_destroy(struct connection *c);
 
 #endif

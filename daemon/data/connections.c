@@ -1,25 +1,6 @@
 /* All connections of a worker: what happens to them together. */
 #include "data/connection.h"
 
-#include <errno.h>
-#include <string.h>
-
-void connection_fail_short(struct connection *c)
-{
-	worker_tell_short(c->worker);
-	connection_fail(c, CLOSED_ERROR);
-}
-
-void connection_fail_io(struct connection *c, const char *what)
-{
-	int error = errno;
-	connection_log(c, LOG_DEBUG, "cannot %s: %s", what, strerror(error));
-	if (error == ENOMEM || error == ENOBUFS)
-		connection_fail_short(c);
-	else
-		connection_fail(c, CLOSED_ERROR); /* the peer's doing, or the network's: counted */
-}
-
 void connections_tick(struct worker *w)
 {
 	struct connection *c;

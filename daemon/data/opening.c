@@ -1,7 +1,12 @@
-/* How a connection begins: with a PROXY header where one is expected; then the service is told. */
+/*
+ * How a connection begins: accepted, with a PROXY header where one is expected; then the service
+ * is told.
+ */
+#include "base/log.h"
 #include "data/connection.h"
 #include "data/proxy.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void connection_open(struct connection *c)
@@ -65,4 +70,44 @@ size_t connection_introduce(struct connection *c, const char *bytes, size_t n)
 	if (c->draining && !c->closing && w->plane->service->draining)
 		w->plane->service->draining(c);
 	return p.length;
+}
+
+/* The listener is where it came from, for whoever follows it in the log. */
+static void tell_accepted(const struct connection *c, const struct listener *listener)
+{
+	char address[ADDRESS_TEXT_MAX];
+	if (log_level() < LOG_DEBUG)
+		return;
+	address_show(&listener->actual, address);
+	connection_log(c, LOG_DEBUG, "accepted on %s by worker %u", address, c->worker->index);
+}
+
+void connection_accept(const struct acceptor *a, int fd, const struct sockaddr_storage *peer)
+{
+	struct worker *w = a->worker;
+	struct connection *c = calloc(1, sizeof(*c));
+	if (!c) {
+		worker_tell_short(w);
+		evutil_closesocket(fd);
+		atomic_fetch_sub(&w->plane->open, 1);
+		worker_add(w, COUNT_CLOSED + CLOSED_ERROR, 1);
+		return;
+	}
+	c->worker = w;
+	c->fd = fd;
+	c->seen = c->opened = w->now;
+	c->fresh = true;
+	c->local = peer->ss_family == AF_UNIX;
+	c->stranger = c->over = a->proxy;
+	memcpy(&c->peer, peer, sizeof(c->peer));
+	w->n_connections++;
+	TAILQ_INSERT_TAIL(connection_queue(c), c, entry);
+	event_assign(&c->event, w->base, fd, EV_READ | EV_PERSIST, connection_event, c);
+	tell_accepted(c, a->listener);
+	if (!a->proxy)
+		connection_open(c);
+	if (w->done & ORDER_DRAIN)
+		connection_drain(c);
+	else
+		connection_advance(c, false);
 }

@@ -1,5 +1,6 @@
 #include "data/plane.h"
 
+#include "base/clock.h"
 #include "data/worker.h"
 
 #include <errno.h>
@@ -7,14 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
-
-static double monotonic(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static void wake(struct worker *w)
 {
@@ -83,7 +76,7 @@ int plane_start(struct plane *p, struct snapshot *s, struct errors *e)
 
 void plane_publish(struct plane *p, struct snapshot *s)
 {
-	s->published = monotonic();
+	s->published = clock_seconds(CLOCK_MONOTONIC);
 	for (unsigned i = 0; i < p->n_workers; i++) {
 		snapshot_unref(atomic_exchange(&p->worker[i].next, snapshot_ref(s)));
 		wake(&p->worker[i]);
@@ -154,11 +147,11 @@ static bool have_ended(const struct plane *p)
 unsigned plane_join(struct plane *p, double seconds, unsigned *first)
 {
 	struct pollfd news = {.fd = p->notify_fd, .events = POLLIN};
-	double until = monotonic() + seconds;
+	double until = clock_seconds(CLOCK_MONOTONIC) + seconds;
 	unsigned stuck = 0;
 	eventfd_t n;
 	give_order(p, ORDER_QUIT);
-	for (double left; !have_ended(p) && (left = until - monotonic()) > 0;)
+	for (double left; !have_ended(p) && (left = until - clock_seconds(CLOCK_MONOTONIC)) > 0;)
 		if (poll(&news, 1, (int)(left * 1000) + 1) > 0)
 			eventfd_read(p->notify_fd, &n);
 	for (unsigned i = 0; i < p->n_started; i++)
@@ -212,7 +205,7 @@ static double open_now(const struct family *f, unsigned i)
 
 static double lag(const struct family *f, unsigned i)
 {
-	return plane_lag(f->context, i, monotonic());
+	return plane_lag(f->context, i, clock_seconds(CLOCK_MONOTONIC));
 }
 
 void plane_register(struct plane *p, struct stats *s)

@@ -1,5 +1,6 @@
 #include "data/worker.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 const char *const close_reasons[N_CLOSE_REASONS] = {
@@ -46,13 +46,11 @@ void worker_tell_short(struct worker *w)
 
 static void tell_taken(const struct worker *w, const struct snapshot *s)
 {
-	struct timespec t;
 	if (log_level() < LOG_DEBUG)
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &t);
 	log_debug("worker %u serves generation %llu, %.3f ms after it was published", w->index,
 		  (unsigned long long)s->generation,
-		  ((double)t.tv_sec + (double)t.tv_nsec / 1e9 - s->published) * 1e3);
+		  (clock_seconds(CLOCK_MONOTONIC) - s->published) * 1e3);
 }
 
 /* Between two callbacks: nobody uses the old snapshot. */

@@ -130,7 +130,7 @@ void acceptors_update(struct worker *w, const struct snapshot *s);
 void acceptors_recover(struct worker *w);
 void acceptors_abandon(struct worker *w); /* all, whatever waits there */
 
-/* connection.c: from one of A's sockets. */
+/* opening.c: from one of A's sockets. */
 void connection_accept(const struct acceptor *a, int fd, const struct sockaddr_storage *peer);
 
 /* connections.c */

@@ -1,0 +1,24 @@
+/* The kernel's clocks, clock_gettime(2), as numbers. Any thread, and signal handlers. */
+#ifndef SKELD_CLOCK_H
+#define SKELD_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+/* Of any of its clocks: seconds. */
+static inline double clock_seconds(clockid_t clock)
+{
+	struct timespec t;
+	clock_gettime(clock, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* CLOCK_MONOTONIC, nanoseconds. */
+static inline int64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+#endif
