@@ -38,7 +38,7 @@ struct connection {
 	bool draining : 1;    /* close when all that was received is answered */
 	bool over : 1;	      /* the service was told, or never knew of it */
 	bool lingers : 1;
-	bool fresh : 1;	   /* accepted a moment ago: its first request is under way */
+	bool fresh : 1;	   /* draining: it moved a moment ago, a request may be under way */
 	bool stranger : 1; /* its PROXY header has not come: the service does not know of it */
 	bool local : 1;	   /* by a unix socket, whoever the peer is */
 	uint64_t received, sent; /* bytes, for the log */
@@ -69,7 +69,11 @@ static inline size_t limit_of(struct connection *c)
 	return c->limit;
 }
 
-/* For how long a drain waits for the first request of a connection just accepted. */
+/*
+ * A drain does not know what is still in the network. So a connection on which something moved
+ * within the last second or two may send one more request, for so long: then its end comes with an
+ * answer, rather than as the only answer to what the client has just sent.
+ */
 enum { FRESH_MS = 200 };
 
 /* For how long a connection may keep its PROXY header back. */

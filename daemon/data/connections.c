@@ -48,16 +48,23 @@ void connections_look(struct worker *w)
 		worker_look_in(w, LINGER_LOOK_MS);
 }
 
+static bool moved_just_now(const struct connection *c)
+{
+	return c->worker->now - c->seen <= 1;
+}
+
 void connections_drain(struct worker *w)
 {
 	struct connection *c, *next;
 	TAILQ_FOREACH (c, &w->strangers, entry)
-		c->fresh = w->now - c->seen <= 1;
+		c->fresh = moved_just_now(c);
 	/* Nothing that a callback moves may change the order in which this goes. */
 	TAILQ_FOREACH (c, &w->busy, entry) {
-		c->fresh = c->fresh && w->now - c->seen <= 1;
+		c->fresh = moved_just_now(c);
 		c->seen = w->now;
 	}
+	event_del(w->look); /* those that linger can wait as long */
+	worker_look_in(w, FRESH_MS);
 	for (c = TAILQ_FIRST(&w->busy); c; c = next) {
 		next = TAILQ_NEXT(c, entry);
 		connection_drain(c);

@@ -17,8 +17,11 @@ Test(drain, closes_what_is_idle)
 	int client = client_new();
 	client_send(client, "x");
 	client_expect(client, "x");
+	pass_time(2);
 	has_news();
 	plane_drain(serving.plane);
+	STEP_UNTIL(serving.n_draining);
+	cr_assert_eq(serving.n_closed, 1, "at once");
 	client_expect_end(client);
 	STEP_UNTIL(plane_drained(serving.plane));
 	cr_assert(has_news());
@@ -26,6 +29,43 @@ Test(drain, closes_what_is_idle)
 	cr_assert_eq(serving.n_draining, 1);
 	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
 	cr_assert_eq(plane_cut_off(serving.plane), 0);
+	close(client);
+	serving_end();
+}
+
+/* The drain begins with nothing to read, and the request comes after that. */
+Test(drain, answers_what_was_under_way)
+{
+	serving.data = echo;
+	serve("");
+	int client = client_new();
+	client_send(client, "x");
+	client_expect(client, "x");
+	plane_drain(serving.plane);
+	STEP_UNTIL(serving.n_draining);
+	event_del(serving.w->look); /* however slow this machine is */
+	step_all();
+	cr_assert_eq(serving.n_closed, 0);
+	client_send(client, "y");
+	client_expect(client, "y");
+	client_expect_end(client);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
+	close(client);
+	serving_end();
+}
+
+Test(drain, does_not_wait_long_for_what_may_be_under_way)
+{
+	serving.data = echo;
+	serve("");
+	int client = client_new();
+	client_send(client, "x");
+	client_expect(client, "x");
+	plane_drain(serving.plane);
+	client_expect_end(client);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
 	close(client);
 	serving_end();
 }
