@@ -60,7 +60,7 @@ void connections_drain(struct worker *w)
 		c->fresh = moved_just_now(c);
 	/* Nothing that a callback moves may change the order in which this goes. */
 	TAILQ_FOREACH (c, &w->busy, entry) {
-		c->fresh = moved_just_now(c);
+		c->fresh = moved_just_now(c) && !c->holds && !queued(c->in) && !queued(c->out);
 		c->seen = w->now;
 	}
 	event_del(w->look); /* those that linger can wait as long */

@@ -21,19 +21,7 @@
 /* How many moments of a phase the short form tries for each signal. */
 enum { SHORT_FORM = 40, KILLS = 60, ALL_KILLS = 200 };
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(moments, .init = setup, .fini = teardown);
+FIXTURE_SUITE(moments);
 
 static const int signals[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGTERM, SIGQUIT, SIGPIPE};
 enum { SIGNALS = sizeof(signals) / sizeof(*signals) };

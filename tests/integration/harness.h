@@ -50,6 +50,21 @@ struct fixture {
 
 struct fixture *fixture_new(void);
 void fixture_free(struct fixture *f);
+
+/* A suite of tests, F is the fixture of each. What else its setup does may follow the name. */
+#define FIXTURE_SUITE(name, ...)                                                                   \
+	static struct fixture *f;                                                                  \
+	static void setup(void)                                                                    \
+	{                                                                                          \
+		f = fixture_new();                                                                 \
+		__VA_ARGS__;                                                                       \
+	}                                                                                          \
+	static void teardown(void)                                                                 \
+	{                                                                                          \
+		fixture_free(f);                                                                   \
+	}                                                                                          \
+	TestSuite(name, .init = setup, .fini = teardown)
+
 /* From now on run as UID, which gets the directory and a copy of the binary. Root only. */
 void fixture_run_as(struct fixture *f, uid_t uid);
 

@@ -15,19 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(admin, .init = setup, .fini = teardown);
+FIXTURE_SUITE(admin);
 
 #define ADMIN "admin { address = \"127.0.0.1:0\" }\n"
 #define ONE   "workers = 1\n" ADMIN LISTEN_MAIN

@@ -13,20 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-	daemon_start(f, "workers = 1\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN);
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(admin_bounds, .init = setup, .fini = teardown);
+FIXTURE_SUITE(admin_bounds,
+	      daemon_start(f, "workers = 1\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN));
 
 enum { CLIENTS = 32, SECONDS = 5 }; /* as in control/admin.[hc] */
 

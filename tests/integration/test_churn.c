@@ -9,19 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(churn, .init = setup, .fini = teardown);
+FIXTURE_SUITE(churn);
 
 #define TWO	     "workers = 2\nadmin { address = \"\" }\n"
 #define LISTEN_LOCAL "listen \"local\" { address = \"unix:%s/local\" }\n"

@@ -9,19 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(command, .init = setup, .fini = teardown);
+FIXTURE_SUITE(command);
 
 static bool out_contains(const char *part)
 {

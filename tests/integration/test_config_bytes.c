@@ -15,19 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(config_bytes, .init = setup, .fini = teardown);
+FIXTURE_SUITE(config_bytes);
 
 /* All constructs. No byte of it makes a whole section a comment: its defaults are well-known ports.
  */

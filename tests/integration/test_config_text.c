@@ -9,19 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(config_text, .init = setup, .fini = teardown);
+FIXTURE_SUITE(config_text);
 
 /* Reload with TEXT after the three lines of BASE: refused, with each of the lines told. */
 static void expect_lines(const char *text, const char *const told[], size_t n)

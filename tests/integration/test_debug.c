@@ -9,19 +9,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(debug, .init = setup, .fini = teardown);
+FIXTURE_SUITE(debug);
 
 #define DEBUG "log { level = \"debug\" }\n"
 

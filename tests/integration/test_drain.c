@@ -12,19 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(drain, .init = setup, .fini = teardown);
+FIXTURE_SUITE(drain);
 
 #define TWO    "workers = 2\nadmin { address = \"\" }\n"
 #define HOUR   "drain_timeout = 3600\n"

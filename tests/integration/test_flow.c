@@ -15,19 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(flow, .init = setup, .fini = teardown);
+FIXTURE_SUITE(flow);
 
 enum { MIB = 1 << 20 };
 

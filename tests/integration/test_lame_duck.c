@@ -9,19 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(lame_duck, .init = setup, .fini = teardown);
+FIXTURE_SUITE(lame_duck);
 
 #define WITH_ADMIN "workers = 1\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN
 #define LONG	   "lame_duck = 3600\n"

@@ -11,19 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(limits, .init = setup, .fini = teardown);
+FIXTURE_SUITE(limits);
 
 #define GREETING "echo { banner = \"hi\\n\" }\n"
 #define CLOSED	 "skeld_connections_closed_total{reason=\"limit\"}"

@@ -10,20 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-	fixture_use(f, LINES_BINARY);
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(lines, .init = setup, .fini = teardown);
+FIXTURE_SUITE(lines, fixture_use(f, LINES_BINARY));
 
 /* The answer takes longer than any test. */
 #define NEVER "lines { delay = 3600000 }\n"

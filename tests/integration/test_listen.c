@@ -13,19 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(listen, .init = setup, .fini = teardown);
+FIXTURE_SUITE(listen);
 
 #define PLAIN "workers = 1\nadmin { address = \"\" }\n"
 

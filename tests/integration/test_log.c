@@ -14,19 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(log, .init = setup, .fini = teardown);
+FIXTURE_SUITE(log);
 
 /* Listen where it is known without the log. */
 #define QUIET                                                                                      \

@@ -8,19 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(naive, .init = setup, .fini = teardown);
+FIXTURE_SUITE(naive);
 
 static void run_naive(const char *what, const char *a, const char *b)
 {

@@ -8,19 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(proxy, .init = setup, .fini = teardown);
+FIXTURE_SUITE(proxy);
 
 #define PLAIN	"workers = 1\nadmin { address = \"\" }\nlog { level = \"debug\" }\n"
 #define PROXIED "listen \"main\" { address = \"127.0.0.1:0\" proxy = true }\n"

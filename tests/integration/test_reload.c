@@ -9,19 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(reload, .init = setup, .fini = teardown);
+FIXTURE_SUITE(reload);
 
 Test(reload, the_service_manager_is_told_of_every_stage)
 {

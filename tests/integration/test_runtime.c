@@ -13,19 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(runtime, .init = setup, .fini = teardown);
+FIXTURE_SUITE(runtime);
 
 static const char *runtime_path(const char *name)
 {

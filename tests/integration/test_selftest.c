@@ -8,19 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(selftest, .init = setup, .fini = teardown);
+FIXTURE_SUITE(selftest);
 
 static void expect_passed(int code)
 {

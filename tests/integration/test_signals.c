@@ -12,19 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(signals, .init = setup, .fini = teardown);
+FIXTURE_SUITE(signals);
 
 Test(signals, arrival_order_survives_a_burst)
 {

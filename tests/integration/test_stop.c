@@ -10,19 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(stop, .init = setup, .fini = teardown);
+FIXTURE_SUITE(stop);
 
 /* A daemon with a client that keeps a drain from ending. */
 static int start_busy(const char *more)

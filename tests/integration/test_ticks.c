@@ -8,20 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-	fixture_use(f, TICKS_BINARY);
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(ticks, .init = setup, .fini = teardown);
+FIXTURE_SUITE(ticks, fixture_use(f, TICKS_BINARY));
 
 #define NO_LISTENER		"admin { address = \"\" }\nlisten \"main\" { address = \"\" }\n"
 #define TICKS(workers, options) "workers = " #workers "\n" NO_LISTENER "ticks { " options " }\n"

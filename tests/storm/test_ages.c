@@ -13,19 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(storm_ages, .init = setup, .fini = teardown);
+FIXTURE_SUITE(storm_ages);
 
 enum { SHORT = 2000, LONG = 100000, WARM = 1000, GROWN_KIB = 512, LONG_SECONDS = 600 };
 

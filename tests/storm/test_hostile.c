@@ -13,20 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-	fixture_use(f, LINES_BINARY);
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(storm_hostile, .init = setup, .fini = teardown);
+FIXTURE_SUITE(storm_hostile, fixture_use(f, LINES_BINARY));
 
 enum { CROWD = 40, FEW = 1, BUFFER = 65536, PIECE = 16384 };
 

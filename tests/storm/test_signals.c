@@ -9,20 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-	fixture_use(f, SLOW_BINARY);
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(storm_signals, .init = setup, .fini = teardown);
+FIXTURE_SUITE(storm_signals, fixture_use(f, SLOW_BINARY));
 
 enum { SENDERS = 8, TALKERS = 2, RELOAD_MS = 20, GROWN_KIB = 1024 };
 

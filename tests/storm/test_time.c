@@ -13,20 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
-static void setup(void)
-{
-	f = fixture_new();
-	setenv("SKELD_TEST_SLOW", "3", 1); /* all of it takes seconds */
-}
-
-static void teardown(void)
-{
-	fixture_free(f);
-}
-
-TestSuite(storm_time, .init = setup, .fini = teardown);
+/* All of it takes seconds. */
+FIXTURE_SUITE(storm_time, setenv("SKELD_TEST_SLOW", "3", 1));
 
 enum { DAY = 86400 };
 

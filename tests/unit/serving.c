@@ -191,6 +191,16 @@ int client_new(void)
 	return fd;
 }
 
+int serve_one(size_t (*data)(struct connection *c, const char *bytes, size_t n), const char *conf,
+	      const char *says)
+{
+	serving.data = data;
+	serve(conf);
+	int client = client_new();
+	client_send(client, says);
+	return client;
+}
+
 void slow_down(void)
 {
 	int small = 4096;

@@ -68,6 +68,9 @@ bool has_news(void);
 
 /* A client, connected and accepted. Not blocking. */
 int client_new(void);
+/* Serve with this `data`, and have a client say this. */
+int serve_one(size_t (*data)(struct connection *c, const char *bytes, size_t n), const char *conf,
+	      const char *says);
 /* Have the kernel keep little of what the last connection sends. */
 void slow_down(void);
 void client_send(int fd, const char *text);

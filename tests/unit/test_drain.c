@@ -10,64 +10,58 @@
 
 TestSuite(drain, .init = fixture_enter, .fini = fixture_leave);
 
+/* No time goes by, however slow this machine is. */
+static void begin_drain(void)
+{
+	plane_drain(serving.plane);
+	STEP_UNTIL(serving.n_draining);
+	event_del(serving.w->look);
+	step_all();
+}
+
+/* It comes to its end, since nobody but CLIENT is left. */
+static void expect_drained(int client)
+{
+	client_expect_end(client);
+	close(client);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(closed_by(CLOSED_DRAIN), serving.n_opened);
+	cr_assert_eq(plane_cut_off(serving.plane), 0);
+	serving_end();
+}
+
 Test(drain, closes_what_is_idle)
 {
-	serving.data = echo;
-	serve("");
-	int client = client_new();
-	client_send(client, "x");
+	int client = serve_one(echo, "", "x");
 	client_expect(client, "x");
 	pass_time(2);
 	has_news();
-	plane_drain(serving.plane);
-	STEP_UNTIL(serving.n_draining);
+	begin_drain();
 	cr_assert_eq(serving.n_closed, 1, "at once");
-	client_expect_end(client);
-	STEP_UNTIL(plane_drained(serving.plane));
-	cr_assert(has_news());
 	cr_assert_eq(serving.n_drain, 1);
 	cr_assert_eq(serving.n_draining, 1);
-	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
-	cr_assert_eq(plane_cut_off(serving.plane), 0);
-	close(client);
-	serving_end();
+	cr_assert(has_news());
+	expect_drained(client);
 }
 
 /* The drain begins with nothing to read, and the request comes after that. */
 Test(drain, answers_what_was_under_way)
 {
-	serving.data = echo;
-	serve("");
-	int client = client_new();
-	client_send(client, "x");
+	int client = serve_one(echo, "", "x");
 	client_expect(client, "x");
-	plane_drain(serving.plane);
-	STEP_UNTIL(serving.n_draining);
-	event_del(serving.w->look); /* however slow this machine is */
-	step_all();
+	begin_drain();
 	cr_assert_eq(serving.n_closed, 0);
 	client_send(client, "y");
 	client_expect(client, "y");
-	client_expect_end(client);
-	STEP_UNTIL(plane_drained(serving.plane));
-	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
-	close(client);
-	serving_end();
+	expect_drained(client);
 }
 
 Test(drain, does_not_wait_long_for_what_may_be_under_way)
 {
-	serving.data = echo;
-	serve("");
-	int client = client_new();
-	client_send(client, "x");
+	int client = serve_one(echo, "", "x");
 	client_expect(client, "x");
 	plane_drain(serving.plane);
-	client_expect_end(client);
-	STEP_UNTIL(plane_drained(serving.plane));
-	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
-	close(client);
-	serving_end();
+	expect_drained(client);
 }
 
 Test(drain, answers_what_was_received)
@@ -107,10 +101,7 @@ Test(drain, reads_all_that_was_received)
 	cr_assert_eq(received, N);
 	plane_drain(serving.plane);
 	client_expect_pattern(client, N);
-	client_expect_end(client);
-	close(client);
-	STEP_UNTIL(plane_drained(serving.plane));
-	serving_end();
+	expect_drained(client);
 }
 
 /* Consumes whole lines. */
@@ -122,22 +113,13 @@ static size_t echo_lines(struct connection *c, const char *bytes, size_t n)
 
 Test(drain, waits_for_the_rest_of_a_request)
 {
-	serving.data = echo_lines;
-	serve("");
-	int client = client_new();
-	client_send(client, "first ");
+	int client = serve_one(echo_lines, "", "first ");
 	STEP_UNTIL(serving.n_data == 1);
-	plane_drain(serving.plane);
-	STEP_UNTIL(serving.n_draining == 1);
-	step_all();
+	begin_drain();
 	cr_assert_not(plane_drained(serving.plane));
 	client_send(client, "rest\n");
 	client_expect(client, "first rest\n");
-	client_expect_end(client);
-	STEP_UNTIL(plane_drained(serving.plane));
-	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
-	close(client);
-	serving_end();
+	expect_drained(client);
 }
 
 static size_t hold_forever(struct connection *c, const char *bytes, size_t n)
@@ -149,24 +131,15 @@ static size_t hold_forever(struct connection *c, const char *bytes, size_t n)
 
 Test(drain, waits_for_what_is_held)
 {
-	serving.data = hold_forever;
-	serve("");
-	int client = client_new();
-	client_send(client, "x");
+	int client = serve_one(hold_forever, "", "x");
 	STEP_UNTIL(serving.n_data == 1);
-	plane_drain(serving.plane);
-	STEP_UNTIL(serving.n_draining == 1);
-	step_all();
+	begin_drain();
 	cr_assert_eq(serving.n_closed, 0);
 	cr_assert_not(plane_drained(serving.plane));
 	connection_write(serving.last, "answer", 6);
 	connection_release(serving.last);
 	client_expect(client, "answer");
-	client_expect_end(client);
-	STEP_UNTIL(plane_drained(serving.plane));
-	cr_assert_eq(closed_by(CLOSED_DRAIN), 1);
-	close(client);
-	serving_end();
+	expect_drained(client);
 }
 
 Test(drain, waits_for_what_is_queued)
@@ -176,16 +149,10 @@ Test(drain, waits_for_what_is_queued)
 	int client = client_new();
 	slow_down();
 	connection_write(serving.last, pattern(0, N), N);
-	plane_drain(serving.plane);
-	STEP_UNTIL(serving.n_draining == 1);
-	step_all();
+	begin_drain();
 	cr_assert_not(plane_drained(serving.plane));
 	client_expect_pattern(client, N);
-	client_expect_end(client);
-	close(client);
-	STEP_UNTIL(plane_drained(serving.plane));
-	cr_assert_eq(plane_cut_off(serving.plane), 0);
-	serving_end();
+	expect_drained(client);
 }
 
 Test(drain, what_is_not_finished_is_cut_off_in_the_end)

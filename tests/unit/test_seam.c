@@ -11,10 +11,7 @@ TestSuite(seam, .init = fixture_enter, .fini = fixture_leave);
 
 Test(seam, bytes_come_and_go)
 {
-	serving.data = echo;
-	serve("");
-	int client = client_new();
-	client_send(client, "hello");
+	int client = serve_one(echo, "", "hello");
 	client_expect(client, "hello");
 	client_send(client, " again");
 	client_expect(client, " again");
@@ -60,10 +57,7 @@ Test(seam, what_is_not_consumed_is_offered_again_with_what_comes_next)
 
 Test(seam, more_than_all_is_all)
 {
-	serving.data = echo_lines;
-	serve("");
-	int client = client_new();
-	client_send(client, "a");
+	int client = serve_one(echo_lines, "", "a");
 	STEP_UNTIL(serving.n_data == 1);
 	serving.data = NULL;
 	client_send(client, "b");
@@ -275,10 +269,7 @@ Test(seam, a_request_that_cannot_be_kept_ends_the_connection)
 
 Test(seam, half_a_close_is_answered)
 {
-	serving.data = echo_lines;
-	serve("");
-	int client = client_new();
-	client_send(client, "one\ntwo\nthr");
+	int client = serve_one(echo_lines, "", "one\ntwo\nthr");
 	MUST(shutdown(client, SHUT_WR) == 0);
 	client_expect(client, "one\ntwo\n");
 	client_expect_end(client);

@@ -32,10 +32,7 @@ static void answer(struct connection *c, const char *text)
 
 Test(seam_hold, requests_behind_the_answer_wait_for_it)
 {
-	serving.data = take_one;
-	serve("");
-	int client = client_new();
-	client_send(client, "abc");
+	int client = serve_one(take_one, "", "abc");
 	STEP_UNTIL(busy);
 	step_all();
 	cr_assert_str_eq(serving.offered, "[abc]");
@@ -61,10 +58,7 @@ Test(seam_hold, requests_are_kept_up_to_the_limit)
 {
 	char most[5000] = "";
 	memset(most, 'x', sizeof(most) - 1);
-	serving.data = take_one;
-	serve("limits { buffer = 4096 }");
-	int client = client_new();
-	client_send(client, most);
+	int client = serve_one(take_one, "limits { buffer = 4096 }", most);
 	STEP_UNTIL(busy);
 	step_all();
 	cr_assert_leq(queued(serving.last->in), 4096);
@@ -82,10 +76,7 @@ Test(seam_hold, requests_are_kept_up_to_the_limit)
 
 Test(seam_hold, half_a_close_waits_for_the_answer)
 {
-	serving.data = take_one;
-	serve("");
-	int client = client_new();
-	client_send(client, "ab");
+	int client = serve_one(take_one, "", "ab");
 	MUST(shutdown(client, SHUT_WR) == 0);
 	STEP_UNTIL(busy);
 	step_all();
@@ -104,10 +95,7 @@ Test(seam_hold, half_a_close_waits_for_the_answer)
 Test(seam_hold, one_whose_peer_is_gone_stays_until_it_is_released)
 {
 	struct linger reset = {1, 0};
-	serving.data = take_one;
-	serve("");
-	int client = client_new();
-	client_send(client, "a");
+	int client = serve_one(take_one, "", "a");
 	STEP_UNTIL(busy);
 	MUST(setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
 	close(client);
@@ -127,10 +115,7 @@ Test(seam_hold, one_whose_peer_is_gone_stays_until_it_is_released)
 
 Test(seam_hold, it_counts)
 {
-	serving.data = take_one;
-	serve("");
-	int client = client_new();
-	client_send(client, "ab");
+	int client = serve_one(take_one, "", "ab");
 	STEP_UNTIL(busy);
 	connection_hold(serving.last);
 	answer(serving.last, "A");
@@ -173,10 +158,7 @@ Test(seam_hold, it_is_not_idle)
 
 Test(seam_hold, close_waits_for_the_release)
 {
-	serving.data = take_one;
-	serve("");
-	int client = client_new();
-	client_send(client, "a");
+	int client = serve_one(take_one, "", "a");
 	STEP_UNTIL(busy);
 	connection_write(serving.last, "bye", 3);
 	connection_close(serving.last);
@@ -200,10 +182,7 @@ static size_t hold_and_release(struct connection *c, const char *bytes, size_t n
 
 Test(seam_hold, nobody_is_asked_again_for_nothing_new)
 {
-	serving.data = hold_and_release;
-	serve("");
-	int client = client_new();
-	client_send(client, "a");
+	int client = serve_one(hold_and_release, "", "a");
 	STEP_UNTIL(serving.n_data > 0);
 	step_all();
 	cr_assert_leq(serving.n_data, 2);
@@ -214,10 +193,7 @@ Test(seam_hold, nobody_is_asked_again_for_nothing_new)
 /* Closing a socket with bytes that were not read resets the connection (RFC 9112, 9.6). */
 Test(seam_hold, a_close_is_no_reset_for_a_peer_that_still_sends)
 {
-	serving.data = take_one;
-	serve("");
-	int client = client_new();
-	client_send(client, "a");
+	int client = serve_one(take_one, "", "a");
 	STEP_UNTIL(busy);
 	connection_write(serving.last, "bye", 3);
 	connection_close(serving.last);
@@ -235,10 +211,7 @@ Test(seam_hold, a_close_is_no_reset_for_a_peer_that_still_sends)
 
 Test(seam_hold, released_after_everything_was_closed)
 {
-	serving.data = take_one;
-	serve("");
-	int client = client_new();
-	client_send(client, "a");
+	int client = serve_one(take_one, "", "a");
 	STEP_UNTIL(busy);
 	plane_close(serving.plane);
 	STEP_UNTIL(serving.n_closed == 1);
