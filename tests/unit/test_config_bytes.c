@@ -171,6 +171,18 @@ Test(config_bytes, nor_the_one_after_it)
 	each_file(try_mutants);
 }
 
+/* A file that includes one that is there. */
+Test(config_bytes, no_byte_of_an_include_breaks_anything)
+{
+	char text[2 * PATH_IN_MAX], included[PATH_IN_MAX];
+	file_write("x", "drain_timeout = 5\n");
+	snprintf(text, sizeof(text), "workers = 1\ninclude ( \"%s\" )\nuser = x\n",
+		 path_in("x", included));
+	cr_assert(loads(text, strlen(text)));
+	for (part = 0; part < 3; part++)
+		try_mutants("include", text, strlen(text));
+}
+
 /* The negative controls. */
 
 Test(config_bytes, what_is_not_complete_is_found_to_be_so)
