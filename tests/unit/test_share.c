@@ -1,0 +1,88 @@
+/* data: nobody gets more than a share of a worker, whatever it sends. */
+#include "fixture.h"
+#include "peer.h"
+#include "serving.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+TestSuite(share, .init = fixture_enter, .fini = fixture_leave);
+
+enum { PEERS = 5, READS = 4, MUCH = READS * SCRATCH_SIZE, WAITING = 300, TURN = 64 };
+
+static struct connection *peers[PEERS];
+static char order[PEERS * READS * 2]; /* in which they were read, "abcab..." */
+
+static size_t note_order(struct connection *c, const char *bytes, size_t n)
+{
+	(void)bytes;
+	for (size_t i = 0; i < PEERS; i++)
+		if (peers[i] == c && strlen(order) < sizeof(order) - 1)
+			order[strlen(order)] = (char)('a' + i);
+	return n;
+}
+
+/* All of it is in the kernel before any of it is read. */
+static void send_much(int client, const struct connection *c)
+{
+	int received = 0, large = 4 * MUCH;
+	MUST(setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large)) == 0);
+	MUST(send(client, pattern(0, MUCH), MUCH, 0) == MUCH);
+	for (int64_t until = in_ten_seconds(); received < MUCH && !is_past(until);)
+		MUST(ioctl(c->fd, FIONREAD, &received) == 0);
+	cr_assert_eq(received, MUCH);
+}
+
+Test(share, each_is_read_once_before_any_is_read_twice)
+{
+	int client[PEERS];
+	serving.data = note_order;
+	serve("");
+	for (size_t i = 0; i < PEERS; i++) {
+		client[i] = client_new();
+		peers[i] = serving.last;
+	}
+	for (size_t i = 0; i < PEERS; i++)
+		send_much(client[i], peers[i]);
+	STEP_UNTIL(count_of(COUNT_RECEIVED) == PEERS * MUCH);
+	size_t reads[PEERS] = {0};
+	for (const char *at = order; *at && at < order + PEERS * READS; at++) {
+		size_t now = ++reads[*at - 'a'];
+		for (size_t i = 0; i < PEERS; i++)
+			cr_assert_leq(now, reads[i] + 1, "%s", order);
+	}
+	for (size_t i = 0; i < PEERS; i++)
+		close(client[i]);
+	serving_end();
+}
+
+static unsigned opened_before;
+
+static size_t note_opened(struct connection *c, const char *bytes, size_t n)
+{
+	(void)c, (void)bytes;
+	opened_before = serving.n_opened;
+	return n;
+}
+
+Test(share, who_connects_waits_for_those_who_ask)
+{
+	int waiting[WAITING];
+	serving.data = note_opened;
+	serve("");
+	int client = client_new();
+	for (size_t i = 0; i < WAITING; i++) {
+		waiting[i] = peer_connect(&serving.snapshot->listener[0]->actual);
+		MUST(waiting[i] >= 0);
+	}
+	client_send(client, "x");
+	STEP_UNTIL(serving.n_opened == 1 + WAITING && serving.n_data);
+	cr_assert_leq(opened_before, 1 + TURN);
+	for (size_t i = 0; i < WAITING; i++)
+		close(waiting[i]);
+	close(client);
+	serving_end();
+}
