@@ -63,8 +63,9 @@ struct service {
 	 * N bytes, N > 0: all that was received and not yet consumed. Returns how many of them are
 	 * consumed; the rest is kept, and offered again together with what comes next (also while
 	 * the connection is held: return 0 to wait). The bytes are valid during the call. A request
-	 * longer than limits.buffer cannot be kept: its connection is closed. NULL for a service
-	 * without connections.
+	 * longer than limits.buffer cannot be kept: its connection is closed; so is one that takes
+	 * longer than limits.idle_timeout, for nothing is consumed. NULL for a service without
+	 * connections.
 	 */
 	size_t (*data)(struct connection *c, const char *bytes, size_t n);
 

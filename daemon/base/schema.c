@@ -46,7 +46,8 @@ static const struct option limits[] = {
 	{"connections", OPTION_NUMBER, AT(limits.connections), "10000", 1, 10000000, NULL, NULL,
 	 false, "Open connections, over all workers"},
 	{"idle_timeout", OPTION_NUMBER, AT(limits.idle_timeout), "300", 0, 31536000, "seconds",
-	 NULL, false, "A connection on which nothing moves is closed after this, 0 = never"},
+	 NULL, false,
+	 "A connection is closed after this without a whole request or a byte sent, 0 = never"},
 	{"buffer", OPTION_NUMBER, AT(limits.buffer), "1048576", 4096, 1073741824, "bytes", NULL,
 	 false, "Unsent on one connection before reading from it pauses"},
 	{0}};

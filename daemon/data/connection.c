@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-/* Something moved: to the end of the queue of those that may be idle. */
+/* To the end of the queue of those that may be idle. */
 void connection_touch(struct connection *c)
 {
 	if (c->seen == c->worker->now || c->lingers || c->stranger)
@@ -87,7 +87,10 @@ static size_t take(struct connection *c, const char *bytes, size_t n)
 	if (c->stranger || c->closing || c->broken || header == n)
 		return header;
 	c->fresh = false;
-	return header + c->worker->plane->service->data(c, bytes + header, n - header);
+	size_t used = c->worker->plane->service->data(c, bytes + header, n - header);
+	if (used) /* else it only grows: one byte now and then must not keep a place for ever */
+		connection_touch(c);
+	return header + used;
 }
 
 /* Offer the service all that it has not consumed. */
@@ -125,7 +128,6 @@ static void receive(struct connection *c)
 	if (n > 0) {
 		worker_add(c->worker, COUNT_RECEIVED, (uint64_t)n);
 		c->received += (uint64_t)n;
-		connection_touch(c);
 		c->owed -= (unsigned)n < c->owed ? (unsigned)n : c->owed;
 		offer(c, c->worker->scratch, (size_t)n);
 		return;

@@ -23,7 +23,7 @@ struct connection {
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
 	} peer;		      /* the client's, where a PROXY header tells it */
-	uint32_t seen;	      /* worker->now when something last moved */
+	uint32_t seen;	      /* worker->now when it was last not idle, see connection_touch() */
 	unsigned holds;	      /* by the service */
 	unsigned owed;	      /* draining: bytes received before it began, and not read yet */
 	uint32_t limit;	      /* the last one that limit_of() found; at most 1 GiB */
@@ -110,7 +110,7 @@ void connection_advance(struct connection *c, bool readable);
 /* connection.c: the daemon drains: answer what was received, then close. */
 void connection_drain(struct connection *c);
 
-/* connection.c: something moved: it is not idle. */
+/* connection.c: it is not idle: a request was taken, or something was sent. */
 void connection_touch(struct connection *c);
 
 /* connection.c: have it settled in the next turn of the loop, unless that happens anyway. */

@@ -265,6 +265,12 @@ size_t echo(struct connection *c, const char *bytes, size_t n)
 	return n;
 }
 
+size_t echo_lines(struct connection *c, const char *bytes, size_t n)
+{
+	const char *end = memrchr(bytes, '\n', n);
+	return end ? echo(c, bytes, (size_t)(end + 1 - bytes)) : 0;
+}
+
 bool has_news(void)
 {
 	eventfd_t n;

@@ -62,6 +62,8 @@ uint64_t closed_by(enum close_reason why);
 
 /* A service's data: all that comes goes back, and is COUNTED. */
 size_t echo(struct connection *c, const char *bytes, size_t n);
+/* The same, of whole lines; the rest waits for its end. */
+size_t echo_lines(struct connection *c, const char *bytes, size_t n);
 
 /* The control plane was told something since the last call. */
 bool has_news(void);

@@ -104,13 +104,6 @@ Test(drain, reads_all_that_was_received)
 	expect_drained(client);
 }
 
-/* Consumes whole lines. */
-static size_t echo_lines(struct connection *c, const char *bytes, size_t n)
-{
-	const char *end = memchr(bytes, '\n', n);
-	return end ? echo(c, bytes, (size_t)(end + 1 - bytes)) : 0;
-}
-
 Test(drain, waits_for_the_rest_of_a_request)
 {
 	int client = serve_one(echo_lines, "", "first ");

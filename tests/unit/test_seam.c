@@ -27,16 +27,6 @@ Test(seam, bytes_come_and_go)
 	serving_end();
 }
 
-/* Consumes whole lines, and answers each with itself. */
-static size_t echo_lines(struct connection *c, const char *bytes, size_t n)
-{
-	const char *end = memrchr(bytes, '\n', n);
-	size_t used = end ? (size_t)(end + 1 - bytes) : 0;
-	if (used)
-		connection_write(c, bytes, used);
-	return used;
-}
-
 Test(seam, what_is_not_consumed_is_offered_again_with_what_comes_next)
 {
 	static const char *const pieces[] = {"ab", "c", "\nde", "f", "\n"};

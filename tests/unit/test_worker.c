@@ -37,6 +37,30 @@ Test(worker, what_is_idle_for_too_long_is_closed)
 	serving_end();
 }
 
+/* A byte now and then keeps no place. */
+Test(worker, a_request_that_only_grows_is_idle)
+{
+	serving.data = echo_lines;
+	serve("limits { idle_timeout = 10 }");
+	int grows = client_new(), ends = client_new();
+	for (unsigned i = 1; i <= 3; i++) {
+		client_send(grows, "x");
+		client_send(ends, "x\n");
+		client_expect(ends, "x\n");
+		STEP_UNTIL(serving.n_data == 2 * i);
+		cr_assert_eq(serving.n_closed, 0);
+		pass_time(4);
+	}
+	cr_assert_eq(serving.n_closed, 1);
+	cr_assert_eq(closed_by(CLOSED_IDLE), 1);
+	client_expect_end(grows);
+	client_send(ends, "y\n");
+	client_expect(ends, "y\n");
+	close(grows);
+	close(ends);
+	serving_end();
+}
+
 Test(worker, a_timeout_of_0_is_none)
 {
 	serve("limits { idle_timeout = 0 }");
