@@ -5,45 +5,43 @@
 
 enum { STUCK_SECONDS = 2 };
 
-/* For how long worker I has not answered; 0 if that is not too long yet. */
-static double stuck_for(const struct daemon *d, unsigned i, double now)
+/* LAG: for how long worker I has not answered. */
+static bool is_stuck(const struct daemon *d, unsigned i, double *lag)
 {
-	double lag = plane_lag(d->plane, i, now);
-	return lag >= (d->watchdog > 0 ? d->watchdog / 2 : STUCK_SECONDS) ? lag : 0;
+	*lag = plane_lag(d->plane, i, clock_seconds(CLOCK_MONOTONIC));
+	return *lag >= (d->watchdog > 0 ? d->watchdog / 2 : STUCK_SECONDS);
 }
 
 bool watch_workers(struct daemon *d)
 {
-	double now = clock_seconds(CLOCK_MONOTONIC);
+	double lag;
 	bool all_turn = true;
 	for (unsigned i = 0; i < plane_workers(d->plane); i++) {
-		double lag = stuck_for(d, i, now);
-		if (lag && !d->named[i])
+		bool stuck = is_stuck(d, i, &lag);
+		if (stuck && !d->named[i])
 			log_warning("worker %u has not answered for %.1f s: its connections wait; "
 				    "is a callback of the service stuck?",
 				    i, lag);
-		else if (!lag && d->named[i])
+		else if (!stuck && d->named[i])
 			log_notice("worker %u answers again", i);
-		d->named[i] = lag;
-		all_turn = all_turn && !lag;
+		d->named[i] = stuck;
+		all_turn = all_turn && !stuck;
 	}
-	plane_ask(d->plane, now);
+	plane_ask(d->plane, clock_seconds(CLOCK_MONOTONIC));
 	return all_turn;
 }
 
 bool daemon_is_ready(const struct daemon *d, char *why, size_t size)
 {
-	double now = clock_seconds(CLOCK_MONOTONIC);
+	double lag;
 	if (d->state != RUNNING && d->state != RELOADING) {
 		snprintf(why, size, "%s", state_names[d->state]);
 		return false;
 	}
-	for (unsigned i = 0; i < plane_workers(d->plane); i++) {
-		double lag = stuck_for(d, i, now);
-		if (lag) {
+	for (unsigned i = 0; i < plane_workers(d->plane); i++)
+		if (is_stuck(d, i, &lag)) {
 			snprintf(why, size, "worker %u has not answered for %.1f s", i, lag);
 			return false;
 		}
-	}
 	return true;
 }

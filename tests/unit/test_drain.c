@@ -148,6 +148,42 @@ Test(drain, waits_for_what_is_queued)
 	expect_drained(client);
 }
 
+/* The moment that one is given is another one's to wait for, too: it changes nothing for it. */
+Test(drain, the_moment_goes_by_for_who_has_something_to_wait_for)
+{
+	serving.data = echo_lines;
+	serve("");
+	int client = client_new(), other = client_new();
+	client_send(other, "half");
+	STEP_UNTIL(serving.n_data == 1);
+	plane_drain(serving.plane);
+	client_expect_end(client);
+	cr_assert_eq(serving.n_closed, 1);
+	client_send(other, " and half\n");
+	client_expect(other, "half and half\n");
+	close(client);
+	expect_drained(other);
+}
+
+/* Its peer still speaks: it lingers, and is closed with the others. */
+Test(drain, what_lingers_is_not_cut_off)
+{
+	int client = serve_one(hold_forever, "", "x");
+	STEP_UNTIL(serving.n_data == 1);
+	client_send(client, "is not heard any more");
+	connection_close(serving.last);
+	connection_release(serving.last);
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert_eq(plane_open(serving.plane), 1);
+	plane_close(serving.plane);
+	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_eq(plane_open(serving.plane), 0);
+	cr_assert_eq(plane_cut_off(serving.plane), 0);
+	cr_assert_eq(closed_by(CLOSED_BY_SERVICE), 1);
+	close(client);
+	serving_end();
+}
+
 Test(drain, what_is_not_finished_is_cut_off_in_the_end)
 {
 	serving.data = hold_forever;
