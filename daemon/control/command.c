@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sysexits.h>
@@ -54,6 +55,9 @@ struct peer {
 	int pidfd; /* readable when it has ended */
 	int watch; /* inotify: a file was replaced */
 	char status[STATUS_MAX];
+	/* What is waited for. */
+	unsigned long long wanted; /* reloads done */
+	ino_t stats;		   /* another file than this one */
 };
 
 static int read_file(const char *dir, const char *name, char *text, size_t size)
@@ -192,32 +196,39 @@ static int no_outcome(const struct peer *p, const char *what, int seconds)
 	return EX_TEMPFAIL;
 }
 
-static int ended(const struct peer *p)
+/* Until it IS_DONE. Returns 0, or an exit code: why not, was told. */
+static int wait_until(struct peer *p, bool (*is_done)(const struct peer *p), const char *what)
 {
-	fprintf(stderr, "skeld: pid %d ended meanwhile\n", (int)p->pid);
-	return EXIT_NOT_RUNNING;
+	double until = clock_seconds(CLOCK_MONOTONIC) + WAIT_SECONDS;
+	while (!is_done(p))
+		switch (peer_wait(p, until)) {
+		case WAITED_ENDED:
+			fprintf(stderr, "skeld: pid %d ended meanwhile\n", (int)p->pid);
+			return EXIT_NOT_RUNNING;
+		case WAITED_TOO_LONG:
+			return no_outcome(p, what, WAIT_SECONDS);
+		case WAITED_NEWS:
+			break;
+		}
+	return 0;
+}
+
+static bool is_reloaded(const struct peer *p)
+{
+	return reloads_done(p) >= p->wanted || is_stopping(p);
 }
 
 static int command_reload(struct peer *p)
 {
 	char text[2048];
 	/* A reload that is running may have read the file before now: ours is the one after it. */
-	unsigned long long wanted = reloads_done(p) + (in_state(p, "reloading") ? 2 : 1);
+	p->wanted = reloads_done(p) + (in_state(p, "reloading") ? 2 : 1);
 	int failed = peer_send(p, SIGHUP);
+	if (!failed)
+		failed = wait_until(p, is_reloaded, "reload");
 	if (failed)
 		return failed;
-	for (double until = clock_seconds(CLOCK_MONOTONIC) + WAIT_SECONDS;
-	     reloads_done(p) < wanted && !is_stopping(p);) {
-		switch (peer_wait(p, until)) {
-		case WAITED_ENDED:
-			return ended(p);
-		case WAITED_TOO_LONG:
-			return no_outcome(p, "reload", WAIT_SECONDS);
-		case WAITED_NEWS:
-			break;
-		}
-	}
-	if (reloads_done(p) < wanted) {
+	if (reloads_done(p) < p->wanted) {
 		fprintf(stderr, "skeld: pid %d is stopping and does not reload any more\n",
 			(int)p->pid);
 		return EXIT_FAILURE;
@@ -242,48 +253,43 @@ static int command_stop(struct peer *p)
 	int seconds =
 		status_seconds(p, "lame_duck") + status_seconds(p, "drain_timeout") + WAIT_SECONDS;
 	double until = clock_seconds(CLOCK_MONOTONIC) + seconds;
-	for (;;) {
-		switch (peer_wait(p, until)) {
-		case WAITED_ENDED:
-			printf("stopped: pid %d\n", (int)p->pid);
-			return EXIT_SUCCESS;
-		case WAITED_TOO_LONG:
-			return no_outcome(p, "stop", seconds);
-		case WAITED_NEWS:
-			break;
-		}
-	}
+	enum waited waited;
+	while ((waited = peer_wait(p, until)) == WAITED_NEWS)
+		;
+	if (waited == WAITED_TOO_LONG)
+		return no_outcome(p, "stop", seconds);
+	printf("stopped: pid %d\n", (int)p->pid);
+	return EXIT_SUCCESS;
 }
 
-/* The file is only replaced by a dump: whichever comes first after the signal has it all. */
+/* Of the file that is there, which the next dump replaces while it is there; 0: none. */
+static ino_t inode_of_stats(const struct peer *p)
+{
+	char path[4096];
+	struct stat st;
+	snprintf(path, sizeof(path), "%s/stats.prom", p->dir);
+	return lstat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+static bool is_dumped(const struct peer *p)
+{
+	return inode_of_stats(p) != p->stats;
+}
+
+/* Whichever dump comes first after the signal has it all. */
 static int command_stats(struct peer *p)
 {
 	static char text[1 << 20];
-	struct inotify_event *event;
-	char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-	struct pollfd fds[] = {{p->watch, POLLIN, 0}, {p->pidfd, POLLIN, 0}};
+	p->stats = inode_of_stats(p);
 	int failed = peer_send(p, SIGUSR1);
+	if (!failed)
+		failed = wait_until(p, is_dumped, "stats");
 	if (failed)
 		return failed;
-	for (double until = clock_seconds(CLOCK_MONOTONIC) + WAIT_SECONDS, left;
-	     (left = until - clock_seconds(CLOCK_MONOTONIC)) > 0;) {
-		if (poll(fds, 2, (int)(left * 1000) + 1) <= 0)
-			break;
-		if (fds[1].revents)
-			return ended(p);
-		ssize_t n = read(p->watch, events, sizeof(events));
-		for (char *at = events; n > 0 && at < events + n;
-		     at += sizeof(*event) + event->len) {
-			event = (struct inotify_event *)(void *)at;
-			if (event->len && strcmp(event->name, "stats.prom") == 0) {
-				if (read_file(p->dir, "stats.prom", text, sizeof(text)) < 0)
-					return EXIT_FAILURE;
-				fputs(text, stdout);
-				return EXIT_SUCCESS;
-			}
-		}
-	}
-	return no_outcome(p, "stats", WAIT_SECONDS);
+	if (read_file(p->dir, "stats.prom", text, sizeof(text)) < 0)
+		return EXIT_FAILURE;
+	fputs(text, stdout);
+	return EXIT_SUCCESS;
 }
 
 int command_signal(const struct options *o)

@@ -89,12 +89,13 @@ void sockets_keep(struct notify *n, const struct snapshot *new, const struct sna
 			notify_store(n, name, NULL, 0);
 			old->listener[i]->keeper = KEEPER_NONE;
 		}
-	for (size_t i = 0; i < new->n_listeners; i++)
+	for (size_t i = 0; i < new->n_listeners; i++) {
+		struct listener *l = new->listener[i];
 		/* A unix socket's file would stay behind after a stop: those are not kept. */
-		if (new->listener[i]->keeper ==
-		    KEEPER_NONE &&new->listener[i]->actual.sa.ss_family != AF_UNIX) {
-			store_name(new->listener[i], name);
-			if (notify_store(n, name, new->listener[i]->fds, new->listener[i]->n_fds))
-				new->listener[i]->keeper = KEEPER_STORE;
-		}
+		if (l->keeper != KEEPER_NONE || l->actual.sa.ss_family == AF_UNIX)
+			continue;
+		store_name(l, name);
+		if (notify_store(n, name, l->fds, l->n_fds))
+			l->keeper = KEEPER_STORE;
+	}
 }

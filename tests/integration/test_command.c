@@ -4,9 +4,11 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 FIXTURE_SUITE(command);
@@ -151,6 +153,39 @@ Test(command, stop_waits_for_the_end)
 	cr_assert(!runtime_file_exists(f, "skeld.pid"));
 	cr_assert_eq(daemon_wait_exit(f), 0);
 	cr_assert_eq(tell("stop"), 3);
+}
+
+static bool write_all(const char *path, const char *text)
+{
+	FILE *out = fopen(path, "we");
+	return out && fputs(text, out) >= 0 && fclose(out) == 0;
+}
+
+/* In a namespace of its own in which nobody may have one. */
+static void without_inotify(struct fixture *of)
+{
+	char map[64];
+	(void)of;
+	snprintf(map, sizeof(map), "0 %d 1", (int)getuid());
+	if (unshare(CLONE_NEWUSER) < 0 || !write_all("/proc/self/uid_map", map) ||
+	    !write_all("/proc/sys/user/max_inotify_instances", "0") || inotify_init1(0) >= 0)
+		_exit(99);
+}
+
+Test(command, waits_without_inotify_too)
+{
+	daemon_start(f, BASE);
+	f->prepare = without_inotify;
+	if (tell("status") == 99)
+		cr_skip_test("user namespaces are not allowed here");
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(tell("stats"), 0, "%s", f->err.bytes);
+		cr_assert(out_contains("skeld_config_generation 1\n"), "%s", f->out.bytes);
+	}
+	cr_assert_eq(tell("reload"), 0, "%s", f->err.bytes);
+	expect_status(f, "generation", "2");
+	cr_assert_eq(tell("stop"), 0, "%s", f->err.bytes);
+	cr_assert_eq(daemon_wait_exit(f), 0);
 }
 
 Test(command, works_for_the_daemons_own_user_only)
