@@ -59,13 +59,22 @@ static const struct row {
 	{CALL_fclose, {ENOSPC, EIO}},
 };
 
-/* From the first call to the last that the phase makes. */
+static bool is_wanted(enum call call)
+{
+	const char *only = getenv("FAULTS_CALL");
+	return !only || strcmp(only, call_names[call]) == 0;
+}
+
+/* From the first call to the last that the phase makes; of a mutant, until it is found. */
 void each_call(struct trial *t, phase_fn *run)
 {
 	size_t most = getenv("SKELD_TEST_ALL") ? 7 : 1;
+	bool is_mutant = getenv("FAULTS_DAEMON");
 	for (const struct row *r = table; r < table + sizeof(table) / sizeof(*table); r++)
-		for (size_t e = 0; e < most && r->errors[e]; e++)
+		for (size_t e = 0; e < most && r->errors[e] && is_wanted(r->call); e++)
 			for (long n = 1, missed = 0; missed < 2; n++) {
+				if (is_mutant && t->n_wrong)
+					return;
 				trial_arm(t, r->call, r->errors[e], n);
 				run(t);
 				missed = trial_hit(t) ? 0 : missed + 1;

@@ -50,6 +50,8 @@ struct trial *trial_new(const char *phase)
 	MUST(t);
 	t->f = f;
 	t->phase = phase;
+	if (getenv("FAULTS_DAEMON")) /* a mutant, see `caught` */
+		fixture_use(f, getenv("FAULTS_DAEMON"));
 	int fd = open(path_in(f, "page", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	MUST(fd >= 0 && ftruncate(fd, sizeof(*t->page)) == 0);
 	t->page = mmap(NULL, sizeof(*t->page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -113,7 +113,7 @@ struct fixture *fixture_new(void)
 	path_in(f, "skeld.conf", f->config);
 	path_in(f, "run", f->runtime);
 	MUST(mkdir(f->runtime, 0755) == 0);
-	snprintf(f->binary, sizeof(f->binary), "%s", SKELD_BINARY);
+	fixture_use(f, SKELD_BINARY);
 	listen_as_service_manager(f);
 	return f;
 }
@@ -135,6 +135,11 @@ void fixture_free(struct fixture *f)
 	free(f->out.bytes);
 	free(f->err.bytes);
 	free(f);
+}
+
+void fixture_use(struct fixture *f, const char *binary)
+{
+	snprintf(f->binary, sizeof(f->binary), "%s", binary);
 }
 
 void fixture_run_as(struct fixture *f, uid_t uid)

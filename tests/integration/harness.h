@@ -65,6 +65,9 @@ void fixture_free(struct fixture *f);
 	}                                                                                          \
 	TestSuite(name, .init = setup, .fini = teardown)
 
+/* Spawn this binary instead of skeld. */
+void fixture_use(struct fixture *f, const char *binary);
+
 /* From now on run as UID, which gets the directory and a copy of the binary. Root only. */
 void fixture_run_as(struct fixture *f, uid_t uid);
 

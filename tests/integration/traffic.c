@@ -19,11 +19,6 @@
 /* The message repeats itself after a prime number of bytes: no buffer's size divides it. */
 enum { PERIOD = 65521 };
 
-void fixture_use(struct fixture *f, const char *binary)
-{
-	snprintf(f->binary, sizeof(f->binary), "%s", binary);
-}
-
 size_t scaled(size_t n)
 {
 	return SANITIZED("") ? n : n / 5;

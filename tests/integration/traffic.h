@@ -6,9 +6,6 @@
 
 #include "client.h"
 
-/* Spawn this binary instead of skeld. */
-void fixture_use(struct fixture *f, const char *binary);
-
 /* N, or a fifth of it when a sanitizer makes the daemon slow. */
 size_t scaled(size_t n);
 
