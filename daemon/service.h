@@ -69,7 +69,11 @@ struct service {
 	 */
 	size_t (*data)(struct connection *c, const char *bytes, size_t n);
 
-	/* The daemon drains: this connection is closed as soon as what was received is answered. */
+	/*
+	 * The daemon drains: this connection is closed as soon as what was received is answered. If
+	 * it was not idle before, one more request may come within 200 ms; connection_close() here
+	 * is for who wants none.
+	 */
 	void (*draining)(struct connection *c); /* may be NULL */
 
 	/* The connection is over, nothing can be written any more; also after `opened` returned -1.

@@ -57,7 +57,7 @@ struct peer {
 	char status[STATUS_MAX];
 	/* What is waited for. */
 	unsigned long long wanted; /* reloads done */
-	ino_t stats;		   /* another file than this one */
+	int stats;		   /* another file than this one, -1: none */
 };
 
 static int read_file(const char *dir, const char *name, char *text, size_t size)
@@ -116,10 +116,12 @@ static bool is_stopping(const struct peer *p)
 
 static int peer_find(struct peer *p, const char *dir)
 {
-	*p = (struct peer){.dir = dir, .pidfd = -1, .watch = -1};
+	*p = (struct peer){.dir = dir, .pidfd = -1, .watch = -1, .stats = -1};
 	p->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (p->watch >= 0)
-		inotify_add_watch(p->watch, dir, IN_MOVED_TO);
+	if (p->watch >= 0 && inotify_add_watch(p->watch, dir, IN_MOVED_TO) < 0) {
+		close(p->watch);
+		p->watch = -1;
+	}
 	p->pid = runtime_owner(dir);
 	if (p->pid > 0)
 		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
@@ -143,6 +145,8 @@ static void peer_close(struct peer *p)
 		close(p->pidfd);
 	if (p->watch >= 0)
 		close(p->watch);
+	if (p->stats >= 0)
+		close(p->stats);
 }
 
 enum waited { WAITED_NEWS, WAITED_ENDED, WAITED_TOO_LONG };
@@ -262,25 +266,27 @@ static int command_stop(struct peer *p)
 	return EXIT_SUCCESS;
 }
 
-/* Of the file that is there, which the next dump replaces while it is there; 0: none. */
-static ino_t inode_of_stats(const struct peer *p)
+static const char *path_of_stats(const struct peer *p, char path[4096])
 {
-	char path[4096];
-	struct stat st;
-	snprintf(path, sizeof(path), "%s/stats.prom", p->dir);
-	return lstat(path, &st) == 0 ? st.st_ino : 0;
+	snprintf(path, 4096, "%s/stats.prom", p->dir);
+	return path;
 }
 
 static bool is_dumped(const struct peer *p)
 {
-	return inode_of_stats(p) != p->stats;
+	char path[4096];
+	struct stat now, before;
+	return lstat(path_of_stats(p, path), &now) == 0 &&
+	       (p->stats < 0 || fstat(p->stats, &before) < 0 || now.st_ino != before.st_ino);
 }
 
 /* Whichever dump comes first after the signal has it all. */
 static int command_stats(struct peer *p)
 {
 	static char text[1 << 20];
-	p->stats = inode_of_stats(p);
+	char path[4096];
+	/* As long as it is held no other file gets its number. */
+	p->stats = open(path_of_stats(p, path), O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	int failed = peer_send(p, SIGUSR1);
 	if (!failed)
 		failed = wait_until(p, is_dumped, "stats");

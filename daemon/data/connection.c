@@ -195,17 +195,22 @@ void connection_event(evutil_socket_t fd, short what, void *arg)
 	connection_advance(c, what & EV_READ);
 }
 
-void connection_drain(struct connection *c)
+void connection_take_owed(struct connection *c)
 {
 	int owed = 0;
 	ioctl(c->fd, FIONREAD, &owed);
 	c->owed = owed > 0 ? (unsigned)owed : 0;
+	connection_advance(c, true); /* an end that came is seen by a read, too */
+}
+
+void connection_drain(struct connection *c)
+{
 	c->draining = c->entered = true;
 	if (c->fresh)
 		worker_look_in(c->worker, FRESH_MS);
 	if (c->worker->plane->service->draining && !c->closing && !c->stranger)
 		c->worker->plane->service->draining(c);
-	connection_advance(c, true); /* an end that came is seen by a read, too */
+	connection_take_owed(c);
 }
 
 void connection_settle_soon(struct connection *c)

@@ -110,6 +110,9 @@ void connection_advance(struct connection *c, bool readable);
 /* connection.c: the daemon drains: answer what was received, then close. */
 void connection_drain(struct connection *c);
 
+/* connection.c: go as far as can be gone with all that the kernel has received by now. */
+void connection_take_owed(struct connection *c);
+
 /* connection.c: it is not idle: a request was taken, or something was sent. */
 void connection_touch(struct connection *c);
 

@@ -19,6 +19,14 @@ void connections_tick(struct worker *w)
 	}
 }
 
+/* Nothing that a callback moves may change the order in which all are gone through. */
+static void keep_order(struct worker *w)
+{
+	struct connection *c;
+	TAILQ_FOREACH (c, &w->busy, entry)
+		c->seen = w->now;
+}
+
 /* They have had their time. */
 static void end_freshness(struct connections *all)
 {
@@ -28,7 +36,7 @@ static void end_freshness(struct connections *all)
 		if (!c->fresh)
 			continue;
 		c->fresh = false;
-		connection_advance(c, false);
+		connection_take_owed(c);
 	}
 }
 
@@ -37,6 +45,7 @@ void connections_look(struct worker *w)
 	struct connection *c, *next;
 	if (w->done & ORDER_DRAIN) {
 		end_freshness(&w->strangers);
+		keep_order(w);
 		end_freshness(&w->busy);
 	}
 	for (c = TAILQ_FIRST(&w->lingering); c; c = next) {
@@ -48,21 +57,21 @@ void connections_look(struct worker *w)
 		worker_look_in(w, LINGER_LOOK_MS);
 }
 
-static bool moved_just_now(const struct connection *c)
+/* A request may be under way. */
+static bool is_fresh(const struct connection *c)
 {
-	return c->worker->now - c->seen <= 1;
+	return c->worker->now - c->seen <= 1 && !c->holds && !queued(c->out) &&
+	       (!queued(c->in) || c->stranger) && c->worker->snapshot->config->drain_timeout;
 }
 
 void connections_drain(struct worker *w)
 {
 	struct connection *c, *next;
 	TAILQ_FOREACH (c, &w->strangers, entry)
-		c->fresh = moved_just_now(c);
-	/* Nothing that a callback moves may change the order in which this goes. */
-	TAILQ_FOREACH (c, &w->busy, entry) {
-		c->fresh = moved_just_now(c) && !c->holds && !queued(c->in) && !queued(c->out);
-		c->seen = w->now;
-	}
+		c->fresh = is_fresh(c);
+	TAILQ_FOREACH (c, &w->busy, entry)
+		c->fresh = is_fresh(c);
+	keep_order(w);
 	event_del(w->look); /* those that linger can wait as long */
 	worker_look_in(w, FRESH_MS);
 	for (c = TAILQ_FIRST(&w->busy); c; c = next) {

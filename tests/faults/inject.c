@@ -62,7 +62,8 @@ static bool fails(enum call call)
 	if (!page || looking)
 		return false;
 	long n = atomic_fetch_add(&page->seen[call], 1) + 1;
-	if (atomic_load(&page->nth) != n || atomic_load(&page->call) != (int)call)
+	if (atomic_load(&page->call) != (int)call ||
+	    !atomic_compare_exchange_strong(&page->nth, &(long){n}, -n))
 		return false;
 	looking = true;
 	note_caller();

@@ -29,7 +29,8 @@ enum { SHORT = -1 };
 
 struct inject {
 	_Atomic int call, error;
-	_Atomic long nth; /* of these calls, counted from when seen[] was cleared; 0 = none */
+	_Atomic long nth; /* of these calls, counted from when seen[] was cleared; 0 = none;
+			     negative: it is the one that fails, now or before */
 	_Atomic long seen[N_CALLS];
 	_Atomic int hit;
 	char where[1024]; /* who called: "library:function+offset", the innermost first */

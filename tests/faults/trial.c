@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,6 +74,8 @@ struct trial *trial_new(const char *phase)
 
 void trial_free(struct trial *t)
 {
+	if (getenv("FAULTS_CALL") && !t->hits)
+		trial_wrong(t, "no %s failed: was it called?", getenv("FAULTS_CALL"));
 	char *wrong = t->wrong.bytes;
 	size_t n = t->n_wrong;
 	fprintf(stderr,
@@ -107,7 +110,9 @@ void trial_arm(struct trial *t, enum call call, int error, long nth)
 
 void trial_disarm(struct trial *t)
 {
-	atomic_store(&t->page->nth, 0);
+	if (atomic_exchange(&t->page->nth, 0) < 0) /* it may be at it, in this moment */
+		for (int64_t until = deadline(); !trial_hit(t) && !is_past(until);)
+			sched_yield();
 }
 
 bool trial_hit(const struct trial *t)

@@ -161,21 +161,37 @@ static bool write_all(const char *path, const char *text)
 	return out && fputs(text, out) >= 0 && fclose(out) == 0;
 }
 
-/* In a namespace of its own in which nobody may have one. */
-static void without_inotify(struct fixture *of)
+/* In a namespace of its own in which nobody may have more. */
+static void set_limit(const char *path)
 {
 	char map[64];
-	(void)of;
 	snprintf(map, sizeof(map), "0 %d 1", (int)getuid());
 	if (unshare(CLONE_NEWUSER) < 0 || !write_all("/proc/self/uid_map", map) ||
-	    !write_all("/proc/sys/user/max_inotify_instances", "0") || inotify_init1(0) >= 0)
+	    !write_all(path, "0"))
 		_exit(99);
 }
 
-Test(command, waits_without_inotify_too)
+static void without_inotify(struct fixture *of)
+{
+	(void)of;
+	set_limit("/proc/sys/user/max_inotify_instances");
+	if (inotify_init1(0) >= 0)
+		_exit(99);
+}
+
+static void without_watches(struct fixture *of)
+{
+	(void)of;
+	set_limit("/proc/sys/user/max_inotify_watches");
+	int fd = inotify_init1(IN_CLOEXEC);
+	if (fd < 0 || inotify_add_watch(fd, "/", IN_MOVED_TO) >= 0)
+		_exit(99);
+}
+
+static void check_waiting(void (*prepare)(struct fixture *of))
 {
 	daemon_start(f, BASE);
-	f->prepare = without_inotify;
+	f->prepare = prepare;
 	if (tell("status") == 99)
 		cr_skip_test("user namespaces are not allowed here");
 	for (int i = 0; i < 3; i++) {
@@ -186,6 +202,16 @@ Test(command, waits_without_inotify_too)
 	expect_status(f, "generation", "2");
 	cr_assert_eq(tell("stop"), 0, "%s", f->err.bytes);
 	cr_assert_eq(daemon_wait_exit(f), 0);
+}
+
+Test(command, waits_without_inotify_too)
+{
+	check_waiting(without_inotify);
+}
+
+Test(command, waits_without_watches_too)
+{
+	check_waiting(without_watches);
 }
 
 Test(command, works_for_the_daemons_own_user_only)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 TestSuite(drain, .init = fixture_enter, .fini = fixture_leave);
@@ -58,9 +59,67 @@ Test(drain, answers_what_was_under_way)
 
 Test(drain, does_not_wait_long_for_what_may_be_under_way)
 {
+	struct timeval at, now;
 	int client = serve_one(echo, "", "x");
 	client_expect(client, "x");
 	plane_drain(serving.plane);
+	STEP_UNTIL(serving.n_draining);
+	if (event_pending(serving.w->look, EV_TIMEOUT, &at)) { /* else it has come */
+		gettimeofday(&now, NULL);
+		timersub(&at, &now, &at);
+		cr_assert_lt(at.tv_sec * 1000 + at.tv_usec / 1000, FRESH_MS + 100);
+	}
+	expect_drained(client);
+}
+
+/* What came just before the moment was over is no less received. */
+Test(drain, answers_what_came_as_the_moment_ended)
+{
+	int client = serve_one(echo, "", "x"), received = 0;
+	client_expect(client, "x");
+	begin_drain();
+	client_send(client, "y");
+	for (int64_t until = in_ten_seconds(); received < 1 && !is_past(until);)
+		MUST(ioctl(serving.last->fd, FIONREAD, &received) == 0);
+	connections_look(serving.w);
+	client_expect(client, "y");
+	expect_drained(client);
+}
+
+static struct connection *peers[4];
+
+static void tell_the_next(struct connection *c)
+{
+	if (c == peers[0])
+		connection_write(peers[1], "bye", 3);
+}
+
+Test(drain, forgets_nobody_when_one_is_told_of_another)
+{
+	int client[4];
+	serving.data = echo;
+	serve("");
+	for (size_t i = 0; i < 4; i++) {
+		client[i] = client_new();
+		peers[i] = serving.last;
+	}
+	begin_drain();
+	serving.w->now++;
+	serving.closed = tell_the_next;
+	connections_look(serving.w);
+	cr_assert_eq(serving.n_closed, 4);
+	for (size_t i = 0; i < 4; i++)
+		close(client[i]);
+	STEP_UNTIL(plane_drained(serving.plane));
+	serving_end();
+}
+
+Test(drain, without_a_timeout_it_waits_for_nothing)
+{
+	int client = serve_one(echo, "drain_timeout = 0", "x");
+	client_expect(client, "x");
+	begin_drain();
+	cr_assert_eq(serving.n_closed, 1);
 	expect_drained(client);
 }
 
