@@ -72,24 +72,18 @@ Test(calls, start)
 
 /* Reload: to the other configuration and back. */
 
-static long reloads(struct trial *t)
-{
-	long ok = atol(trial_status(t, "reloads_ok"));
-	return ok + atol(trial_status(t, "reloads_rejected"));
-}
-
-static bool reload_is_over(struct trial *t, long before)
+static bool reload_is_over(struct trial *t)
 {
 	const char *log = trial_log(t);
-	return reloads(t) > before || strstr(log, "reload rejected") ||
+	return trial_has_reloaded(t) || strstr(log, "reload rejected") ||
 	       (strstr(log, "reloaded: ") && t->f->notices.size &&
 		strstr(t->f->notices.bytes, "READY=1"));
 }
 
-static void judge_reload(struct trial *t, int to, long before)
+static void judge_reload(struct trial *t, int to)
 {
 	bool rejected = strstr(trial_log(t), "reload rejected");
-	for (int i = 0; i < PATIENCE && reloads(t) == before; i++)
+	for (int i = 0; i < PATIENCE && !trial_has_reloaded(t); i++)
 		trial_turn(t, deadline()); /* the log is faster than the status file */
 	if (rejected && strcmp(trial_status(t, "last_reload"), "rejected") != 0)
 		trial_wrong(t, "rejected, but the status file says last_reload=%s",
@@ -111,26 +105,24 @@ static void judge_reload(struct trial *t, int to, long before)
 static void run_reload(struct trial *t)
 {
 	int to = !t->side;
-	long before = reloads(t);
 	trial_configure(t, to);
 	trial_forget(t);
-	kill(t->f->pid, SIGHUP);
-	bool over = TRY(t, reload_is_over(t, before));
+	trial_reload(t);
+	bool over = TRY(t, reload_is_over(t));
 	trial_disarm(t);
 	if (!over)
 		judge_end(t, trial_end(t));
 	else if (!has_ended(t))
-		judge_reload(t, to, before);
+		judge_reload(t, to);
 }
 
 static void reload_clean(struct trial *t)
 {
 	int to = !t->side;
-	long before = reloads(t);
 	trial_configure(t, to);
 	trial_forget(t);
-	kill(t->f->pid, SIGHUP);
-	if (!TRY(t, reloads(t) > before))
+	trial_reload(t);
+	if (!TRY(t, trial_has_reloaded(t)))
 		give_up(t->f, "no reload");
 	t->side = to;
 	if (!trial_serves(t, to))

@@ -203,6 +203,7 @@ static bool is_ready(struct trial *t)
 bool trial_start(struct trial *t, int *code)
 {
 	char path[96];
+	t->reloads = 0;
 	snprintf(path, sizeof(path), "%s/status", t->f->runtime);
 	unlink(path); /* of one that had to be killed: it would say that this one is ready */
 	daemon_spawn(t->f);
@@ -297,6 +298,18 @@ const char *trial_status(struct trial *t, const char *key)
 			return t->f->value;
 		}
 	return "";
+}
+
+void trial_reload(struct trial *t)
+{
+	t->reloads++;
+	kill(t->f->pid, SIGHUP);
+}
+
+bool trial_has_reloaded(struct trial *t)
+{
+	long ok = atol(trial_status(t, "reloads_ok"));
+	return ok + atol(trial_status(t, "reloads_rejected")) >= t->reloads;
 }
 
 bool trial_file(struct trial *t, const char *name)

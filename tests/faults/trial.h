@@ -28,6 +28,7 @@ struct trial {
 	int error;
 	long nth;
 	struct text wrong;
+	long reloads; /* asked of this daemon */
 	size_t runs, hits, n_wrong;
 	size_t as_if_nothing, told, rejected, not_started, beyond; /* outcomes of hits */
 };
@@ -78,6 +79,9 @@ enum answer trial_talk(struct trial *t, enum place at, size_t bytes);
 int trial_get(struct trial *t, const char *path);
 bool trial_serves(struct trial *t, int side); /* all that this side promises, and nothing else */
 size_t trial_fds(const struct trial *t);
+void trial_reload(struct trial *t); /* SIGHUP */
+/* Does the status file tell the outcome of all? It may be late: writing it may be what failed. */
+bool trial_has_reloaded(struct trial *t);
 const char *trial_status(struct trial *t, const char *key); /* "" when there is none */
 bool trial_file(struct trial *t, const char *name);	    /* in the runtime directory */
 
