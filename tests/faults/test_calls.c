@@ -152,11 +152,8 @@ static bool dump_is_over(struct trial *t)
 
 static void run_dump(struct trial *t)
 {
-	char path[96];
-	snprintf(path, sizeof(path), "%s/stats.prom", t->f->runtime);
-	unlink(path);
 	trial_forget(t);
-	kill(t->f->pid, SIGUSR1);
+	trial_dump(t);
 	bool over = TRY(t, dump_is_over(t));
 	trial_disarm(t);
 	if (!over)
@@ -176,7 +173,7 @@ Test(calls, dump)
 	struct trial *t = trial_new("dump");
 	start_clean(t);
 	trial_forget(t);
-	kill(t->f->pid, SIGUSR1);
+	trial_dump(t);
 	if (!TRY(t, trial_file(t, "stats.prom")))
 		give_up(t->f, "no dump");
 	keep_clean(t, 0);

@@ -306,6 +306,14 @@ void trial_reload(struct trial *t)
 	kill(t->f->pid, SIGHUP);
 }
 
+void trial_dump(struct trial *t)
+{
+	char path[96];
+	snprintf(path, sizeof(path), "%s/stats.prom", t->f->runtime);
+	unlink(path);
+	kill(t->f->pid, SIGUSR1);
+}
+
 bool trial_has_reloaded(struct trial *t)
 {
 	long ok = atol(trial_status(t, "reloads_ok"));

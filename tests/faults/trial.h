@@ -80,6 +80,7 @@ int trial_get(struct trial *t, const char *path);
 bool trial_serves(struct trial *t, int side); /* all that this side promises, and nothing else */
 size_t trial_fds(const struct trial *t);
 void trial_reload(struct trial *t); /* SIGHUP */
+void trial_dump(struct trial *t);   /* SIGUSR1; stats.prom, which is its end, is there after it */
 /* Does the status file tell the outcome of all? It may be late: writing it may be what failed. */
 bool trial_has_reloaded(struct trial *t);
 const char *trial_status(struct trial *t, const char *key); /* "" when there is none */
