@@ -78,8 +78,7 @@ void probe_hold(int argc, char **argv)
 	after = process_memory(pid);
 	printf("bytes_each %.0f\n", (after.private_used - before.private_used) / count);
 	if (argc > 4 && strcmp(argv[4], "stop") == 0) {
-		sleep(3); /* until a drain takes them for idle: it would wait for the others a
-			     little */
+		pause_us(3e6); /* until they are idle: a drain waits a little for the others */
 		printf("drain_us %.0f\n", stop(pid));
 		printf("reset %u\n", count_reset(fds, count));
 	}
