@@ -7,6 +7,7 @@
 #include "observe.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,9 +60,27 @@ static size_t lines(const char *text)
 	return n;
 }
 
+/* The descriptors that the loops wait for, as epoll(7) has them. (Timers show as memory alone.) */
+static size_t events(void)
+{
+	char path[64];
+	size_t n = 0;
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)f->pid);
+	DIR *d = opendir(path);
+	MUST(d);
+	for (const struct dirent *e; (e = readdir(d));) {
+		snprintf(path, sizeof(path), "/proc/%d/fdinfo/%.16s", (int)f->pid, e->d_name);
+		const char *at = e->d_name[0] == '.' ? NULL : file_text(f, path);
+		for (; at && (at = strstr(at, "tfd:")); at++)
+			n++;
+	}
+	closedir(d);
+	return n;
+}
+
 /* What must not grow, while nothing is going on. */
 struct age {
-	size_t fds;
+	size_t fds, events;
 	long threads, resident;
 };
 
@@ -71,6 +90,7 @@ static struct age look(int client)
 	stats_await_open(f, 1);
 	await_rest(f);
 	return (struct age){.fds = lines(proc_fds(f)),
+			    .events = events(),
 			    .threads = proc_number(f, "Threads"),
 			    .resident = proc_number(f, "VmRSS")};
 }
@@ -124,6 +144,8 @@ Test(storm_ages, leave_no_trace)
 		n, stats_value(f, "skeld_connections_accepted_total"), young.fds, old.fds,
 		young.resident, old.resident);
 	cr_assert_eq(old.fds, young.fds, "%s", proc_fds(f));
+	cr_assert(old.events == young.events && old.events > 3, "%zu events, then %zu",
+		  young.events, old.events);
 	cr_assert_eq(old.threads, young.threads);
 	if (SANITIZED("")) /* those keep what was freed */
 		cr_assert_leq(old.resident - young.resident, GROWN_KIB, "memory grew by %ld KiB",
