@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TOLD_MAX = 6000 };
+enum { TOLD_MAX = 6000, WAIT_MS = 10000, HANGS_SECONDS = 100 };
 
 static int64_t now_ms(void)
 {
@@ -32,7 +32,10 @@ int64_t deadline(void)
 {
 	const char *slow = getenv("SKELD_TEST_SLOW");
 	double factor = slow ? strtod(slow, NULL) : 1;
-	return now_ms() + (int64_t)(10000 * (factor > 0 ? factor : 1));
+	if (factor <= 0)
+		factor = 1;
+	alarm((unsigned)(HANGS_SECONDS * factor)); /* for what waits without one */
+	return now_ms() + (int64_t)(WAIT_MS * factor);
 }
 
 bool is_past(int64_t until)
@@ -121,8 +124,11 @@ struct fixture *fixture_new(void)
 void fixture_free(struct fixture *f)
 {
 	if (f->pid) {
+		pid_t gone;
 		kill(f->pid, SIGKILL);
-		waitpid(f->pid, NULL, 0);
+		do /* a frozen thread comes first: the process is not over before we have seen it */
+			gone = waitpid(-1, NULL, __WALL);
+		while (gone > 0 && gone != f->pid);
 	}
 	if (f->pidfd >= 0)
 		close(f->pidfd);

@@ -2,7 +2,8 @@
  * Drives the real binary: spawns it in a private directory with a service manager of our own
  * (NOTIFY_SOCKET), whose datagrams are the clock of the tests. Nothing sleeps; every wait has a
  * deadline of 10 s times $SKELD_TEST_SLOW, and one that passes fails the test with what was
- * awaited, what the service manager was told, and what the daemon wrote.
+ * awaited, what the service manager was told, and what the daemon wrote. A test that hangs all the
+ * same is ended by SIGALRM.
  *
  * A failed check ends the test (see Criterion), so nothing here returns an error. The daemon
  * dies with the test. $SKELD_TEST_WRAP, "valgrind -q" say, is put in front of the binary.

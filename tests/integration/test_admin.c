@@ -204,13 +204,14 @@ Test(admin, a_stuck_worker_stops_readiness_alone)
 	f->prepare = with_watchdog;
 	daemon_start(f, TWO);
 	pid_t worker = trace_freeze(f, 1);
-	await(f, http_get(f, "/readyz") == 503);
-	cr_assert_eq(strncmp(http_body(), "worker 1 has not answered for 0.", 32), 0, "%s",
-		     http_body());
+	/* On a busy machine the other one may be late, too, for a moment. */
+	await(f, http_get(f, "/readyz") == 503 &&
+			 strncmp(http_body(), "worker 1 has not answered for ", 30) == 0);
+	cr_assert_geq(strtod(http_body() + 30, NULL), 0.2, "%s", http_body());
 	cr_assert_eq(http_get(f, "/livez"), 200);
-	cr_assert_eq(http_get(f, "/metrics"), 200);
-	cr_assert_gt(http_metric(f, "skeld_worker_lag_seconds{worker=\"1\"}"), 0.1);
-	cr_assert_eq(http_metric(f, "skeld_worker_lag_seconds{worker=\"0\"}"), 0);
+	await(f, http_get(f, "/metrics") == 200 &&
+			 http_metric(f, "skeld_worker_lag_seconds{worker=\"0\"}") == 0);
+	cr_assert_gt(http_metric(f, "skeld_worker_lag_seconds{worker=\"1\"}"), 0.2);
 	cr_assert_eq(http_get(f, "/status"), 200);
 	trace_thaw(f, worker);
 	await(f, http_get(f, "/readyz") == 200);

@@ -83,3 +83,10 @@ Test(stuck, a_stuck_worker_cannot_prevent_a_forced_stop)
 	trace_bury(f, worker);
 	cr_assert_eq(daemon_wait_exit(f), 1);
 }
+
+/* What goes for a check that fails, too. */
+Test(stuck, a_test_can_end_with_a_worker_frozen)
+{
+	daemon_start(f, TWO);
+	trace_freeze(f, 1);
+}

@@ -159,9 +159,10 @@ static pid_t flood(int signal, _Atomic uint64_t *sent)
 	return pid;
 }
 
-Test(relay, a_flood_from_outside_leaves_time_and_lets_others_through, .timeout = 30)
+Test(relay, a_flood_from_outside_leaves_time_and_lets_others_through)
 {
 	enum { MANY = 20000 };
+	alarm(30); /* Criterion's own .timeout loses a test's end now and then */
 	_Atomic uint64_t *sent =
 		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	MUST(sent != MAP_FAILED);
