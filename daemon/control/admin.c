@@ -40,7 +40,7 @@ struct admin {
 	struct event *resume;
 	struct client client[ADMIN_CLIENTS];
 	bool paused;
-	bool warned; /* that nothing can be accepted */
+	bool warned; /* that nothing can be accepted; until something is */
 };
 
 /* For on_accept_error(), which libevent calls with an argument of evhttp's. */
@@ -253,9 +253,11 @@ void admin_listen(struct admin *a, const struct listener *l)
 	a->bound = calloc(l->n_fds, sizeof(*a->bound));
 	for (size_t i = 0; i < l->n_fds; i++)
 		if (!a->bound || !bind_socket(a, l->fds[i])) {
-			log_error("admin: cannot serve on %s: out of memory; until a reload "
-				  "nobody answers there",
-				  address);
+			if (!a->warned)
+				log_error("admin: cannot serve on %s: out of memory; who connects "
+					  "waits in the backlog, trying again every second",
+					  address);
+			a->warned = true;
 			unbind(a);
 			return;
 		}

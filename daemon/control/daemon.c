@@ -95,6 +95,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		notify_send(&d->notify, "WATCHDOG=1");
 	report_again(d);
 	report_connections(d);
+	admin_listen(d->admin, d->current->admin);
 	admin_tick(d->admin);
 	notify_retry(&d->notify);
 	signals_look(d);
