@@ -19,8 +19,9 @@ enum { ADMIN_CLIENTS = 32 }; /* at a time; for one more the oldest is closed */
 struct admin *admin_new(struct daemon *d);
 
 /*
- * Serve on L from now on, and no longer on the one before; NULL: on none. L stays the caller's. Without
- * memory for that on none, and an error is logged: then call it again, as once it has worked is free.
+ * Serve on L from now on, and no longer on the one before; NULL: on none. L stays the caller's.
+ * Without memory for that on none, and an error is logged: then call it again, as once it has
+ * worked is free.
  */
 void admin_listen(struct admin *a, const struct listener *l);
 

@@ -12,6 +12,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+/* For a worker to end: one whose processor others have is not stuck. */
+enum { JOIN_SECONDS = 2 };
+
 const char *const state_names[N_STATES] = {"starting",	"running",  "reloading",
 					   "lame_duck", "draining", "stopped"};
 
@@ -185,7 +188,7 @@ static bool end_workers(struct daemon *d)
 	if (!d->plane)
 		return true;
 	plane_close(d->plane);
-	unsigned stuck = plane_join(d->plane, 1, &first);
+	unsigned stuck = plane_join(d->plane, JOIN_SECONDS, &first);
 	if (!stuck)
 		return true;
 	log_error("%u worker%s (the first is %u) did not end: stuck in a callback; the process "

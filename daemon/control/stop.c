@@ -6,8 +6,9 @@
 #include <stdlib.h>
 
 enum {
-	CLOSE_SECONDS = 1, /* for the workers to close what the drain has left */
-	MARGIN_SECONDS = 5 /* for the manager: for what comes after the drain */
+	CLOSE_SECONDS = 2, /* for the workers to close what the drain has left */
+	MARGIN_SECONDS =
+		5 /* for the manager: for what comes after the drain, see JOIN_SECONDS, too */
 };
 
 static void drain(struct daemon *d)

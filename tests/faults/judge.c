@@ -96,7 +96,8 @@ static bool is_as_clean(struct trial *t, int side, bool more)
 {
 	const char *clean = t->before[side].bytes;
 	char *essence = trial_essence(t);
-	bool same = more ? strncmp(essence, clean, strlen(clean)) == 0 : strcmp(essence, clean) == 0;
+	bool same =
+		more ? strncmp(essence, clean, strlen(clean)) == 0 : strcmp(essence, clean) == 0;
 	free(essence);
 	return same;
 }

@@ -61,6 +61,12 @@ size_t log_count(struct fixture *f, const char *part)
 	return n;
 }
 
+size_t log_count_warnings(struct fixture *f)
+{
+	return log_count(f, " warning ") - log_count(f, " did not take it over within ") -
+	       log_count(f, " has not answered for ");
+}
+
 const char *log_line_with(struct fixture *f, const char *part)
 {
 	const char *text = log_text(f), *found = NULL;

@@ -11,6 +11,8 @@ const char *file_text(struct fixture *f, const char *path); /* NULL: does not ex
 const char *log_text(struct fixture *f);
 bool log_contains(struct fixture *f, const char *part);
 size_t log_count(struct fixture *f, const char *part);
+/* Warnings, but for those that a machine without time for a worker brings. */
+size_t log_count_warnings(struct fixture *f);
 /* The last line of the log with PART in it, NULL if none. */
 const char *log_line_with(struct fixture *f, const char *part);
 /* That the parts appear in the log in this order. */

@@ -59,7 +59,7 @@ Test(admin_bounds, garbage_is_refused)
 		cr_assert(code == 0 || code == 400 || code == 505, "%zu: %d", i, code);
 	}
 	cr_assert_eq(http_get(f, "/livez"), 200);
-	cr_assert_eq(log_count(f, " warning ") + log_count(f, " error "), 0, "%s", log_text(f));
+	cr_assert_eq(log_count_warnings(f) + log_count(f, " error   "), 0, "%s", log_text(f));
 	daemon_finish(f);
 }
 
@@ -151,7 +151,7 @@ Test(admin_bounds, a_flood_is_answered_and_leaves_nothing)
 	}
 	stats_dump(f);
 	await(f, strlen(proc_fds(f)) <= before + 16);
-	cr_assert_eq(log_count(f, " warning ") + log_count(f, " error "), 0, "%s", log_text(f));
+	cr_assert_eq(log_count_warnings(f) + log_count(f, " error   "), 0, "%s", log_text(f));
 	daemon_finish(f);
 }
 

@@ -142,7 +142,7 @@ Test(drain, pipelined_requests_are_all_answered)
 Test(drain, an_answer_that_comes_later_is_delivered)
 {
 	char text[128];
-	start_lines(BASE HOUR "lines { delay = 300 }\n");
+	start_lines(BASE HOUR "lines { delay = 2000 }\n");
 	int client = client_connect(f, "main");
 	say(client, "a\nlater\nb\nlater\nc\n");
 	client_expect_text(f, client, "1: a\n");
@@ -215,7 +215,7 @@ Test(drain, a_request_that_is_finished_in_time_is_answered)
 Test(drain, who_does_not_read_delays_until_the_deadline)
 {
 	enum { CLIENTS = 5, MIB = 1 << 20 };
-	daemon_start(f, BASE SECOND "limits { buffer = 65536 }\n");
+	daemon_start(f, BASE "drain_timeout = 4\nlimits { buffer = 65536 }\n");
 	for (size_t i = 0; i < CLIENTS; i++) {
 		struct pump p = {.fd = client_connect(f, "main"), .total = 64 * MIB};
 		pump_stuff(f, &p);

@@ -57,21 +57,21 @@ Test(lame_duck, then_drains)
 	enum { BYTES = 20000 };
 	static char bytes[BYTES];
 	memset(bytes, 'x', BYTES);
-	daemon_start(f, BASE "lame_duck = 1\ndrain_timeout = 3600\n");
+	daemon_start(f, BASE "lame_duck = 3\ndrain_timeout = 3600\n");
 	int idle = client_connect(f, "main"), asks = client_connect(f, "main");
 	client_echo(f, idle, "before\n");
 	double began = seconds();
 	daemon_signal(f, SIGINT);
-	notify_wait(f, "EXTEND_TIMEOUT_USEC=3606000000");
+	notify_wait(f, "EXTEND_TIMEOUT_USEC=3608000000");
 	client_echo(f, asks, "in its time\n");
 	notify_wait(f, "STATUS=draining, generation 1, 2 connections");
 	double took = seconds() - began;
-	cr_assert_geq(took, 0.99, "%.3f s", took);
+	cr_assert_geq(took, 2.99, "%.3f s", took);
 	client_expect_eof(f, idle);
 	client_expect_eof(f, asks);
 	cr_assert_eq(daemon_wait_exit(f), 0);
 	static const char *const told[] = {
-		"lame duck: no longer ready, but serving for 1 s, then draining; a second signal",
+		"lame duck: no longer ready, but serving for 3 s, then draining; a second signal",
 		"draining: 2 connections open, waiting 3600 s at most;",
 		"drained: every connection was finished\n"};
 	log_expect_order(f, told, 3);

@@ -10,7 +10,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { PATIENCE_SECONDS = 2, TALK = 16384 };
+enum { PATIENCE_SECONDS = 8, TALK = 16384 };
 
 static struct sockaddr_in address_of(struct fixture *f, const char *title)
 {

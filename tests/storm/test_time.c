@@ -23,7 +23,7 @@ enum { DAY = 86400 };
 static void with_watchdog(struct fixture *fixture)
 {
 	(void)fixture;
-	setenv("WATCHDOG_USEC", "2000000", 1);
+	setenv("WATCHDOG_USEC", "6000000", 1);
 }
 
 /* As long as it takes the daemon to tell the watchdog N times that all is well. */
@@ -51,7 +51,7 @@ static void expect_no_warning(void)
 Test(storm_time, the_daemon_stands_still_and_goes_on)
 {
 	f->prepare = with_watchdog;
-	daemon_start(f, BASE "limits { idle_timeout = 2 }\ndrain_timeout = 2\n");
+	daemon_start(f, BASE "limits { idle_timeout = 4 }\ndrain_timeout = 4\n");
 	int client = client_connect(f, "main"), other = client_connect(f, "main");
 	client_echo(f, client, "before\n");
 	live_on(2);
@@ -73,6 +73,7 @@ Test(storm_time, the_daemon_stands_still_and_goes_on)
 
 Test(storm_time, a_peer_that_stands_still_is_nothing_but_idle)
 {
+	f->prepare = with_watchdog;
 	daemon_start(f, BASE "limits { idle_timeout = 1 buffer = 65536 }\n");
 	struct gang *g = gang_start(f, 1, gang_talk);
 	await(f, gang_count(g, 0) > 10);
@@ -183,7 +184,7 @@ Test(storm_time, a_request_that_waits_for_its_turn_is_not_idle)
 	enum { CLIENTS = 120 };
 	int client[CLIENTS];
 	fixture_use(f, SLOW_BINARY);
-	daemon_start(f, BASE "slow { answer = 30 }\nlimits { idle_timeout = 1 }\n");
+	daemon_start(f, BASE "slow { answer = 30 }\nlimits { idle_timeout = 2 }\n");
 	for (size_t i = 0; i < CLIENTS; i++)
 		client[i] = client_connect(f, "main");
 	for (int round = 0; round < 2; round++) {

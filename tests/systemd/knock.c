@@ -1,6 +1,8 @@
 /*
  * Knocks at a server's door until told to stop: connects, sends a question, expects an answer,
- * closes, again and again, and counts how each attempt ended. Prints the counts on SIGTERM.
+ * closes, again and again, and counts how each attempt ended. Prints the counts on SIGTERM. Late is
+ * an answer that does not come; slow is the caller, who was hung up on after it had said nothing
+ * for longer than who drains waits.
  *
  * usage: knock PORT CALLERS QUESTION ANSWER, on 127.0.0.1
  */
@@ -17,14 +19,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { CALLERS_MAX = 64, PAUSE_MS = 1, PATIENCE_SECONDS = 10, ANSWER_MAX = 4096 };
+enum { CALLERS_MAX = 64, PAUSE_MS = 1, PATIENCE_SECONDS = 10, ANSWER_MAX = 4096, SLOW_MS = 200 };
 
-enum end { OK, REFUSED, RESET, CLOSED, LATE, WRONG, N_ENDS };
+enum end { OK, REFUSED, RESET, CLOSED, LATE, SLOW, WRONG, N_ENDS };
 static const char *const end_names[N_ENDS] = {
-	[OK] = "ok",	     [REFUSED] = "refused", [RESET] = "reset",
-	[CLOSED] = "closed", [LATE] = "late",	    [WRONG] = "wrong"};
+	[OK] = "ok",	 [REFUSED] = "refused", [RESET] = "reset", [CLOSED] = "closed",
+	[LATE] = "late", [SLOW] = "slow",	[WRONG] = "wrong"};
 
 static _Atomic unsigned long count[N_ENDS];
 static atomic_bool over;
@@ -49,18 +52,30 @@ static enum end end_of(int error)
 	}
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 static enum end talk(int fd, const struct sockaddr_in *from, const struct sockaddr_in *to)
 {
 	char answer[ANSWER_MAX];
 	size_t n = 0, all = strlen(expected);
+	int64_t began = now_ms();
 	if (bind(fd, (const struct sockaddr *)from, sizeof(*from)) < 0 ||
-	    connect(fd, (const struct sockaddr *)to, sizeof(*to)) < 0 ||
-	    send(fd, question, strlen(question), MSG_NOSIGNAL) < 0)
+	    connect(fd, (const struct sockaddr *)to, sizeof(*to)) < 0)
 		return end_of(errno);
+	ssize_t sent = send(fd, question, strlen(question), MSG_NOSIGNAL);
+	bool slow = now_ms() - began >= SLOW_MS;
+	if (sent < 0)
+		return slow && end_of(errno) == RESET ? SLOW : end_of(errno);
 	while (n < all) {
 		ssize_t r = recv(fd, answer + n, all - n, 0);
+		enum end end = r < 0 ? end_of(errno) : CLOSED;
 		if (r <= 0)
-			return r < 0 ? end_of(errno) : CLOSED;
+			return slow && (end == RESET || end == CLOSED) ? SLOW : end;
 		n += (size_t)r;
 	}
 	return memcmp(expected, answer, all) == 0 ? OK : WRONG;

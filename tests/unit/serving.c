@@ -108,6 +108,7 @@ void serve(const char *conf)
 	serving.plane = plane_new(&service_under_test, 1, serving.news_fd, &e);
 	cr_assert(serving.plane, "%s", errors_text(&e, 0));
 	serving.w = &serving.plane->worker[0];
+	event_del(serving.w->tick); /* see pass_time() */
 	serving.snapshot = snapshot_of(conf, NULL);
 	/* As the worker's thread begins. */
 	serving.w->snapshot = snapshot_ref(serving.snapshot);

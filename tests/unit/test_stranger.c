@@ -180,6 +180,7 @@ Test(stranger, who_just_came_is_answered_by_a_drain)
 	client_expect(introduced, "hello");
 	plane_drain(serving.plane);
 	STEP_UNTIL(serving.n_draining == 1);
+	event_del(serving.w->look); /* all the time there is */
 	SEND(client, V4 "x");
 	client_expect(client, "hellox");
 	client_expect_end(client);
