@@ -20,8 +20,7 @@ struct admin *admin_new(struct daemon *d);
 
 /*
  * Serve on L from now on, and no longer on the one before; NULL: on none. L stays the caller's.
- * Without memory for that on none, and an error is logged: then call it again, as once it has
- * worked is free.
+ * Without memory it serves on none, and logs an error: call it again, it does nothing once it has.
  */
 void admin_listen(struct admin *a, const struct listener *l);
 
