@@ -657,7 +657,7 @@ end:	do
 
 finish:
 	/* [[daemon/control/daemon.c:end_workers: plane_close(d->plane)]]
-	 * [[daemon/control/daemon.c:end_workers: plane_join(d->plane, 1, &first)]]
+	 * [[daemon/control/daemon.c:end_workers: plane_join(d->plane, JOIN_SECONDS, &first)]]
 	 * [[daemon/data/plane.c:plane_join: give_order(p, ORDER_QUIT)]]
 	 * [[daemon/data/plane.c:plane_join: !have_ended(p)]]
 	 * [[daemon/data/plane.c:plane_join: poll(&news, 1]]
