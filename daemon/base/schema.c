@@ -43,8 +43,8 @@ static const struct option listen_options[] = {
 	{0}};
 
 static const struct option limits[] = {
-	{"connections", OPTION_NUMBER, AT(limits.connections), "10000", 1, 10000000, NULL, NULL,
-	 false, "Open connections, over all workers"},
+	{"connections", OPTION_NUMBER, AT(limits.connections), "10000", 1, 10000000, "connections",
+	 NULL, false, "How many may be open, over all workers"},
 	{"idle_timeout", OPTION_NUMBER, AT(limits.idle_timeout), "300", 0, 31536000, "seconds",
 	 NULL, false,
 	 "A connection is closed after this without a whole request or a byte sent, 0 = never"},

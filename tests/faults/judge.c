@@ -1,5 +1,6 @@
 #include "judge.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,7 @@ static const struct row {
 	{CALL_sendto, {EAGAIN, ENOBUFS, ECONNREFUSED, ENOENT, ENOMEM}},
 	{CALL_sendmsg, {EAGAIN, ENOBUFS, ECONNREFUSED, ETOOMANYREFS}},
 	{CALL_recv, {ECONNRESET, ETIMEDOUT, ENOMEM, EINTR, EAGAIN, SHORT}},
+	{CALL_readv, {ECONNRESET, EINTR, EAGAIN, ENOMEM}},
 	{CALL_writev, {ECONNRESET, EPIPE, EINTR, EAGAIN}},
 	{CALL_shutdown, {ENOTCONN}},
 	{CALL_poll, {EINTR, ENOMEM}},
@@ -70,7 +72,8 @@ void each_call(struct trial *t, phase_fn *run)
 {
 	size_t most = getenv("SKELD_TEST_ALL") ? 7 : 1;
 	bool is_mutant = getenv("FAULTS_DAEMON");
-	for (const struct row *r = table; r < table + sizeof(table) / sizeof(*table); r++)
+	static_assert(sizeof(table) / sizeof(*table) == N_CALLS, "each call has a row");
+	for (const struct row *r = table; r < table + N_CALLS; r++)
 		for (size_t e = 0; e < most && r->errors[e] && is_wanted(r->call); e++)
 			for (long n = 1, missed = 0; missed < 2; n++) {
 				if (is_mutant && t->n_wrong)

@@ -197,7 +197,7 @@ static void with_watchdog(struct fixture *g)
 	setenv("WATCHDOG_USEC", "400000", 1);
 }
 
-Test(admin, a_stuck_worker_stops_readiness_alone)
+Test(admin, stuck_workers_stop_readiness_alone)
 {
 	if (!trace_allowed())
 		cr_skip_test("ptrace is not allowed here");
@@ -213,7 +213,15 @@ Test(admin, a_stuck_worker_stops_readiness_alone)
 			 http_metric(f, "skeld_worker_lag_seconds{worker=\"0\"}") == 0);
 	cr_assert_gt(http_metric(f, "skeld_worker_lag_seconds{worker=\"1\"}"), 0.2);
 	cr_assert_eq(http_get(f, "/status"), 200);
+
+	pid_t other = trace_freeze(f, 0);
+	await(f, http_get(f, "/readyz") == 503 && strstr(http_body(), "worker 0 has not"));
+	cr_assert_eq(http_get(f, "/livez"), 200);
+	cr_assert_eq(http_get(f, "/metrics"), 200);
+	cr_assert_gt(http_metric(f, "skeld_worker_lag_seconds{worker=\"0\"}"), 0.2);
+	cr_assert_gt(http_metric(f, "skeld_worker_lag_seconds{worker=\"1\"}"), 0.2);
 	trace_thaw(f, worker);
+	trace_thaw(f, other);
 	await(f, http_get(f, "/readyz") == 200);
 	daemon_finish(f);
 }

@@ -149,8 +149,14 @@ Test(storm_signals, are_all_accounted_for_and_stop_it_in_time)
 	config_write(f, "nonsense\n");
 	senders = gang_start(f, SENDERS, send_signals);
 	talk_until(client, seconds_now() + seconds / 4);
+	double began = seconds_now();
 	daemon_signal(f, SIGINT);
+	const char *told = notify_wait(f, "STOPPING=1");
+	const char *budget = strstr(told, "EXTEND_TIMEOUT_USEC=");
+	double allowed = budget ? strtod(strchr(budget, '=') + 1, NULL) / 1e6 : 0;
 	cr_assert_eq(daemon_wait_exit(f), 0);
+	double took = seconds_now() - began;
+	cr_assert_leq(took, allowed, "it took %.1f s, and had asked for %.1f s", took, allowed);
 	gang_stop(f, senders);
 	gang_stop(f, talkers);
 	expect_signals_told(f);
