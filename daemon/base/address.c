@@ -1,5 +1,7 @@
 #include "base/address.h"
 
+#include "base/text.h"
+
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netdb.h>
@@ -75,9 +77,13 @@ void address_show(const struct address *a, char out[ADDRESS_TEXT_MAX])
 	char host[INET6_ADDRSTRLEN + IF_NAMESIZE + 1] = "?";
 	const struct sockaddr_un *un = (const struct sockaddr_un *)&a->sa;
 	if (a->sa.ss_family == AF_UNIX) {
-		bool named = a->length > offsetof(struct sockaddr_un, sun_path);
-		snprintf(out, ADDRESS_TEXT_MAX, "unix:%.*s", (int)sizeof(un->sun_path),
-			 named ? un->sun_path : "");
+		const size_t head = offsetof(struct sockaddr_un, sun_path);
+		bool named = a->length > head, abstract = named && !*un->sun_path;
+		int n = snprintf(out, ADDRESS_TEXT_MAX, abstract ? "unix:@" : "unix:%.*s",
+				 (int)sizeof(un->sun_path), named ? un->sun_path : "");
+		if (abstract)
+			text_escape(out + n, (size_t)(ADDRESS_TEXT_MAX - n), un->sun_path + 1,
+				    a->length - head - 1);
 		return;
 	}
 	bool v6 = a->sa.ss_family == AF_INET6;
@@ -108,8 +114,29 @@ bool address_equal(const struct address *a, const struct address *b)
 	if (a->sa.ss_family == AF_INET6)
 		return memcmp(&x->sin6_addr, &y->sin6_addr, sizeof(x->sin6_addr)) == 0 &&
 		       x->sin6_scope_id == y->sin6_scope_id;
-	return strcmp(((const struct sockaddr_un *)&a->sa)->sun_path,
-		      ((const struct sockaddr_un *)&b->sa)->sun_path) == 0;
+	const char *one = ((const struct sockaddr_un *)&a->sa)->sun_path;
+	const char *other = ((const struct sockaddr_un *)&b->sa)->sun_path;
+	if (*one && *other)
+		return strcmp(one, other) == 0;
+	/* Abstract: as many bytes as there are, unix(7). */
+	size_t head = offsetof(struct sockaddr_un, sun_path);
+	return a->length == b->length && a->length > head &&
+	       memcmp(one, other, a->length - head) == 0;
+}
+
+static bool is_wildcard(const struct address *a)
+{
+	if (a->sa.ss_family == AF_INET6)
+		return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)&a->sa)->sin6_addr);
+	return a->sa.ss_family == AF_INET &&
+	       ((const struct sockaddr_in *)&a->sa)->sin_addr.s_addr == INADDR_ANY;
+}
+
+bool address_overlaps(const struct address *a, const struct address *b)
+{
+	if (a->sa.ss_family != b->sa.ss_family || address_port(a) != address_port(b))
+		return false;
+	return address_equal(a, b) || is_wildcard(a) || is_wildcard(b);
 }
 
 unsigned address_port(const struct address *a)

@@ -18,13 +18,17 @@ struct address {
 /* Numeric addresses only: a look-up could hold up a reload for as long as a name server likes. */
 bool address_parse(const char *text, struct address *a);
 
-/* As it would be written in the configuration; "unix:" alone for a socket without a name. */
+/* As it would be written in the configuration; "unix:" alone for a socket without a name, and an
+ * abstract one, which can only be passed, as "unix:@name". */
 void address_show(const struct address *a, char out[ADDRESS_TEXT_MAX]);
 
 /* Only this machine can reach it: a loopback address or a unix socket. */
 bool address_is_local(const struct address *a);
 
 bool address_equal(const struct address *a, const struct address *b);
+
+/* Of two sockets that share nothing, can only one have its address? */
+bool address_overlaps(const struct address *a, const struct address *b);
 
 /* The TCP port, 0 for a unix address. */
 unsigned address_port(const struct address *a);

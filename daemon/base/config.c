@@ -115,13 +115,12 @@ struct config *config_load(const char *file, const struct config_service *servic
 	if (rows > CONFIG_OPTIONS_MAX)
 		errors_add(e, file, 0, "the service has %zu options, at most %d are possible", rows,
 			   CONFIG_OPTIONS_MAX);
-	else if (file) {
+	else if (file)
 		parse_file(file, c, e);
-		if (e->n == before)
-			validate(c, file, e);
-	}
 	if (e->n == before && !default_listen(c))
 		errors_add(e, file, 0, "out of memory");
+	if (e->n == before)
+		validate(c, file, e);
 	if (e->n == before)
 		return c;
 	config_unref(c);

@@ -206,9 +206,13 @@ struct log_target *log_open(enum log_kind kind, const char *file, char *why, siz
 		t->fd = connect_syslog();
 		file = "/dev/log";
 	} else {
-		/* O_NONBLOCK: a FIFO without a reader is an error, one with a slow reader drops. */
+		/*
+		 * O_NONBLOCK: a FIFO without a reader is an error, one with a slow reader drops.
+		 * The directory may be of the user that root becomes: root follows no link there.
+		 */
 		t->fd = open(file,
-			     O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+			     O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
+				     (geteuid() == 0 ? O_NOFOLLOW : 0),
 			     0640);
 	}
 	if (t->fd < 0) {
@@ -232,7 +236,11 @@ void log_discard(struct log_target *t)
 void log_give_to(uid_t uid, gid_t gid)
 {
 	pthread_mutex_lock(&lock);
-	int failed = current && current->kind == LOG_TO_FILE && fchown(current->fd, uid, gid) < 0;
+	struct stat st;
+	bool is_file = current && current->kind == LOG_TO_FILE && fstat(current->fd, &st) == 0 &&
+		       S_ISREG(st.st_mode); /* and no device */
+	errno = EMLINK;
+	bool failed = is_file && (st.st_nlink > 1 || fchown(current->fd, uid, gid) < 0);
 	pthread_mutex_unlock(&lock);
 	if (failed)
 		log_warning("the log file cannot be given to uid %u, a reload may not be able to "

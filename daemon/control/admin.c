@@ -40,7 +40,8 @@ struct admin {
 	struct event *resume;
 	struct client client[ADMIN_CLIENTS];
 	bool paused;
-	bool warned; /* that nothing can be accepted; until something is */
+	bool warned;   /* that nothing can be accepted */
+	bool unserved; /* an error has told that it cannot listen */
 };
 
 /* For on_accept_error(), which libevent calls with an argument of evhttp's. */
@@ -253,14 +254,17 @@ void admin_listen(struct admin *a, const struct listener *l)
 	a->bound = calloc(l->n_fds, sizeof(*a->bound));
 	for (size_t i = 0; i < l->n_fds; i++)
 		if (!a->bound || !bind_socket(a, l->fds[i])) {
-			if (!a->warned)
+			if (!a->unserved)
 				log_error("admin: cannot serve on %s: out of memory; who connects "
 					  "waits in the backlog, trying again every second",
 					  address);
-			a->warned = true;
+			a->unserved = true;
 			unbind(a);
 			return;
 		}
+	if (a->unserved)
+		log_notice("admin: serves on %s now", address);
+	a->unserved = false;
 	if (!address_is_local(&l->actual))
 		log_warning("admin.address %s can be reached from other machines: whoever "
 			    "connects reads metrics and status; a firewall or a loopback "

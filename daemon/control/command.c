@@ -123,6 +123,10 @@ static int peer_find(struct peer *p, const char *dir)
 		p->watch = -1;
 	}
 	p->pid = runtime_owner(dir);
+	if (p->pid < 0) {
+		fprintf(stderr, "skeld: cannot read %s/skeld.pid: %s\n", dir, strerror(errno));
+		return EXIT_FAILURE;
+	}
 	if (p->pid > 0)
 		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
 	if (p->pid > 0 && p->pidfd < 0 && errno != ESRCH) {
@@ -251,7 +255,8 @@ static int command_reload(struct peer *p)
 
 static int command_stop(struct peer *p)
 {
-	int failed = peer_send(p, SIGTERM);
+	/* A second signal would cut off who is still waited for. */
+	int failed = is_stopping(p) ? 0 : peer_send(p, SIGTERM);
 	if (failed)
 		return failed;
 	int seconds =
@@ -321,5 +326,5 @@ int command_signal(const struct options *o)
 	else if (code == 0)
 		code = i == 0 ? command_reload(&p) : i == 1 ? command_stats(&p) : command_stop(&p);
 	peer_close(&p);
-	return code;
+	return fflush(stdout) == 0 ? code : EXIT_FAILURE;
 }

@@ -152,12 +152,13 @@ static int start(struct daemon *d, struct errors *e)
 	log_notice("skeld " SKELD_VERSION " starts: pid %d, configuration %s, runtime directory %s",
 		   (int)getpid(), d->options->config, d->options->runtime_dir);
 	unsigned n = c->workers ? (unsigned)c->workers : count_cpus();
+	size_t connections = privileges_raise_nofile(c, n); /* the listeners need some, too */
 	if (!log || runtime_open(&d->runtime, d->options->runtime_dir, e) < 0 ||
 	    !(d->current = snapshot_new(c, NULL, &d->passed, &d->retired, n, e))) {
 		config_unref(c);
 		return EXIT_FAILURE;
 	}
-	d->current->connections = privileges_raise_nofile(c, n);
+	d->current->connections = connections;
 	if (privileges_drop(d->current, &d->runtime, e) < 0)
 		return EXIT_FAILURE;
 	d->named = calloc(n, sizeof(*d->named));

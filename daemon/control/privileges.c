@@ -13,6 +13,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* SCHED_FLAG_KEEP_POLICY of linux/sched.h, which does not go together with sched.h. */
+enum { KEEP_POLICY = 0x08 };
+
 int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e)
 {
 	const struct config *c = s->config;
@@ -63,7 +66,7 @@ void privileges_prefer_this_thread(void)
 		int32_t nice;
 		uint32_t priority;
 		uint64_t runtime, deadline, period;
-	} attributes = {.size = 48, .policy = SCHED_OTHER, .runtime = 100000};
+	} attributes = {.size = 48, .flags = KEEP_POLICY, .runtime = 100000};
 	errno = 0;
 	attributes.nice = getpriority(PRIO_PROCESS, 0);
 	syscall(SYS_sched_setattr, 0, &attributes, 0);
@@ -78,8 +81,11 @@ size_t privileges_raise_nofile(const struct config *c, unsigned n)
 	struct rlimit r;
 	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= wanted + own)
 		return wanted;
+	rlim_t had = r.rlim_cur;
 	r.rlim_cur = wanted + own < r.rlim_max ? wanted + own : r.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur >= wanted + own)
+	if (setrlimit(RLIMIT_NOFILE, &r) < 0)
+		r.rlim_cur = had;
+	else if (r.rlim_cur >= wanted + own)
 		return wanted;
 	size_t possible = r.rlim_cur > own ? r.rlim_cur - own : 1;
 	log_warning(

@@ -41,11 +41,12 @@ static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 		p->log = daemon_open_log(c, e);
 	else
 		errors_add(e, NULL, 0, "out of memory");
+	size_t connections = privileges_raise_nofile(c, plane_workers(d->plane));
 	if (p->log)
 		p->snapshot = snapshot_new(c, d->current, &d->passed, &d->retired,
 					   plane_workers(d->plane), e);
 	if (p->snapshot) {
-		p->snapshot->connections = privileges_raise_nofile(c, plane_workers(d->plane));
+		p->snapshot->connections = connections;
 		log_debug("reload: prepared in %.3f ms", (double)(now_ns() - read) / 1e6);
 		return true;
 	}

@@ -53,7 +53,7 @@ static int lock(struct runtime *r, struct errors *e)
 		if (!failed)
 			continue;
 		pid_t owner = runtime_owner(r->path);
-		if ((why == EAGAIN || why == EACCES) && owner)
+		if ((why == EAGAIN || why == EACCES) && owner > 0)
 			errors_add(e, NULL, 0,
 				   "another instance runs: pid %d holds %s/skeld.pid; use another "
 				   "--runtime-dir for a second one",
@@ -147,6 +147,8 @@ pid_t runtime_owner(const char *path)
 	snprintf(name, sizeof(name), "%s/skeld.pid", path);
 	/* Read-only is enough to ask, and works for those who may not write. */
 	int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 && errno == EACCES)
+		return -1;
 	struct flock l = lock_of(LOCK_NAME);
 	pid_t pid = 0;
 	if (fd >= 0 && fcntl(fd, F_GETLK, &l) == 0 && l.l_type != F_UNLCK)

@@ -38,7 +38,8 @@ int runtime_replace(const struct runtime *r, const char *name, const char *text,
 /* Remove the files, and the directory if we made it. */
 void runtime_close(struct runtime *r);
 
-/* Who holds the lock in directory PATH; 0 when nobody does. Never believes the file's text. */
+/* Who holds the lock in directory PATH; 0 when nobody does, -1 and EACCES when that cannot be seen.
+ * Never believes the file's text. */
 pid_t runtime_owner(const char *path);
 
 #endif

@@ -2,10 +2,9 @@
 
 #include "base/text.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,15 +15,21 @@ static void look_up(struct sender_cache *cache, uid_t uid)
 {
 	cache->uid = uid;
 	snprintf(cache->name, sizeof(cache->name), "uid %u", (unsigned)uid);
+	/* By hand: fgetpwent_r(3) stays for ever before a line that is too long for its buffer. */
 	FILE *in = fopen("/etc/passwd", "re");
-	struct passwd entry, *found;
-	char buffer[1024];
-	for (int r; in && ((r = fgetpwent_r(in, &entry, buffer, sizeof(buffer), &found)) == 0 ||
-			   r == ERANGE);) /* a line too long is somebody else's */
-		if (r == 0 && entry.pw_uid == uid) {
-			snprintf(cache->name, sizeof(cache->name), "user %s", entry.pw_name);
-			break;
-		}
+	char *line = NULL, *end;
+	size_t room = 0;
+	while (in && getline(&line, &room, in) > 0) { /* name:password:uid:..., passwd(5) */
+		char *password = strchr(line, ':');
+		const char *number = password ? strchr(password + 1, ':') : NULL;
+		if (!number || strtoul(number + 1, &end, 10) != uid || *end != ':' ||
+		    end == number + 1)
+			continue;
+		*password = '\0';
+		snprintf(cache->name, sizeof(cache->name), "user %s", line);
+		break;
+	}
+	free(line);
 	if (in)
 		fclose(in);
 }

@@ -86,8 +86,11 @@ void stop_deadline(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	d->late = true;
-	log_warning("drain_timeout is over: closing %zu connection%s that are not finished",
-		    plane_open(d->plane), plane_open(d->plane) == 1 ? "" : "s");
+	size_t open = plane_open(d->plane);
+	if (open) /* with drain_timeout = 0 there may be none, and the workers have not said so yet
+		   */
+		log_warning("drain_timeout is over: closing %zu connection%s that are not finished",
+			    open, open == 1 ? "" : "s");
 	plane_close(d->plane);
 	event_add(d->deadline, &(struct timeval){.tv_sec = CLOSE_SECONDS});
 }

@@ -9,7 +9,7 @@ enum { STUCK_SECONDS = 2 };
 static bool is_stuck(const struct daemon *d, unsigned i, double *lag)
 {
 	*lag = plane_lag(d->plane, i, clock_seconds(CLOCK_MONOTONIC));
-	return *lag >= (d->watchdog > 0 ? d->watchdog / 2 : STUCK_SECONDS);
+	return *lag >= STUCK_SECONDS || (d->watchdog > 0 && *lag >= d->watchdog / 2);
 }
 
 bool watch_workers(struct daemon *d)
@@ -25,7 +25,7 @@ bool watch_workers(struct daemon *d)
 		else if (!stuck && d->named[i])
 			log_notice("worker %u answers again", i);
 		d->named[i] = stuck;
-		all_turn = all_turn && !stuck;
+		all_turn = all_turn && !(stuck && lag >= d->watchdog / 2);
 	}
 	plane_ask(d->plane, clock_seconds(CLOCK_MONOTONIC));
 	return all_turn;

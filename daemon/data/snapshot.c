@@ -34,24 +34,42 @@ static struct listener *find_passed(const struct listeners *there, const char *t
 	return named;
 }
 
-/* Has one of ours, that goes or has gone, this port? */
-static bool port_is_ours(const struct snapshot *old, const struct listeners *retired,
-			 const struct address *a)
-{
-	unsigned port = address_port(a);
-	for (size_t i = 0; old && port && i < old->n_listeners; i++)
-		if (address_port(&old->listener[i]->actual) == port)
-			return true;
-	for (size_t i = 0; port && i < retired->n; i++)
-		if (address_port(&retired->listener[i]->actual) == port)
-			return true;
-	return false;
-}
-
 struct others {
+	const struct config *config;
 	const struct snapshot *old;
 	const struct listeners *there, *retired;
 };
+
+static bool asks_for(const char *address, const struct listener *l)
+{
+	struct address a;
+	return *address && address_parse(address, &a) &&
+	       (address_equal(&l->asked, &a) || address_equal(&l->actual, &a));
+}
+
+static bool stays(const struct listener *l, const struct config *c)
+{
+	for (size_t i = 0; i < c->n_listen; i++)
+		if (asks_for(c->listen[i].address, l))
+			return true;
+	return asks_for(c->admin.address, l);
+}
+
+/*
+ * Is this address in the way of one of ours that goes, or has gone? Then they share it for as long
+ * as both are there. Nobody else shares: what another process has is an error.
+ */
+static bool is_in_our_way(const struct others *o, const struct address *a)
+{
+	for (size_t i = 0; o->old && i < o->old->n_listeners; i++)
+		if (address_overlaps(&o->old->listener[i]->actual, a) &&
+		    !stays(o->old->listener[i], o->config))
+			return true;
+	for (size_t i = 0; i < o->retired->n; i++)
+		if (address_overlaps(&o->retired->listener[i]->actual, a))
+			return true;
+	return false;
+}
 
 /* The listener for this section, kept, passed or opened. NULL when it is off, or with an error. */
 static struct listener *add(struct snapshot *s, const struct listen_config *l,
@@ -70,7 +88,7 @@ static struct listener *add(struct snapshot *s, const struct listen_config *l,
 	if (found)
 		listener_ref(found);
 	else
-		found = listener_open(l, &a, n, port_is_ours(others->old, others->retired, &a), e);
+		found = listener_open(l, &a, n, is_in_our_way(others, &a), e);
 	if (found) {
 		s->backlog[s->n_listeners] = (int)l->backlog;
 		s->proxy[s->n_listeners] = l->proxy;
@@ -92,7 +110,7 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 	s->generation = old ? old->generation + 1 : 1;
 	s->connections = (size_t)config->limits.connections;
 	size_t before = e->n;
-	struct others others = {old, there, retired};
+	struct others others = {config, old, there, retired};
 	for (size_t i = 0; i < config->n_listen; i++)
 		add(s, &config->listen[i], &others, n, e);
 	struct listen_config admin = {.place = config->admin.place,

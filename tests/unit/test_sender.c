@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <pwd.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,6 +73,34 @@ Test(sender, users_come_from_etc_passwd)
 	}
 	cr_assert(strstr(expected, ", user root"), "%s", expected);
 	EXPECT_NOTHING_LEFT();
+}
+
+/* fgetpwent_r(3) would stay before it for ever. */
+Test(sender, a_long_line_is_somebody_elses)
+{
+	enum { LONG = 5000 };
+	char text[LONG + 128];
+	int n = snprintf(text, sizeof(text),
+			 "long:x:7:7:%0*d:/:/bin/sh\nempty:x::1:::\nlate:x:77:77:::\n", LONG, 0);
+	cr_assert_lt((size_t)n, sizeof(text));
+	file_write("passwd", text);
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("passwd", "/etc/passwd", NULL, MS_BIND, NULL) < 0)
+		cr_skip_test("mounts are not allowed here");
+	alarm(10);
+	MUST(prctl(PR_SET_NAME, "x") == 0);
+	static const struct {
+		uid_t uid;
+		const char *name;
+	} users[] = {{77, "user late"}, {7, "user long"}, {78, "uid 78"}};
+	for (size_t i = 0; i < sizeof(users) / sizeof(*users); i++) {
+		char expected[SENDER_MAX];
+		snprintf(expected, sizeof(expected), "pid %d (x), %s", (int)getpid(),
+			 users[i].name);
+		expect((struct arrival){.pid = getpid(), .uid = users[i].uid}, expected);
+	}
+	alarm(0);
+	umount("/etc/passwd");
 }
 
 Test(sender, one_that_is_gone_has_no_name)
