@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 FIXTURE_SUITE(command);
@@ -37,6 +38,9 @@ Test(command, check_is_0_or_78_with_the_place)
 	cr_assert_eq(skeld_run(f, "-t", "-c", f->config, NULL), 78);
 	cr_assert(err_contains("skeld.conf:4: ") && err_contains("skeld.conf:5: "), "%s",
 		  f->err.bytes);
+	config_write(f,
+		     "admin { address = \"127.0.0.1:7007\" }\n"); /* the default of listen, too */
+	cr_assert_eq(skeld_run(f, "-t", "-c", f->config, NULL), 78);
 	cr_assert_eq(skeld_run(f, "-t", "-c", "/nonexistent.conf", NULL), 78);
 	cr_assert(err_contains("/nonexistent.conf"), "%s", f->err.bytes);
 }
@@ -155,6 +159,18 @@ Test(command, stop_waits_for_the_end)
 	cr_assert_eq(tell("stop"), 3);
 }
 
+/* Who is waited for is not cut off because two want the stop. */
+Test(command, a_second_stop_waits_with_the_first)
+{
+	daemon_start(f, BASE "drain_timeout = 2\nlame_duck = 1\n");
+	client_echo(f, client_connect(f, "main"), "hello\n");
+	daemon_signal(f, SIGTERM);
+	await(f, strcmp(status_get(f, "state"), "lame_duck") == 0);
+	cr_assert_eq(tell("stop"), 0, "%s", f->err.bytes);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert(!log_contains(f, "stopping now"), "%s", log_text(f));
+}
+
 static bool write_all(const char *path, const char *text)
 {
 	FILE *out = fopen(path, "we");
@@ -224,6 +240,11 @@ Test(command, works_for_the_daemons_own_user_only)
 	cr_assert(code != 0 && code != 3, "exit %d", code);
 	cr_assert_gt(f->err.size, 0);
 	cr_assert_eq(tell("status"), 0, "%s", f->err.bytes);
+	char path[96];
+	snprintf(path, sizeof(path), "%s/skeld.pid", f->runtime);
+	MUST(chmod(path, 0600) == 0);
+	cr_assert_eq(tell("status"), 1);
+	cr_assert(err_contains("Permission denied"), "%s", f->err.bytes);
 	daemon_finish(f);
 }
 

@@ -156,6 +156,37 @@ Test(listen, an_address_in_use_rejects_the_whole_reload)
 	daemon_finish(f);
 }
 
+/* What a start would refuse a reload refuses, whoever has the port: we, or somebody who shares. */
+Test(listen, only_what_goes_makes_room)
+{
+	char address[128], config[256];
+	int one = 1, other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	daemon_start(f, BASE);
+	copy_address("main", address);
+	const char *port = strchr(address, ':');
+	snprintf(config, sizeof(config), PLAIN "listen \"main\" { address = \"%s\" }\n", address);
+
+	config_write(f, "%slisten \"all\" { address = \"0.0.0.0%s\" }\n", config, port);
+	daemon_reload_and_wait(f);
+	expect_rejected(f, 1, "cannot listen on 0.0.0.0:");
+
+	struct sockaddr_in in = {.sin_family = AF_INET,
+				 .sin_addr = {htonl(INADDR_LOOPBACK + 1)},
+				 .sin_port = htons((uint16_t)atoi(port + 1))};
+	MUST(setsockopt(other, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0);
+	MUST(bind(other, (struct sockaddr *)&in, sizeof(in)) == 0 && listen(other, 1) == 0);
+	config_write(f, PLAIN "listen \"main\" { address = \"127.0.0.2%s\" }\n", port);
+	daemon_reload_and_wait(f);
+	expect_rejected(f, 1, "cannot listen on 127.0.0.2:");
+	close(other);
+
+	config_write(f, PLAIN "listen \"all\" { address = \"0.0.0.0%s\" }\n", port);
+	daemon_reload_and_wait(f);
+	expect_status(f, "last_reload", "ok");
+	client_echo(f, client_try(f, address), "there\n");
+	daemon_finish(f);
+}
+
 Test(listen, an_address_in_use_at_the_start_is_told)
 {
 	char address[128];

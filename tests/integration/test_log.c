@@ -176,6 +176,34 @@ Test(log, a_file_that_cannot_be_opened_rejects_the_reload)
 	daemon_finish(f);
 }
 
+/* The directory may be of the user that root becomes: no file of root's is given away. */
+Test(log, root_follows_no_link)
+{
+	if (getuid() != 0)
+		cr_skip_test("needs root");
+	char path[64], secret[64], binary[4096];
+	struct stat st;
+	path_in(f, "skeld.log", path);
+	file_write(f, path_in(f, "secret", secret), "of root\n", 8);
+	snprintf(binary, sizeof(binary), "%s", f->binary);
+	fixture_run_as(f, 65534); /* makes the directories its own */
+	f->uid = 0;
+	fixture_use(f, binary);
+	config_write(f, "user = \"nobody\"\n" TO_FILE, path);
+	MUST(symlink(secret, path) == 0);
+	daemon_spawn(f);
+	cr_assert_eq(daemon_wait_exit(f), 1, "%s", log_text(f));
+	cr_assert(log_contains(f, "Too many levels of symbolic links"), "%s", log_text(f));
+	MUST(unlink(path) == 0 && link(secret, path) == 0);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	MUST(stat(secret, &st) == 0);
+	cr_assert_eq(st.st_uid, 0);
+	cr_assert(file_contains(path, "the log file cannot be given to uid 65534"), "%s",
+		  file_text(f, path));
+	daemon_finish(f);
+}
+
 Test(log, a_full_disk_ends_nothing_and_is_counted)
 {
 	int full = open("/dev/full", O_WRONLY | O_CLOEXEC);

@@ -243,3 +243,47 @@ Test(address, a_socket_without_a_name_is_shown_as_unix)
 	cr_assert_str_eq(text, "unix:");
 	EXPECT_NOTHING_LEFT();
 }
+
+/* As LISTEN_FDS may bring one: no path, as many bytes as there are. */
+static struct address abstract(const char *name, size_t n)
+{
+	struct address a = {.length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)};
+	struct sockaddr_un *un = (struct sockaddr_un *)&a.sa;
+	un->sun_family = AF_UNIX;
+	memcpy(un->sun_path + 1, name, n);
+	return a;
+}
+
+Test(address, an_abstract_socket_has_its_own_name)
+{
+	char text[ADDRESS_TEXT_MAX];
+	struct address a = abstract("one", 3), b = abstract("two", 3), c = abstract("one\0x", 5);
+	struct address path = parse("unix:/one");
+	cr_assert(address_equal(&a, &a));
+	cr_assert_not(address_equal(&a, &b));
+	cr_assert_not(address_equal(&a, &c));
+	cr_assert_not(address_equal(&a, &path));
+	address_show(&a, text);
+	cr_assert_str_eq(text, "unix:@one");
+	address_show(&c, text);
+	cr_assert_str_eq(text, "unix:@one\\x00x");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(address, what_is_in_the_way)
+{
+	static const struct {
+		const char *one, *other;
+		bool overlaps;
+	} pairs[] = {
+		{"127.0.0.1:80", "127.0.0.1:80", true}, {"127.0.0.1:80", "127.0.0.2:80", false},
+		{"0.0.0.0:80", "127.0.0.2:80", true},	{"0.0.0.0:80", "127.0.0.2:81", false},
+		{"[::]:80", "[::1]:80", true},		{"[::]:80", "127.0.0.1:80", false},
+		{"unix:/a", "unix:/a", true},		{"unix:/a", "unix:/b", false}};
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
+		struct address a = parse(pairs[i].one), b = parse(pairs[i].other);
+		cr_assert_eq(address_overlaps(&a, &b), pairs[i].overlaps, "%zu", i);
+		cr_assert_eq(address_overlaps(&b, &a), pairs[i].overlaps, "%zu", i);
+	}
+	EXPECT_NOTHING_LEFT();
+}
