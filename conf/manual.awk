@@ -1,9 +1,18 @@
 # Puts the options that `skeld -T` prints, the first file, into the manual page that is the second.
 # Above each option stand two comments, its help and what it accepts; above each section its help.
 
-function escaped(text) {
+# As roff(7) wants text: no line over 80 bytes, none that begins as a macro does.
+function escaped(text,   word, n, i, line, all) {
 	gsub(/\\/, "\\e", text)
-	return (text ~ /^[.']/ ? "\\&" : "") text
+	n = split(text, word, " ")
+	for (i = 1; i <= n; i++) {
+		if (line && length(line) + length(word[i]) >= 80) {
+			all = all line "\n"
+			line = ""
+		}
+		line = line (line ? " " : word[i] ~ /^[.']/ ? "\\&" : "") word[i]
+	}
+	return all line
 }
 
 BEGIN {
