@@ -118,8 +118,9 @@ bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_f
 		struct cmsghdr aligned;
 		char bytes[CMSG_SPACE(MOST * sizeof(int))];
 	} control = {0};
-	if (n->fd < 0 || n_fds > MOST)
+	if (n->fd < 0)
 		return false;
+	bool fits = n_fds <= MOST;
 	int length = snprintf(text, sizeof(text), "%s=1\nFDNAME=%s",
 			      n_fds ? "FDSTORE" : "FDSTOREREMOVE", name);
 	struct iovec data = {text, (size_t)length};
@@ -127,7 +128,7 @@ bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_f
 				 .msg_namelen = n->length,
 				 .msg_iov = &data,
 				 .msg_iovlen = 1};
-	if (n_fds) {
+	if (fits && n_fds) {
 		message.msg_control = control.bytes;
 		message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
 		struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
@@ -136,7 +137,8 @@ bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_f
 		rights->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
 		memcpy(CMSG_DATA(rights), fds, n_fds * sizeof(int));
 	}
-	if (sendmsg(n->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+	errno = EMSGSIZE;
+	if (fits && sendmsg(n->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 		return true;
 	log_warning("cannot have the service manager %s the socket %s: %s",
 		    n_fds ? "keep" : "forget", name, strerror(errno));

@@ -249,6 +249,22 @@ Test(notify, descriptors_are_stored_and_forgotten)
 	EXPECT_NOTHING_LEFT();
 }
 
+/* A message takes so many and no more: those of more workers are not kept, which is told. */
+Test(notify, more_descriptors_than_a_message_takes_are_not_stored)
+{
+	enum { MANY = 254 };
+	char path[PATH_IN_MAX];
+	int fd = manager(path_in("notify", path)), fds[MANY];
+	notify_open(&n);
+	for (size_t i = 0; i < MANY; i++)
+		fds[i] = fd;
+	cr_assert(notify_store(&n, "main", fds, MANY - 1));
+	cr_assert_not(notify_store(&n, "main", fds, MANY));
+	notify_close(&n);
+	close(fd);
+	EXPECT_NOTHING_LEFT();
+}
+
 static void expect_watchdog(const char *usec, const char *pid, double seconds)
 {
 	MUST(setenv("WATCHDOG_USEC", usec, 1) == 0);
