@@ -120,8 +120,8 @@ bool address_equal(const struct address *a, const struct address *b)
 		return strcmp(one, other) == 0;
 	/* Abstract: as many bytes as there are, unix(7). */
 	size_t head = offsetof(struct sockaddr_un, sun_path);
-	return a->length == b->length && a->length > head &&
-	       memcmp(one, other, a->length - head) == 0;
+	return a->length == b->length &&
+	       (a->length <= head || memcmp(one, other, a->length - head) == 0);
 }
 
 static bool is_wildcard(const struct address *a)

@@ -61,8 +61,9 @@ void config_unref(struct config *c)
 static bool is_same(const char *one, const char *other)
 {
 	struct address a, b;
-	return *one && *other && address_parse(one, &a) && address_parse(other, &b) &&
-	       address_equal(&a, &b) && (address_port(&a) || a.sa.ss_family == AF_UNIX);
+	return one && other && *one && *other && address_parse(one, &a) &&
+	       address_parse(other, &b) && address_equal(&a, &b) &&
+	       (address_port(&a) || a.sa.ss_family == AF_UNIX);
 }
 
 /* What no row can say alone. */

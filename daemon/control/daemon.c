@@ -33,6 +33,12 @@ void daemon_set_state(struct daemon *d, enum state s)
 		d->hooks->changed(d->hooks->context, d);
 }
 
+void daemon_set_timer(struct daemon *d, struct event *e, long long seconds)
+{
+	event_base_update_cache_time(d->base);
+	event_add(e, &(struct timeval){.tv_sec = seconds});
+}
+
 void daemon_leave(struct daemon *d, int exit_code)
 {
 	d->exit_code = exit_code;

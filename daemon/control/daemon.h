@@ -81,6 +81,12 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 /* daemon.c: the one place where the state changes. Logged, in the status file, told to systemd. */
 void daemon_set_state(struct daemon *d, enum state s);
 
+/*
+ * daemon.c: add E, to come in so many seconds. Of now: for libevent it is still the moment in which
+ * its loop woke up, and the process may have stood still since, or have read a file for seconds.
+ */
+void daemon_set_timer(struct daemon *d, struct event *e, long long seconds);
+
 /* daemon.c: leave the loop, with this exit code. */
 void daemon_leave(struct daemon *d, int exit_code);
 

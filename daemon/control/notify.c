@@ -120,7 +120,12 @@ bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_f
 	} control = {0};
 	if (n->fd < 0)
 		return false;
-	bool fits = n_fds <= MOST;
+	if (n_fds > MOST) {
+		log_warning("cannot have the service manager keep the socket %s: a message takes "
+			    "%d descriptors",
+			    name, MOST);
+		return false;
+	}
 	int length = snprintf(text, sizeof(text), "%s=1\nFDNAME=%s",
 			      n_fds ? "FDSTORE" : "FDSTOREREMOVE", name);
 	struct iovec data = {text, (size_t)length};
@@ -128,7 +133,7 @@ bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_f
 				 .msg_namelen = n->length,
 				 .msg_iov = &data,
 				 .msg_iovlen = 1};
-	if (fits && n_fds) {
+	if (n_fds) {
 		message.msg_control = control.bytes;
 		message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
 		struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
@@ -137,8 +142,7 @@ bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_f
 		rights->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
 		memcpy(CMSG_DATA(rights), fds, n_fds * sizeof(int));
 	}
-	errno = EMSGSIZE;
-	if (fits && sendmsg(n->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+	if (sendmsg(n->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 		return true;
 	log_warning("cannot have the service manager %s the socket %s: %s",
 		    n_fds ? "keep" : "forget", name, strerror(errno));

@@ -121,7 +121,7 @@ void reload_begin(struct daemon *d)
 	daemon_set_state(d, RELOADING);
 	if (prepare(d, &p, &e)) {
 		commit(d, &p);
-		event_add(d->reloads.overdue, &(struct timeval){.tv_sec = OVERDUE_SECONDS});
+		daemon_set_timer(d, d->reloads.overdue, OVERDUE_SECONDS);
 	} else {
 		for (size_t i = 0; i < errors_shown(&e); i++)
 			log_error("%s", errors_text(&e, i));

@@ -30,7 +30,7 @@ static void drain(struct daemon *d)
 		d->current = last;
 	}
 	plane_drain(d->plane);
-	event_add(d->deadline, &(struct timeval){.tv_sec = seconds});
+	daemon_set_timer(d, d->deadline, seconds);
 }
 
 void stop_begin(struct daemon *d)
@@ -47,7 +47,7 @@ void stop_begin(struct daemon *d)
 		   "signal stops now",
 		   duck);
 	daemon_set_state(d, LAME_DUCK);
-	event_add(d->deadline, &(struct timeval){.tv_sec = duck});
+	daemon_set_timer(d, d->deadline, duck);
 }
 
 void stop_news(struct daemon *d)
@@ -92,7 +92,7 @@ void stop_deadline(evutil_socket_t fd, short what, void *arg)
 		log_warning("drain_timeout is over: closing %zu connection%s that are not finished",
 			    open, open == 1 ? "" : "s");
 	plane_close(d->plane);
-	event_add(d->deadline, &(struct timeval){.tv_sec = CLOSE_SECONDS});
+	daemon_set_timer(d, d->deadline, CLOSE_SECONDS);
 }
 
 void stop_now(struct daemon *d)

@@ -240,7 +240,7 @@ Test(command, works_for_the_daemons_own_user_only)
 	cr_assert(code != 0 && code != 3, "exit %d", code);
 	cr_assert_gt(f->err.size, 0);
 	cr_assert_eq(tell("status"), 0, "%s", f->err.bytes);
-	char path[96];
+	char path[128];
 	snprintf(path, sizeof(path), "%s/skeld.pid", f->runtime);
 	MUST(chmod(path, 0600) == 0);
 	cr_assert_eq(tell("status"), 1);

@@ -387,7 +387,7 @@ inline reload_begin()
 	 * [[daemon/control/reload.c:commit: d->current = new]]
 	 * [[daemon/control/reload.c:commit: plane_publish(d->plane, new)]]
 	 * [[daemon/control/reload.c:commit: snapshot_unref(old)]]
-	 * [[daemon/control/reload.c:reload_begin: event_add(d->reloads.overdue]]
+	 * [[daemon/control/reload.c:reload_begin: daemon_set_timer(d, d->reloads.overdue]]
 	 * [[daemon/control/reload.c:reload_begin: conclude(d, OUTCOME_REJECTED]] */
 	atomic {
 		assert(state == RUNNING);
@@ -447,7 +447,7 @@ inline abandon()
  * [[daemon/control/stop.c:drain: snapshot_unref(d->current)]]
  * [[daemon/control/stop.c:drain: d->current = last]]
  * [[daemon/control/stop.c:drain: plane_drain(d->plane)]]
- * [[daemon/control/stop.c:drain: event_add(d->deadline]] */
+ * [[daemon/control/stop.c:drain: daemon_set_timer(d, d->deadline]] */
 inline drain()
 {
 	atomic {
@@ -469,7 +469,7 @@ inline drain()
 /* [[daemon/control/stop.c:stop_begin: reload_abandon(d)]]
  * [[daemon/control/stop.c:stop_begin: drain(d)]]
  * [[daemon/control/stop.c:stop_begin: daemon_set_state(d, LAME_DUCK)]]
- * [[daemon/control/stop.c:stop_begin: event_add(d->deadline]] */
+ * [[daemon/control/stop.c:stop_begin: daemon_set_timer(d, d->deadline]] */
 inline stop_begin()
 {
 	atomic {
@@ -645,7 +645,7 @@ end:	do
 		 * [[daemon/control/stop.c:stop_deadline: daemon_leave(d, 1)]]
 		 * [[daemon/control/stop.c:stop_deadline: d->late = true]]
 		 * [[daemon/control/stop.c:stop_deadline: plane_close(d->plane)]]
-		 * [[daemon/control/stop.c:stop_deadline: event_add(d->deadline]] */
+		 * [[daemon/control/stop.c:stop_deadline: daemon_set_timer(d, d->deadline]] */
 		if
 		:: state == LAME_DUCK -> drain()
 		:: state != LAME_DUCK && late -> leave()
