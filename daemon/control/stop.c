@@ -7,8 +7,7 @@
 
 enum {
 	CLOSE_SECONDS = 2, /* for the workers to close what the drain has left */
-	MARGIN_SECONDS =
-		5 /* for the manager: for what comes after the drain, see JOIN_SECONDS, too */
+	MARGIN_SECONDS = 5 /* for the manager: what comes after the drain, with JOIN_SECONDS */
 };
 
 static void drain(struct daemon *d)
@@ -87,8 +86,7 @@ void stop_deadline(evutil_socket_t fd, short what, void *arg)
 	}
 	d->late = true;
 	size_t open = plane_open(d->plane);
-	if (open) /* with drain_timeout = 0 there may be none, and the workers have not said so yet
-		   */
+	if (open) /* else the workers have closed all, and not said so yet */
 		log_warning("drain_timeout is over: closing %zu connection%s that are not finished",
 			    open, open == 1 ? "" : "s");
 	plane_close(d->plane);
