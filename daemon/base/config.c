@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct config *config_new(const struct config_service *service)
+struct config *config_new(const struct config_service *service)
 {
 	struct config *c = calloc(1, sizeof(*c));
 	if (!c)
@@ -102,7 +102,8 @@ static bool default_listen(struct config *c)
 	return true;
 }
 
-struct config *config_load(const char *file, const struct config_service *service, struct errors *e)
+struct config *config_parse(const char *file, const struct config_service *service,
+			    struct errors *e)
 {
 	size_t before = e->n;
 	struct config *c = config_new(service);

@@ -1,8 +1,8 @@
 /*
  * The configuration: a file in, an immutable struct config out, or errors and nothing.
  *
- * Control thread only while loading (libconfuse's parser is global); a loaded configuration is
- * never changed again and is read by any thread that holds the snapshot it is part of.
+ * One thread only while parsing (libconfuse's parser is global); a loaded configuration is never
+ * changed again and is read by any thread that holds the snapshot it is part of.
  */
 #ifndef SKELD_CONFIG_H
 #define SKELD_CONFIG_H
@@ -53,6 +53,9 @@ struct config {
 	} admin;
 	size_t n_listen;
 	struct listen_config listen[CONFIG_LISTEN_MAX];
+	struct { /* what was read for it, and for how long */
+		unsigned long long bytes, files, ns;
+	} read;
 	const struct config_service *schema;
 	void *service; /* the service's own structure, filled from its own table */
 };
@@ -67,10 +70,13 @@ struct config_service {
 /*
  * Read, parse and validate FILE and what it includes. Everything that is wrong is appended to E,
  * each with its FILE:LINE, and then the result is NULL. FILE NULL gives the defaults. The result
- * has one reference.
+ * has one reference. libconfuse may end this process: the daemon asks its loader, base/load.h.
  */
-struct config *config_load(const char *file, const struct config_service *service,
-			   struct errors *e);
+struct config *config_parse(const char *file, const struct config_service *service,
+			    struct errors *e);
+
+/* The defaults, and no listen section. NULL: out of memory. */
+struct config *config_new(const struct config_service *service);
 struct config *config_ref(struct config *c);
 void config_unref(struct config *c); /* NULL: nothing */
 

@@ -1,7 +1,6 @@
 #include "base/parse.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/parse_state.h"
 #include "base/scan.h"
 #include "base/schema.h"
@@ -140,9 +139,9 @@ static struct file *add_file(struct parse *p, char *name, const struct file *par
 /* Within what is left of the budget, and by the clock. */
 static bool read_source(struct parse *p, struct file *f, const char *from, unsigned line)
 {
-	double began = clock_seconds(CLOCK_MONOTONIC);
+	int64_t began = now_ns();
 	bool good = source_read(f->name, p->budget, from, line, &f->source, p->errors) == 0;
-	p->reading += clock_seconds(CLOCK_MONOTONIC) - began;
+	p->config->read.ns += (unsigned long long)(now_ns() - began);
 	p->budget -= f->source.length;
 	return good;
 }
@@ -282,8 +281,8 @@ void parse_file(const char *file, struct config *c, struct errors *e)
 	for (size_t i = 0; i < p->n_files; i++) /* parsing one may add others */
 		if (p->files[i].source.text)
 			parse_one(p, &p->files[i]);
-	log_debug("configuration: %zu bytes of %zu file%s read in %.3f ms", SOURCE_MAX - p->budget,
-		  p->n_files, p->n_files == 1 ? "" : "s", p->reading * 1e3);
+	c->read.bytes = SOURCE_MAX - p->budget;
+	c->read.files = p->n_files;
 	for (size_t i = 0; i < p->n_files; i++) {
 		free(p->files[i].name);
 		free(p->files[i].source.text);

@@ -1,4 +1,4 @@
-/* libconfuse, made safe: a file and its includes into a struct config. Control thread. */
+/* libconfuse, made safe: a file and its includes into a struct config. One thread. */
 #ifndef SKELD_PARSE_H
 #define SKELD_PARSE_H
 

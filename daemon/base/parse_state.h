@@ -51,8 +51,7 @@ struct set { /* an option that has been set, for the sake of duplicates */
 struct parse {
 	struct config *config;
 	struct errors *errors;
-	size_t budget;	/* bytes still allowed */
-	double reading; /* for how long files were read, seconds */
+	size_t budget; /* bytes still allowed */
 	struct file files[FILES_MAX];
 	size_t n_files;
 	struct set sets[CONFIG_LISTEN_MAX * 4 + OPTIONS_MAX];

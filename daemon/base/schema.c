@@ -235,19 +235,31 @@ static void show_text(const char *text, FILE *out)
 	fputc('"', out);
 }
 
-void schema_show(const struct option *o, const void *base, FILE *out)
+void schema_put(const struct option *o, const void *base, FILE *out)
 {
 	size_t length;
 	if (o->type == OPTION_NUMBER) {
 		fprintf(out, "%lld", (long long)*number_at(o, base));
 	} else if (o->type == OPTION_CHOICE) {
 		const char *word = word_at(o->words, *number_at(o, base), &length);
-		fprintf(out, "\"%.*s\"", (int)length, word);
+		fwrite(word, 1, length, out);
 	} else if (o->type == OPTION_FLAG) {
 		fputs(*number_at(o, base) ? "true" : "false", out);
 	} else {
-		show_text(*text_at(o, base), out);
+		fputs(*text_at(o, base), out);
 	}
+}
+
+void schema_show(const struct option *o, const void *base, FILE *out)
+{
+	const char *quote = o->type == OPTION_CHOICE ? "\"" : "";
+	if (is_text(o)) {
+		show_text(*text_at(o, base), out);
+		return;
+	}
+	fputs(quote, out);
+	schema_put(o, base, out);
+	fputs(quote, out);
 }
 
 void schema_show_initial(const struct option *o, FILE *out)

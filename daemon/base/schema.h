@@ -29,6 +29,9 @@ void *schema_base(const struct section *s, struct config *c, size_t index);
 const char *schema_set(const struct option *o, void *base, const char *text, char *why,
 		       size_t size);
 
+/* Write the value as schema_set() takes it to OUT. */
+void schema_put(const struct option *o, const void *base, FILE *out);
+
 /* Write the value as it would stand in a file, quoted where it must be, to OUT. */
 void schema_show(const struct option *o, const void *base, FILE *out);
 

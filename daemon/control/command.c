@@ -1,7 +1,7 @@
 #include "control/command.h"
 
 #include "base/clock.h"
-#include "base/config.h"
+#include "base/load.h"
 #include "control/runtime.h"
 
 #include <errno.h>
@@ -34,7 +34,9 @@ int command_check(const struct options *o, const struct service *its)
 {
 	struct config_service schema = {its->name, its->options, its->config_size};
 	struct errors e = {0};
-	struct config *c = config_load(o->config, &schema, &e);
+	struct loader loader = {.file = o->config, .service = &schema};
+	struct config *c = loader_load(&loader, &e);
+	loader_end(&loader);
 	for (size_t i = 0; i < errors_shown(&e); i++)
 		fprintf(stderr, "%s\n", errors_text(&e, i));
 	errors_clear(&e);

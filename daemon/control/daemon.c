@@ -46,9 +46,9 @@ void daemon_leave(struct daemon *d, int exit_code)
 	event_base_loopbreak(d->base);
 }
 
-struct config *daemon_load(const struct daemon *d, struct errors *e)
+struct config *daemon_load(struct daemon *d, struct errors *e)
 {
-	struct config *c = config_load(d->options->config, &d->schema, e);
+	struct config *c = loader_load(&d->loader, e);
 	if (c && d->hooks && d->hooks->adjust)
 		d->hooks->adjust(d->hooks->context, c);
 	return c;
@@ -167,6 +167,10 @@ static int start(struct daemon *d, struct errors *e)
 	d->current->connections = connections;
 	if (privileges_drop(d->current, &d->runtime, e) < 0)
 		return EXIT_FAILURE;
+	if (*c->user || *c->group)
+		loader_end(&d->loader); /* it is root's */
+	if (!d->loader.pid && loader_start(&d->loader, e) < 0)
+		return EXIT_FAILURE;
 	d->named = calloc(n, sizeof(*d->named));
 	if (!d->named || !make_events(d)) {
 		errors_add(e, NULL, 0, "cannot make the event loop: %s", strerror(errno));
@@ -239,6 +243,7 @@ static void finish(struct daemon *d)
 	}
 	listeners_clear(&d->passed);
 	listeners_clear(&d->retired);
+	loader_end(&d->loader);
 	runtime_close(&d->runtime);
 	notify_close(&d->notify);
 	free(d->reloads.error);
@@ -270,6 +275,7 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 			   .its = its,
 			   .hooks = hooks,
 			   .schema = {its->name, its->options, its->config_size},
+			   .loader = {.file = o->config, .service = &d.schema},
 			   .started = time(NULL),
 			   .began = now_ns(),
 			   .news_fd = -1,

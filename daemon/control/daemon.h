@@ -7,6 +7,7 @@
 #ifndef SKELD_DAEMON_H
 #define SKELD_DAEMON_H
 
+#include "base/load.h"
 #include "base/process.h"
 #include "base/stats.h"
 #include "control/admin.h"
@@ -50,6 +51,7 @@ struct daemon {
 	const struct service *its;
 	const struct hooks *hooks; /* may be NULL */
 	struct config_service schema;
+	struct loader loader;
 	struct event_base *base;
 	enum state state;
 	int exit_code;
@@ -91,7 +93,7 @@ void daemon_set_timer(struct daemon *d, struct event *e, long long seconds);
 void daemon_leave(struct daemon *d, int exit_code);
 
 /* daemon.c: read the configuration, adjusted by the hooks. */
-struct config *daemon_load(const struct daemon *d, struct errors *e);
+struct config *daemon_load(struct daemon *d, struct errors *e);
 
 /* daemon.c: open the log that C asks for. */
 struct log_target *daemon_open_log(const struct config *c, struct errors *e);

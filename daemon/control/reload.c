@@ -28,7 +28,6 @@ static void note_change(void *context, const char *line)
 static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 {
 	struct config *c = daemon_load(d, e);
-	runtime_hold(&d->runtime); /* which reading a file may have let go of */
 	int64_t read = now_ns();
 	log_debug("reload: read, parsed and validated in %.3f ms",
 		  (double)(read - d->reloads.began) / 1e6);

@@ -27,7 +27,7 @@ _Noreturn void broken(const char *file, int line, const char *what, const char *
 /* A service with an option of each type, in section "echo" as the example's. */
 extern const struct config_service fuzz_service;
 
-/* A file in memory; its path is for config_load(). */
+/* A file in memory; its path is for load(). */
 struct memory_file {
 	int fd;
 	char path[32];
@@ -38,8 +38,10 @@ void memory_file_set(const struct memory_file *f, const void *bytes, size_t n);
 /* A private directory that goes away with the process, in memory where there is such a place. */
 void private_directory(char path[static 64]);
 
-/* config_load(), with what holds for every result: errors or a configuration, errors in one line
- * each. */
+/*
+ * config_parse(), with what holds for every result: errors or a configuration, errors in one line
+ * each, and all of it comes through wire_put() and wire_take().
+ */
 struct config *load(const char *path);
 
 /* config_print(), the caller's to free. */

@@ -18,7 +18,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	setenv("ODD", "a\"b\\\n{", 1);
 	memory_file_open(&file);
 	struct errors e = {0};
-	defaults = config_load(NULL, &fuzz_service, &e);
+	defaults = config_parse(NULL, &fuzz_service, &e);
 	HOLDS(defaults, "the defaults do not load");
 	return 0;
 }

@@ -1,5 +1,6 @@
 #include "loading.h"
 
+#include "base/load.h"
 #include "base/schema.h"
 #include "fixture.h"
 
@@ -23,10 +24,54 @@ static const struct option thing_options[] = {
 	{0}};
 const struct config_service thing_schema = {"thing", thing_options, sizeof(struct thing)};
 
+static void expect_no_line(void *context, const char *line)
+{
+	(void)context;
+	cr_assert_fail("not what the loader says: %s", line);
+}
+
+static void expect_same_place(const struct place *a, const struct place *b)
+{
+	cr_assert_eq(a->line, b->line);
+	cr_assert(a->file == b->file || strcmp(a->file, b->file) == 0, "%s, %s", a->file, b->file);
+}
+
+static void expect_same(const struct config *a, struct config *b)
+{
+	cr_assert(config_compare(a, b, expect_no_line, NULL));
+	expect_same_place(&a->log.place, &b->log.place);
+	expect_same_place(&a->admin.place, &b->admin.place);
+	cr_assert_eq(a->n_listen, b->n_listen);
+	for (size_t i = 0; i < a->n_listen; i++) {
+		cr_assert_str_eq(a->listen[i].title, b->listen[i].title);
+		expect_same_place(&a->listen[i].place, &b->listen[i].place);
+	}
+	cr_assert_eq(a->read.bytes, b->read.bytes);
+	cr_assert_eq(a->read.files, b->read.files);
+}
+
+struct config *load_file(const char *file, struct errors *e)
+{
+	struct errors its = {0};
+	struct config *c = config_parse(file, &thing_schema, e);
+	struct loader loader = {.file = file, .service = &thing_schema};
+	struct config *loaded = loader_load(&loader, &its);
+	loader_end(&loader);
+	cr_assert_eq(!c, !loaded, "%s", errors_text(&its, 0));
+	cr_assert_eq(e->n, its.n);
+	for (size_t i = 0; i < errors_shown(e); i++)
+		cr_assert_str_eq(errors_text(&its, i), errors_text(e, i));
+	if (c)
+		expect_same(c, loaded);
+	config_unref(loaded);
+	errors_clear(&its);
+	return c;
+}
+
 struct config *load(const char *text, struct errors *e)
 {
 	file_write("skeld.conf", text);
-	return config_load("skeld.conf", &thing_schema, e);
+	return load_file("skeld.conf", e);
 }
 
 struct config *load_good(const char *text)

@@ -10,6 +10,12 @@ struct thing {
 };
 extern const struct config_service thing_schema;
 
+/*
+ * What config_parse() makes of a file, and that a loader makes the same of it. Not only the loader:
+ * what is lost or overrun in there nobody looks for.
+ */
+struct config *load_file(const char *file, struct errors *e);
+
 /* The text of skeld.conf in the fixture's directory; may be loaded more than once. */
 struct config *load(const char *text, struct errors *e);
 

@@ -93,7 +93,7 @@ static struct snapshot *snapshot_of(const char *conf, const struct snapshot *old
 		      serving.listen ? serving.listen : "", conf) > 0);
 	file_write("skeld.conf", text);
 	free(text);
-	struct config *c = config_load("skeld.conf", &schema, &e);
+	struct config *c = config_parse("skeld.conf", &schema, &e);
 	cr_assert(c, "%s", errors_text(&e, 0));
 	struct snapshot *s = snapshot_new(c, old, &none, &none, 1, &e);
 	cr_assert(s, "%s", errors_text(&e, 0));

@@ -73,7 +73,7 @@ static void expect_refused(const char *section, const char *name, const char *va
 Test(config, defaults)
 {
 	struct errors e = {0};
-	struct config *c = config_load(NULL, &thing_schema, &e);
+	struct config *c = config_parse(NULL, &thing_schema, &e);
 	cr_assert(c && e.n == 0);
 	for (size_t i = 0; i < N_ROWS; i++) {
 		char *is = shown(c, rows[i].section, rows[i].name);
@@ -111,7 +111,7 @@ Test(config, a_file_that_sets_nothing_gives_the_defaults)
 					    "log { }\nlimits {\n}\nadmin{}thing{}\n",
 					    "listen \"main\" {}\n"};
 	struct errors e = {0};
-	struct config *c = config_load(NULL, &thing_schema, &e);
+	struct config *c = config_parse(NULL, &thing_schema, &e);
 	char *defaults = printed(c);
 	config_unref(c);
 	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
@@ -134,9 +134,9 @@ Test(config, the_file_that_is_shipped_holds_the_defaults)
 		cr_skip_test("SKELD_SOURCE is not set");
 	snprintf(path, sizeof(path), "%s/conf/skeld.conf", source);
 	struct errors e = {0};
-	struct config *shipped = config_load(path, &its, &e);
+	struct config *shipped = config_parse(path, &its, &e);
 	cr_assert(shipped, "%s", errors_text(&e, 0));
-	struct config *defaults = config_load(NULL, &its, &e);
+	struct config *defaults = config_parse(NULL, &its, &e);
 	char *is = printed(shipped), *should = printed(defaults);
 	cr_assert_str_eq(is, should);
 	free(is);

@@ -55,7 +55,7 @@ static struct config *try_to_load(const char *text, size_t n)
 	struct errors e = {0};
 	MUST(ftruncate(file, 0) == 0 && pwrite(file, text, n, 0) == (ssize_t)n);
 	alarm(DEADLINE); /* a hang ends the test */
-	struct config *c = config_load(path, &echo, &e);
+	struct config *c = config_parse(path, &echo, &e);
 	alarm(0);
 	cr_assert(c ? e.n == 0 : e.n > 0, "%.*s", (int)n, text);
 	for (size_t i = 0; i < errors_shown(&e); i++)

@@ -27,7 +27,7 @@ Test(config_include, is_relative_to_the_file_that_includes)
 	file_write("skeld.conf", text);
 	MUST(chdir("/") == 0);
 	struct errors e = {0};
-	c = config_load(path_in("skeld.conf", path), &thing_schema, &e);
+	c = load_file(path_in("skeld.conf", path), &e);
 	cr_assert(c, "%s", errors_text(&e, 0));
 	cr_assert_eq(c->limits.idle_timeout, 77);
 	config_unref(c);
