@@ -228,7 +228,8 @@ struct config *loader_load(struct loader *l, struct errors *e)
 				   "cannot be read within %d s: does its file system answer?",
 				   LOAD_SECONDS);
 		else
-			errors_add(e, l->file, 0, "cannot be read: no answer of its reader: %s",
+			errors_add(e, l->file, 0,
+				   "cannot be read: no answer of the process that reads it: %s",
 				   strerror(errno));
 		loader_end(l);
 	}

@@ -165,11 +165,10 @@ static int start(struct daemon *d, struct errors *e)
 		return EXIT_FAILURE;
 	}
 	d->current->connections = connections;
-	if (privileges_drop(d->current, &d->runtime, e) < 0)
-		return EXIT_FAILURE;
 	if (*c->user || *c->group)
-		loader_end(&d->loader); /* it is root's */
-	if (!d->loader.pid && loader_start(&d->loader, e) < 0)
+		loader_end(&d->loader); /* it is root's, the next one will be the user's */
+	if (privileges_drop(d->current, &d->runtime, e) < 0 ||
+	    (!d->loader.pid && loader_start(&d->loader, e) < 0))
 		return EXIT_FAILURE;
 	d->named = calloc(n, sizeof(*d->named));
 	if (!d->named || !make_events(d)) {

@@ -201,7 +201,8 @@ static void kill_the_loader(void)
 
 Test(load, a_loader_that_is_killed_meanwhile)
 {
-	expect_refused(kill_the_loader, "skeld.conf: cannot be read: no answer of its reader: ");
+	expect_refused(kill_the_loader,
+		       "skeld.conf: cannot be read: no answer of the process that reads it: ");
 }
 
 /* Whoever has SIGCHLD ignored, as some who start daemons do, has nobody to wait for. */
