@@ -48,6 +48,16 @@ static void close_others(unsigned a, unsigned b)
 		close_range(STDERR_FILENO + 1, low - 1, 0);
 }
 
+/* As wait(2) has it, or -errno: nobody knows, for SIGCHLD is ignored. */
+static int wait_for(pid_t pid)
+{
+	int status = 0;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return status;
+}
+
 /* Until it is killed, or the daemon has ended. All signals are blocked: they are for the daemon. */
 static _Noreturn void serve(const struct loader *l, int orders, int answers)
 {
@@ -57,12 +67,10 @@ static _Noreturn void serve(const struct loader *l, int orders, int answers)
 	signal(SIGCHLD, SIG_DFL);
 	close_others((unsigned)orders, (unsigned)answers);
 	while (recv(orders, &order, 1, 0) == 1) {
-		int status = 0;
 		pid_t pid = fork();
 		if (pid == 0)
 			parse_and_end(l, answers);
-		if (pid < 0 || waitpid(pid, &status, 0) < 0)
-			status = -errno;
+		int status = pid < 0 ? -errno : wait_for(pid);
 		send(orders, &status, sizeof(status), MSG_NOSIGNAL);
 	}
 	_exit(EXIT_SUCCESS);
@@ -118,8 +126,7 @@ void loader_end(struct loader *l)
 	if (!l->pid)
 		return;
 	kill(l->pid, SIGKILL); /* and the kernel its child, which may hang where it cannot end */
-	while (waitpid(l->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	wait_for(l->pid);
 	close(l->orders);
 	close(l->answers);
 	l->pid = 0;

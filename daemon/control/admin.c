@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/reserve.h"
 #include "control/answers.h"
 #include "control/daemon.h"
 
@@ -17,6 +18,7 @@ enum {
 	REQUEST_SECONDS = 5, /* from accept to the last byte of the answer */
 	HEADERS_MAX = 8192,  /* bytes, with the request line */
 	BODY_MAX = 4096,     /* bytes, read and thrown away */
+	ALLOCATIONS = 24,    /* for a new connection, at most, until evhttp can do without */
 	PAUSE_MS = 10,	     /* after ADMIN_CLIENTS new ones: the loop has other things to do */
 	EXHAUSTED_MS = 100,  /* until the next try when there is no descriptor */
 	ANY_METHOD = 0xffff, /* also one that libevent does not know: all but GET, HEAD get 405 */
@@ -146,6 +148,7 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 	struct admin *a = arg;
 	size_t used = 0;
 	struct client *free_place = NULL;
+	reserve_open(ALLOCATIONS);
 	for (struct client *c = a->client; c < a->client + ADMIN_CLIENTS; c++) {
 		used += c->io != NULL;
 		if (!c->io)

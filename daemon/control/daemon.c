@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/reserve.h"
 #include "control/privileges.h"
 
 #include <errno.h>
@@ -280,6 +281,7 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 			   .news_fd = -1,
 			   .runtime = {.dir = -1, .pid = -1}};
 	struct errors e = {0};
+	event_set_mem_functions(reserve_malloc, reserve_realloc, reserve_free);
 	event_set_log_callback(on_libevent_message);
 	event_set_fatal_callback(on_libevent_death);
 	d.reloads.last_good = d.started;

@@ -23,9 +23,9 @@ static bool replace(struct daemon *d, const char *name,
 		print(d, out);
 	if (text_end_stream(out, &text))
 		good = runtime_replace(&d->runtime, name, text, length, &e) == 0;
-	else
-		errors_add(&e, NULL, 0, "cannot write %s/%s: %s; the one that was there stays",
-			   d->runtime.path, name, strerror(ENOMEM));
+	else if (!quiet) /* at once: there may be no memory to keep it for the next line, either */
+		log_warning("cannot write %s/%s: %s; the one that was there stays", d->runtime.path,
+			    name, strerror(ENOMEM));
 	for (size_t i = 0; !quiet && i < errors_shown(&e); i++)
 		log_warning("%s", errors_text(&e, i));
 	errors_clear(&e);

@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* glibc's own names of what is replaced here: dlsym(3) allocates, and cannot be asked for them. */
@@ -62,6 +63,11 @@ static bool fails(enum call call)
 	if (!page || looking)
 		return false;
 	long n = atomic_fetch_add(&page->seen[call], 1) + 1;
+	if (atomic_load(&page->hit) && atomic_load(&page->lasting) &&
+	    atomic_load(&page->call) == (int)call) {
+		errno = atomic_load(&page->error);
+		return true;
+	}
 	if (atomic_load(&page->call) != (int)call ||
 	    !atomic_compare_exchange_strong(&page->nth, &(long){n}, -n))
 		return false;
@@ -320,4 +326,22 @@ int pipe2(int ends[2], int flags)
 {
 	NEXT(pipe2, int, int *, int);
 	return fails(CALL_pipe2) ? -1 : next(ends, flags);
+}
+
+int socketpair(int domain, int type, int protocol, int ends[2])
+{
+	NEXT(socketpair, int, int, int, int, int *);
+	return fails(CALL_socketpair) ? -1 : next(domain, type, protocol, ends);
+}
+
+pid_t fork(void)
+{
+	NEXT(fork, pid_t, void);
+	return fails(CALL_fork) ? -1 : next();
+}
+
+pid_t waitpid(pid_t pid, int *status, int options)
+{
+	NEXT(waitpid, pid_t, pid_t, int *, int);
+	return fails(CALL_waitpid) ? -1 : next(pid, status, options);
 }

@@ -16,16 +16,16 @@
 	X(fstatat) X(lstat) X(socket) X(setsockopt) X(getsockname) X(bind) X(listen) \
 	X(accept4) X(connect) X(send) X(sendto) X(sendmsg) X(recv) X(readv) X(writev) \
 	X(shutdown) X(poll) X(epoll_create1) X(epoll_ctl) X(epoll_wait) X(eventfd) \
-	X(pipe2) X(pthread_create) X(sigaction) X(sem_wait) X(getrlimit) X(setrlimit) \
-	X(fopen) X(fmemopen) X(open_memstream) X(opendir) X(fclose)
+	X(pipe2) X(socketpair) X(fork) X(waitpid) X(pthread_create) X(sigaction) X(sem_wait) \
+	X(getrlimit) X(setrlimit) X(fopen) X(fmemopen) X(open_memstream) X(opendir) X(fclose)
 /* clang-format on */
 
 #define INJECT_NAME(name) CALL_##name,
 enum call { INJECT_CALLS(INJECT_NAME) N_CALLS };
 #undef INJECT_NAME
 
-/* Instead of an errno: half of the bytes, one at least. */
-enum { SHORT = -1 };
+/* Instead of an errno: half of the bytes, one at least; no memory, this time and from then on. */
+enum { SHORT = -1, LASTING = -2 };
 
 struct inject {
 	_Atomic int call, error;
@@ -33,7 +33,8 @@ struct inject {
 			     negative: it is the one that fails, now or before */
 	_Atomic long seen[N_CALLS];
 	_Atomic int hit;
-	char where[1024]; /* who called: "library:function+offset", the innermost first */
+	_Atomic int lasting; /* from the one that fails on, all of its kind do */
+	char where[1024];    /* who called: "library:function+offset", the innermost first */
 };
 
 #endif

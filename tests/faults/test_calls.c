@@ -20,6 +20,9 @@
 static void judge_start(struct trial *t, bool ready, int code)
 {
 	if (!ready && judge_is_beyond_us(t, code))
+		fprintf(stderr, "BEYOND %s %s %ld %d code %d %s\n", t->phase, call_names[t->call],
+			t->nth, t->error, code, t->page->where);
+	if (!ready && judge_is_beyond_us(t, code))
 		t->beyond++;
 	else if (!ready && code != 1 && code != 78)
 		trial_wrong(t, "ended with %d", code);
@@ -312,6 +315,9 @@ static void run_stop(struct trial *t)
 	bool all_but_last =
 		writes && strncmp(essence, t->before[0].bytes, strlen(essence) - 1) == 0;
 	free(essence);
+	if (judge_is_beyond_us(t, code))
+		fprintf(stderr, "BEYOND %s %s %ld %d code %d %s\n", t->phase, call_names[t->call],
+			t->nth, t->error, code, t->page->where);
 	if (judge_is_beyond_us(t, code))
 		t->beyond++;
 	else if (code != 0 && (code != 1 || !told))

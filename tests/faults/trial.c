@@ -103,13 +103,15 @@ void trial_arm(struct trial *t, enum call call, int error, long nth)
 	atomic_store(&t->page->hit, 0);
 	t->page->where[0] = '\0';
 	atomic_store(&t->page->call, call);
-	atomic_store(&t->page->error, error);
+	atomic_store(&t->page->error, error == LASTING ? ENOMEM : error);
+	atomic_store(&t->page->lasting, error == LASTING);
 	atomic_store(&t->page->nth, nth);
 	t->runs++;
 }
 
 void trial_disarm(struct trial *t)
 {
+	atomic_store(&t->page->lasting, 0);
 	if (atomic_exchange(&t->page->nth, 0) < 0) /* it may be at it, in this moment */
 		for (int64_t until = deadline(); !trial_hit(t) && !is_past(until);)
 			sched_yield();
@@ -136,8 +138,10 @@ void trial_wrong(struct trial *t, const char *format, ...)
 		return;
 	int n = snprintf(line, sizeof(line), "%s, %s number %ld, %s (%s): %s\n", t->phase,
 			 call_names[t->call], t->nth,
-			 t->error == SHORT ? "short" : strerrorname_np(t->error), t->page->where,
-			 what);
+			 t->error == SHORT     ? "short"
+			 : t->error == LASTING ? "lasting"
+					       : strerrorname_np(t->error),
+			 t->page->where, what);
 	fputs(line, stderr); /* at once: what follows may hang */
 	append(t, &t->wrong, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
 	const char *log = trial_log(t);
