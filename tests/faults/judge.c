@@ -70,6 +70,12 @@ static bool is_wanted(enum call call)
 	return !only || strcmp(only, call_names[call]) == 0;
 }
 
+/* What lasts takes a second each, until the status file is written again: not each of them. */
+static long step(int error, long n)
+{
+	return error == LASTING ? 1 + n / 4 : 1;
+}
+
 /* From the first call to the last that the phase makes; of a mutant, until it is found. */
 void each_call(struct trial *t, phase_fn *run)
 {
@@ -78,7 +84,7 @@ void each_call(struct trial *t, phase_fn *run)
 	static_assert(sizeof(table) / sizeof(*table) == N_CALLS, "each call has a row");
 	for (const struct row *r = table; r < table + N_CALLS; r++)
 		for (size_t e = 0; e < most && r->errors[e] && is_wanted(r->call); e++)
-			for (long n = 1, missed = 0; missed < 2; n++) {
+			for (long n = 1, missed = 0; missed < 2; n += step(r->errors[e], n)) {
 				if (is_mutant && t->n_wrong)
 					return;
 				trial_arm(t, r->call, r->errors[e], n);
@@ -133,27 +139,6 @@ void judge_log(struct trial *t, int side)
 		trial_wrong(t, "the log is not that of a clean run, and says nothing of it");
 }
 
-/*
- * What the daemon cannot help, because a library gives it no chance: the whole list.
- *
- * libevent 2.1's evhttp does not look whether it was given memory: a request for which it cannot
- * have memory is freed before all of it was set. This takes the admin server, and a moment without
- * memory while one asks it.
- *
- * libevent 2.1 calls event_err(), after which it may not be called any more, when it cannot have
- * the pipe of its signals or read it. The daemon logs it and ends with 1. So it does where a loop
- * ends because somebody closed a descriptor that is libevent's (EBADF).
- */
-bool judge_is_beyond_us(struct trial *t, int code)
-{
-	if (t->call == CALL_memory && trial_caller(t, "libevent_extra"))
-		return code == 128 + SIGSEGV;
-	const char *log = trial_log(t);
-	return code == 1 && trial_caller(t, "libevent") &&
-	       (strstr(log, " error   libevent cannot go on") ||
-		(t->call == CALL_epoll_wait && strstr(log, " error   the event loop")));
-}
-
 void start_clean(struct trial *t)
 {
 	int code = 0;
@@ -171,21 +156,14 @@ void start_clean(struct trial *t)
 /* It ended, with CODE, where it should have lived on. */
 void judge_end(struct trial *t, int code)
 {
-	if (judge_is_beyond_us(t, code))
-		fprintf(stderr, "BEYOND %s %s %ld %d code %d %s\n", t->phase, call_names[t->call],
-			t->nth, t->error, code, t->page->where);
-	if (judge_is_beyond_us(t, code))
-		t->beyond++;
-	else
-		trial_wrong(t, "no outcome; ended with %d", code);
+	trial_wrong(t, "no outcome; ended with %d", code);
 	start_clean(t);
 }
 
 /* The call that failed ends it, if not at once. True: it has ended, and another one was started. */
 bool has_ended(struct trial *t)
 {
-	bool ends = trial_hit(t) && t->call == CALL_epoll_wait && t->error == EBADF;
-	if (!ends && trial_turn(t, deadline()))
+	if (trial_turn(t, deadline()))
 		return false;
 	judge_end(t, trial_end(t));
 	return true;

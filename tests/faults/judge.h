@@ -18,8 +18,6 @@ void start_clean(struct trial *t);
 /* What it logged, and how many descriptors it has: so it is to be after each failure. */
 void keep_clean(struct trial *t, int side);
 
-/* Does a library give the daemon no chance? */
-bool judge_is_beyond_us(struct trial *t, int code);
 /* It went on: either nothing is to be noticed, or the log tells. */
 void judge_log(struct trial *t, int side);
 /* It ended, with CODE, where it should have lived on: another one is started. */

@@ -80,9 +80,9 @@ void trial_free(struct trial *t)
 	size_t n = t->n_wrong;
 	fprintf(stderr,
 		"# %s: %zu runs, %zu calls failed: %zu as if nothing had happened, %zu told, %zu "
-		"rejected, %zu not started, %zu beyond us; %zu wrong\n",
+		"rejected, %zu not started; %zu wrong\n",
 		t->phase, t->runs, t->hits, t->as_if_nothing, t->told, t->rejected, t->not_started,
-		t->beyond, n);
+		n);
 	fixture_free(t->f);
 	munmap(t->page, sizeof(*t->page));
 	free(t->before[0].bytes);

@@ -30,7 +30,7 @@ struct trial {
 	struct text wrong;
 	long reloads; /* asked of this daemon */
 	size_t runs, hits, n_wrong;
-	size_t as_if_nothing, told, rejected, not_started, beyond; /* outcomes of hits */
+	size_t as_if_nothing, told, rejected, not_started; /* outcomes of hits */
 };
 
 extern const char *const call_names[N_CALLS];
