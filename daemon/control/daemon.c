@@ -225,12 +225,12 @@ static void free_events(struct daemon *d)
 static void finish(struct daemon *d)
 {
 	bool started = d->state != STARTING;
-	signals_close(d);
 	if (d->current) /* also after a failed start: a unix socket leaves no file behind */
 		for (size_t i = 0; i < d->current->n_listeners; i++)
 			listener_retire(d->current->listener[i]);
 	admin_free(d->admin);
 	bool ended = end_workers(d);
+	signals_close(d);
 	if (d->hooks && d->hooks->ends)
 		d->hooks->ends(d->hooks->context, d);
 	if (started)
@@ -248,6 +248,7 @@ static void finish(struct daemon *d)
 	notify_close(&d->notify);
 	free(d->reloads.error);
 	free(d->named);
+	signals_tell_late();
 	if (started)
 		log_notice("stopped after %lld s, exit %d",
 			   (long long)((now_ns() - d->began) / 1000000000), d->exit_code);

@@ -149,6 +149,15 @@ void signals_close(struct daemon *d)
 	handle_arrivals(d);
 }
 
+void signals_tell_late(void)
+{
+	sigset_t late;
+	sigpending(&late);
+	for (size_t i = 0; i < N_SIGNALS; i++)
+		if (sigismember(&late, table[i].signal))
+			log_notice("%s: too late, the daemon has stopped", table[i].name);
+}
+
 void signals_stop(struct daemon *d)
 {
 	for (size_t i = 0; i < N_SIGNALS; i++)

@@ -39,8 +39,11 @@ int signals_start(struct daemon *d);
 /* Every now and then: handle those that libevent was not woken for. */
 void signals_look(struct daemon *d);
 
-/* Block all, and account for what has arrived: nothing more will. */
+/* Block all, and account for what has arrived. */
 void signals_close(struct daemon *d);
+
+/* The last thing: log which have come since then. Nobody acts on them. */
+void signals_tell_late(void);
 
 /* Remove the events. */
 void signals_stop(struct daemon *d);

@@ -193,6 +193,7 @@ SHAPE_4(epoll_ctl, int, -1, int, int, int, struct epoll_event *)
 SHAPE_4(epoll_wait, int, -1, int, struct epoll_event *, int, int)
 
 SHAPE_3(sigaction, int, -1, int, const struct sigaction *, struct sigaction *)
+SHAPE_3(waitpid, pid_t, -1, pid_t, int *, int)
 SHAPE_1(sem_wait, int, -1, sem_t *)
 SHAPE_2(getrlimit, int, -1, __rlimit_resource_t, struct rlimit *)
 SHAPE_2(setrlimit, int, -1, __rlimit_resource_t, const struct rlimit *)
@@ -346,10 +347,4 @@ pid_t fork(void)
 {
 	NEXT(fork, pid_t, void);
 	return fails(CALL_fork) ? -1 : next();
-}
-
-pid_t waitpid(pid_t pid, int *status, int options)
-{
-	NEXT(waitpid, pid_t, pid_t, int *, int);
-	return fails(CALL_waitpid) ? -1 : next(pid, status, options);
 }

@@ -14,7 +14,9 @@ enum { IN_SYSCALL = SIGTRAP | 0x80 };
 
 const char *const phase_names[N_PHASES] = {"loading", "start", "reload", "dump", "drain", "stop"};
 
-static const int begins[N_PHASES] = {0, 0, SIGHUP, SIGUSR1, SIGINT, SIGQUIT};
+const int moment_begins[N_PHASES] = {0, 0, SIGHUP, SIGUSR1, SIGINT, SIGQUIT};
+
+bool moment_too_late;
 
 static void be_traced(struct fixture *f)
 {
@@ -74,7 +76,7 @@ static void begin(struct fixture *f, enum phase phase)
 	MUST(ptrace(PTRACE_SEIZE, f->pid, NULL, (void *)PTRACE_O_TRACESYSGOOD) == 0);
 	MUST(ptrace(PTRACE_INTERRUPT, f->pid, NULL, NULL) == 0);
 	MUST(go_on(f, -1, &status));
-	daemon_signal(f, begins[phase]);
+	daemon_signal(f, moment_begins[phase]);
 }
 
 /* From main()'s first system call on, which blocks what is handled: before it, it is not ours. */
@@ -92,7 +94,8 @@ int moment_walk(struct fixture *f, enum phase phase, int stop, int signo, int *c
 {
 	struct __ptrace_syscall_info info;
 	int stops = 0, deliver = 0, status = 0;
-	bool counts = phase != START;
+	bool counts = phase != START, looks = false;
+	moment_too_late = false;
 	begin(f, phase);
 	while (stops < stop) {
 		if (!go_on(f, deliver, &status)) {
@@ -109,6 +112,8 @@ int moment_walk(struct fixture *f, enum phase phase, int stop, int signo, int *c
 		if (!counts)
 			continue;
 		stops++;
+		moment_too_late = looks;
+		looks = looks || call == SYS_rt_sigpending;
 		if (is_over(f, phase, call))
 			break;
 	}

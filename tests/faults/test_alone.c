@@ -1,7 +1,7 @@
 /*
  * Why the configuration is read by a process of its own: a program that does nothing but parse a
  * file with libconfuse dies where it gets no memory. And what a daemon does that is really short of
- * memory, rather than once refused some.
+ * memory, rather than once refused some, and where a loop of libevent ends.
  */
 #include "../integration/observe.h"
 #include "judge.h"
@@ -92,5 +92,31 @@ Test(alone, a_reload_with_little_memory_is_rejected)
 		}
 	if (!t->rejected || !t->as_if_nothing)
 		trial_wrong(t, "all or nothing was rejected: too much memory, or too little");
+	trial_free(t);
+}
+
+/*
+ * What no call fails with unless somebody closes a descriptor that is not his: the loop it belongs
+ * to cannot go on, and the daemon ends, says why, and leaves nothing behind.
+ */
+Test(alone, a_loop_that_breaks)
+{
+	enum { LOOPS = 12 }; /* turns: of the control plane, and of either worker */
+	struct trial *t = trial_new("broken loop");
+	for (long n = 1; n <= LOOPS; n++) {
+		start_clean(t);
+		trial_forget(t);
+		trial_arm(t, CALL_epoll_wait, EBADF, n);
+		trial_dump(t); /* which the control plane wakes up for, and a client for a worker */
+		trial_talk(t, MAIN, 5);
+		int code = trial_end(t);
+		t->hits += trial_hit(t);
+		if (code != 1 || !strstr(trial_log(t), " error   "))
+			trial_wrong(t, "ended with %d", code);
+		else if (!leaves_nothing(t))
+			trial_wrong(t, "left a file");
+		else
+			t->told++;
+	}
 	trial_free(t);
 }
