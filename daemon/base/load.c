@@ -182,7 +182,7 @@ static bool take_text(const struct loader *l, struct answer *a)
 /* False: errno is why. */
 static bool ask(const struct loader *l, struct answer *a)
 {
-	int64_t left = LOAD_SECONDS * 1000;
+	int64_t left = (int64_t)(l->seconds * 1000);
 	bool answers, orders;
 	if (send(l->orders, "", 1, MSG_NOSIGNAL) != 1)
 		return false;
@@ -232,8 +232,8 @@ struct config *loader_load(struct loader *l, struct errors *e)
 	} else {
 		if (errno == ETIMEDOUT)
 			errors_add(e, l->file, 0,
-				   "cannot be read within %d s: does its file system answer?",
-				   LOAD_SECONDS);
+				   "cannot be read within %g s: does its file system answer?",
+				   l->seconds);
 		else
 			errors_add(e, l->file, 0,
 				   "cannot be read: no answer of the process that reads it: %s",

@@ -14,10 +14,11 @@
 
 #include <sys/types.h>
 
-/* FILE and SERVICE are the caller's, and stay as they are; the rest is none of its business. */
+/* FILE and SERVICE are the caller's, and stay as they are, SECONDS may change; the rest is ours. */
 struct loader {
 	const char *file;
 	const struct config_service *service;
+	double seconds;	     /* for a load, at most */
 	pid_t pid;	     /* 0: there is none */
 	int orders, answers; /* sockets and pipes to it */
 };
@@ -29,12 +30,12 @@ struct loader {
 int loader_start(struct loader *l, struct errors *e);
 
 /*
- * What config_parse() makes of the file, in the loader, which is started if there is none. Takes
- * LOAD_SECONDS at most; then it is an error.
+ * What config_parse() makes of the file, in the loader, which is started if there is none. That it
+ * takes longer is an error.
  */
 struct config *loader_load(struct loader *l, struct errors *e);
 
-enum { LOAD_SECONDS = 5 };
+enum { LOAD_SECONDS = 5 }; /* are enough for every machine and file */
 
 /* End it, if there is one. */
 void loader_end(struct loader *l);

@@ -34,7 +34,7 @@ int command_check(const struct options *o, const struct service *its)
 {
 	struct config_service schema = {its->name, its->options, its->config_size};
 	struct errors e = {0};
-	struct loader loader = {.file = o->config, .service = &schema};
+	struct loader loader = {.file = o->config, .service = &schema, .seconds = LOAD_SECONDS};
 	struct config *c = loader_load(&loader, &e);
 	loader_end(&loader);
 	for (size_t i = 0; i < errors_shown(&e); i++)

@@ -96,13 +96,18 @@ static void on_news(evutil_socket_t fd, short what, void *arg)
 	stop_news(d);
 }
 
+void daemon_feed_watchdog(struct daemon *d)
+{
+	if (watch_workers(d) && d->watchdog > 0)
+		notify_send(&d->notify, "WATCHDOG=1");
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
 	(void)fd;
 	(void)what;
-	if (watch_workers(d) && d->watchdog > 0)
-		notify_send(&d->notify, "WATCHDOG=1");
+	daemon_feed_watchdog(d);
 	report_again(d);
 	report_connections(d);
 	admin_listen(d->admin, d->current->admin);
@@ -276,7 +281,7 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 			   .its = its,
 			   .hooks = hooks,
 			   .schema = {its->name, its->options, its->config_size},
-			   .loader = {.file = o->config, .service = &d.schema},
+			   .loader = {o->config, &d.schema, .seconds = LOAD_SECONDS},
 			   .started = time(NULL),
 			   .began = now_ns(),
 			   .news_fd = -1,
@@ -296,6 +301,8 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 		tell_errors(&e);
 		log_error("not started, exit %d", d.exit_code);
 	} else {
+		if (d.watchdog > 0 && d.watchdog / 2 < LOAD_SECONDS)
+			d.loader.seconds = d.watchdog / 2; /* it begins to count now */
 		daemon_set_state(&d, RUNNING);
 		log_notice("ready: generation 1, %u worker%s, started in %.1f ms",
 			   plane_workers(d.plane), plane_workers(d.plane) == 1 ? "" : "s",

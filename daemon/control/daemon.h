@@ -89,6 +89,9 @@ void daemon_set_state(struct daemon *d, enum state s);
  */
 void daemon_set_timer(struct daemon *d, struct event *e, long long seconds);
 
+/* daemon.c: tell the manager that the loop turns, unless a worker is stuck. */
+void daemon_feed_watchdog(struct daemon *d);
+
 /* daemon.c: leave the loop, with this exit code. */
 void daemon_leave(struct daemon *d, int exit_code);
 

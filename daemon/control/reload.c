@@ -117,6 +117,7 @@ void reload_begin(struct daemon *d)
 	struct errors e = {0};
 	d->reloads.began = now_ns();
 	d->signals.sender = (struct sender_cache){0};
+	daemon_feed_watchdog(d); /* reading may take a while, and another reload wait behind it */
 	daemon_set_state(d, RELOADING);
 	if (prepare(d, &p, &e)) {
 		commit(d, &p);

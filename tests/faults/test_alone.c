@@ -54,16 +54,6 @@ static struct rlimit tighten(struct fixture *f, pid_t pid, rlim_t more)
 	return old;
 }
 
-static pid_t loader_of(struct fixture *f)
-{
-	char path[64];
-	int pid = 0;
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)f->pid, (int)f->pid);
-	const char *children = file_text(f, path);
-	MUST(children && sscanf(children, "%d", &pid) == 1);
-	return pid;
-}
-
 /* The loader's memory, then the daemon's: of too little a reload is rejected, and no more. */
 Test(alone, a_reload_with_little_memory_is_rejected)
 {
@@ -73,7 +63,7 @@ Test(alone, a_reload_with_little_memory_is_rejected)
 	start_clean(t);
 	for (int whose = 0; whose < 2; whose++)
 		for (rlim_t more = 0; more < MOST; more += STEP) {
-			pid_t pid = whose ? f->pid : loader_of(f);
+			pid_t pid = whose ? f->pid : loader_pid(f);
 			trial_forget(t);
 			struct rlimit old = tighten(f, pid, more);
 			t->runs++;

@@ -277,3 +277,12 @@ long proc_number(struct fixture *f, const char *key)
 		give_up(f, "no %s in %s", key, path);
 	return strtol(value, NULL, 10);
 }
+
+pid_t loader_pid(struct fixture *f)
+{
+	char path[64];
+	int pid;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)f->pid, (int)f->pid);
+	const char *children = file_text(f, path);
+	return children && sscanf(children, "%d", &pid) == 1 ? pid : 0;
+}

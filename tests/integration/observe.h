@@ -37,5 +37,7 @@ bool runtime_file_exists(struct fixture *f, const char *name);
 /* Every open descriptor of the daemon with what it is, one per line. */
 const char *proc_fds(struct fixture *f);
 long proc_number(struct fixture *f, const char *key); /* of /proc/PID/status */
+pid_t loader_pid(
+	struct fixture *f); /* the process that reads its configuration, 0: there is none */
 
 #endif

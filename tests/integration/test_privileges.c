@@ -40,6 +40,16 @@ static void expect_owner(const char *name, uid_t uid)
 	cr_assert_eq(st.st_uid, uid, "%s", path);
 }
 
+/* Who reads the configuration, once root is given up. */
+static void expect_loader_of(uid_t uid)
+{
+	char path[32];
+	struct stat st;
+	snprintf(path, sizeof(path), "/proc/%d", (int)loader_pid(f));
+	MUST(stat(path, &st) == 0);
+	cr_assert_eq(st.st_uid, uid, "%s", path);
+}
+
 Test(privileges, root_is_given_up_and_what_is_needed_later_is_given)
 {
 	char config[512];
@@ -51,6 +61,7 @@ Test(privileges, root_is_given_up_and_what_is_needed_later_is_given)
 	daemon_start(f, config);
 	cr_assert_eq(proc_number(f, "Uid"), (long)nobody->pw_uid);
 	cr_assert_eq(proc_number(f, "Gid"), (long)nobody->pw_gid);
+	expect_loader_of(nobody->pw_uid);
 	expect_owner("run", nobody->pw_uid);
 	expect_owner("run/skeld.pid", nobody->pw_uid);
 	expect_owner("socket", nobody->pw_uid);
@@ -58,6 +69,7 @@ Test(privileges, root_is_given_up_and_what_is_needed_later_is_given)
 	client_echo(f, client_unix(f, "socket"), "hello");
 	daemon_reload_and_wait(f);
 	expect_status(f, "last_reload", "ok");
+	expect_loader_of(nobody->pw_uid);
 	daemon_finish(f);
 	cr_assert(!runtime_file_exists(f, "skeld.pid"));
 }

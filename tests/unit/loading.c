@@ -54,7 +54,7 @@ struct config *load_file(const char *file, struct errors *e)
 {
 	struct errors its = {0};
 	struct config *c = config_parse(file, &thing_schema, e);
-	struct loader loader = {.file = file, .service = &thing_schema};
+	struct loader loader = {file, &thing_schema, .seconds = LOAD_SECONDS};
 	struct config *loaded = loader_load(&loader, &its);
 	loader_end(&loader);
 	cr_assert_eq(!c, !loaded, "%s", errors_text(&its, 0));
