@@ -97,7 +97,7 @@ static int status_of_parsing_here(void (*what)(void))
 /* What libconfuse does when it is refused memory. */
 static void end_with_2(void)
 {
-	exit(2);
+	_exit(2); /* it calls exit(3), from which the leak sanitizer has no way in a copy of us */
 }
 
 Test(load, a_parser_that_exits)
