@@ -32,8 +32,10 @@ static _Noreturn void parse_and_end(const struct loader *l, int to)
 	FILE *out = fdopen(to, "w");
 	if (!out)
 		_exit(EXIT_FAILURE);
-	const struct config *c = config_parse(l->file, l->service, &e);
+	struct config *c = config_parse(l->file, l->service, &e);
 	wire_put(c, &e, out);
+	config_unref(c); /* for valgrind, who would look for it */
+	errors_clear(&e);
 	_exit(ferror(out) || fclose(out) ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 

@@ -91,18 +91,18 @@ static bool take_number(struct wire *w, unsigned long long most, unsigned long l
 	return false;
 }
 
-static bool take_text(struct wire *w, char **text)
+static char *take_text(struct wire *w)
 {
 	const char *taken = take(w);
-	*text = taken ? strdup(taken) : NULL;
-	return *text;
+	return taken ? strdup(taken) : NULL;
 }
 
 /* Something was said nowhere where FILE is "". */
 static bool take_place(struct wire *w, struct place *p)
 {
 	unsigned long long line;
-	if (!take_text(w, &p->file) || !take_number(w, UINT_MAX, &line))
+	p->file = take_text(w);
+	if (!p->file || !take_number(w, UINT_MAX, &line))
 		return false;
 	p->line = (unsigned)line;
 	if (*p->file)
@@ -125,7 +125,8 @@ static bool take_config(struct wire *w, struct config *c)
 		return false;
 	for (c->n_listen = 0; c->n_listen < n;) {
 		struct listen_config *l = &c->listen[c->n_listen++];
-		if (!take_text(w, &l->title) || !take_place(w, &l->place))
+		l->title = take_text(w);
+		if (!l->title || !take_place(w, &l->place))
 			return false;
 	}
 	struct section s;
