@@ -1,8 +1,7 @@
 /*
  * The loader waits for orders, and for each it has a child that parses and answers. So the child is
- * made by a process that has one thread, and nothing of the daemon's but its code and its
- * configuration's name; what it leaves behind in libconfuse's globals, and its memory, goes with
- * it.
+ * made by a process that has one thread, and what it leaves behind in libconfuse's globals, and its
+ * memory, goes with it.
  */
 #include "base/load.h"
 
@@ -21,15 +20,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ANSWER_MAX = 64 << 20 }; /* bytes */
+enum {
+	ANSWER_MAX = 64 << 20, /* bytes */
+	PAUSE_MS = 1000,       /* after a load that took too long: whoever waits is told at once */
+	END_MS = 100,	       /* for a parser whose loader is killed */
+	ORDERS = STDERR_FILENO + 1, /* in the loader */
+	ANSWERS,
+};
 
 /* The loader, and its child. */
 
-static _Noreturn void parse_and_end(const struct loader *l, int to)
+/* True: PARENT still lives, and when it ends so do we. */
+static bool end_with(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return getppid() == parent;
+}
+
+static _Noreturn void parse_and_end(const struct loader *l, pid_t parent)
 {
 	struct errors e = {0};
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	FILE *out = fdopen(to, "w");
+	FILE *out = end_with(parent) ? fdopen(ANSWERS, "w") : NULL;
 	if (!out)
 		_exit(EXIT_FAILURE);
 	struct config *c = config_parse(l->file, l->service, &e);
@@ -40,14 +51,20 @@ static _Noreturn void parse_and_end(const struct loader *l, int to)
 }
 
 /* Whatever the daemon closes is to be closed, and no lock of its is to outlive it. */
-static void close_others(unsigned a, unsigned b)
+static bool keep_only(int orders, int answers)
 {
-	unsigned low = a < b ? a : b, high = a < b ? b : a;
-	close_range(high + 1, ~0U, 0);
-	if (high > low + 1)
-		close_range(low + 1, high - 1, 0);
-	if (low > STDERR_FILENO + 1)
-		close_range(STDERR_FILENO + 1, low - 1, 0);
+	int spare = fcntl(answers, F_DUPFD, ANSWERS + 1); /* it may be ORDERS */
+	bool good = spare >= 0 && dup2(orders, ORDERS) >= 0 && dup2(spare, ANSWERS) >= 0;
+	if (good)
+		closefrom(ANSWERS + 1);
+	return good;
+}
+
+/* Who looks for the daemon by its name, as pidof(1) and pgrep(1) do, is not to find this. */
+static void change_name(void)
+{
+	prctl(PR_SET_NAME, "config-loader");
+	strncpy(program_invocation_name, "loader", strlen(program_invocation_name));
 }
 
 /* As wait(2) has it, or -errno: nobody knows, for SIGCHLD is ignored. */
@@ -61,19 +78,21 @@ static int wait_for(pid_t pid)
 }
 
 /* Until it is killed, or the daemon has ended. All signals are blocked: they are for the daemon. */
-static _Noreturn void serve(const struct loader *l, int orders, int answers)
+static _Noreturn void serve(const struct loader *l, pid_t parent, int orders, int answers)
 {
 	char order;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	prctl(PR_SET_NAME, "skeld-loader"); /* not "skeld": for those who look for the daemon */
+	setpgid(0, 0); /* see reap_group() */
 	signal(SIGCHLD, SIG_DFL);
-	close_others((unsigned)orders, (unsigned)answers);
-	while (recv(orders, &order, 1, 0) == 1) {
+	change_name();
+	if (!keep_only(orders, answers) || !end_with(parent))
+		_exit(EXIT_FAILURE);
+	pid_t self = getpid();
+	while (recv(ORDERS, &order, 1, 0) == 1) {
 		pid_t pid = fork();
 		if (pid == 0)
-			parse_and_end(l, answers);
+			parse_and_end(l, self);
 		int status = pid < 0 ? -errno : wait_for(pid);
-		send(orders, &status, sizeof(status), MSG_NOSIGNAL);
+		send(ORDERS, &status, sizeof(status), MSG_NOSIGNAL);
 	}
 	_exit(EXIT_SUCCESS);
 }
@@ -85,9 +104,9 @@ static pid_t fork_loader(const struct loader *l, int orders, int answers)
 	sigset_t all, old;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pid_t pid = fork();
+	pid_t self = getpid(), pid = fork();
 	if (pid == 0)
-		serve(l, orders, answers);
+		serve(l, self, orders, answers);
 	int why = errno;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	errno = why;
@@ -118,37 +137,62 @@ int loader_start(struct loader *l, struct errors *e)
 	}
 	close(orders[1]);
 	close(answers[1]);
+	setpgid(l->pid, l->pid); /* whoever of us is first */
+	l->group = l->pid;
 	l->orders = orders[0];
 	l->answers = answers[0];
 	return 0;
+}
+
+/*
+ * A parser outlives a loader that is killed, by a moment or for as long as a file system does not
+ * answer. Where we are the one who inherits it, as PID 1 of a container, nobody else waits for it.
+ */
+static void reap_group(const struct loader *l, int ms)
+{
+	for (pid_t pid = 1; l->group && pid > 0;) {
+		pid = waitpid(-l->group, NULL, WNOHANG);
+		if (pid == 0 && ms-- > 0)
+			pid = poll(NULL, 0, 1) == 0;
+	}
+}
+
+static void let_go(struct loader *l)
+{
+	close(l->orders);
+	close(l->answers);
+	l->pid = 0;
 }
 
 void loader_end(struct loader *l)
 {
 	if (!l->pid)
 		return;
-	kill(l->pid, SIGKILL); /* and the kernel its child, which may hang where it cannot end */
-	wait_for(l->pid);
-	close(l->orders);
-	close(l->answers);
-	l->pid = 0;
+	/* Only what is still ours: a number that is free may be another's by now. */
+	if (waitpid(l->pid, NULL, WNOHANG) == 0) {
+		kill(l->pid, SIGKILL);
+		wait_for(l->pid);
+	}
+	let_go(l);
+	reap_group(l, END_MS);
 }
 
-/* Wait for either. LEFT is ms; while this process was stopped, so was the other, most likely. */
+/* Wait for either. LEFT is ns; while this process was stopped, so was the other, most likely. */
 static bool await(const struct loader *l, int64_t *left, bool *answers, bool *orders)
 {
-	enum { STEP_MS = 100 };
+	enum { STEP_MS = 100, LEAST_NS = 1000 };
 	while (*left > 0) {
 		struct pollfd p[] = {{.fd = l->answers, .events = POLLIN},
 				     {.fd = l->orders, .events = POLLIN}};
 		int64_t began = now_ns();
-		int n = poll(p, 2, STEP_MS);
-		*answers = p[0].revents & POLLIN;
+		int n = poll(p, 2, STEP_MS), why = errno;
+		int64_t took = now_ns() - began, most = STEP_MS * INT64_C(1000000);
+		*left -= took < LEAST_NS ? LEAST_NS : took < most ? took : most;
+		*answers = p[0].revents;
 		*orders = p[1].revents;
-		if (n > 0)
-			return true;
-		int64_t took = (now_ns() - began) / 1000000;
-		*left -= took < STEP_MS ? took : STEP_MS;
+		errno = why;
+		if (n > 0 || (n < 0 && errno != EINTR))
+			return n > 0;
 	}
 	errno = ETIMEDOUT;
 	return false;
@@ -174,17 +218,19 @@ static bool take_text(const struct loader *l, struct answer *a)
 			a->room = room;
 		}
 		ssize_t n = read(l->answers, a->text + a->length, a->room - a->length);
+		errno = n == 0 ? EPIPE
+			       : errno; /* the loader keeps its end for as long as it lives */
 		if (n > 0)
 			a->length += (size_t)n;
-		else if (n == 0 || errno != EINTR)
-			return n == 0 || errno == EAGAIN;
+		else if (errno != EINTR)
+			return errno == EAGAIN;
 	}
 }
 
 /* False: errno is why. */
 static bool ask(const struct loader *l, struct answer *a)
 {
-	int64_t left = (int64_t)(l->seconds * 1000);
+	int64_t left = (int64_t)(l->seconds * 1e9);
 	bool answers, orders;
 	if (send(l->orders, "", 1, MSG_NOSIGNAL) != 1)
 		return false;
@@ -220,28 +266,43 @@ static bool check_status(int status, const char *file, struct errors *e)
 	return status == 0;
 }
 
+/* Says why; what does not answer is not asked again by those who wait already. */
+static void give_up(struct loader *l, int why, struct errors *e)
+{
+	if (why == ETIMEDOUT)
+		errors_add(e, l->file, 0,
+			   "cannot be read within %g s: does its file system answer?", l->seconds);
+	else
+		errors_add(e, l->file, 0,
+			   "cannot be read: no answer of the process that reads it: %s",
+			   strerror(why));
+	loader_end(l);
+	if (why == ETIMEDOUT)
+		l->not_before = now_ns() + PAUSE_MS * INT64_C(1000000);
+}
+
 struct config *loader_load(struct loader *l, struct errors *e)
 {
 	struct config *c = NULL;
 	struct answer a = {0};
+	l->judged = false;
+	reap_group(l, 0);
 	if (l->pid && waitpid(l->pid, NULL, WNOHANG) != 0)
-		loader_end(l); /* somebody has */
+		let_go(l); /* somebody has ended it */
+	if (now_ns() < l->not_before) {
+		errors_add(e, l->file, 0,
+			   "cannot be read: a moment ago its file system did not answer");
+		return NULL;
+	}
 	if (!l->pid && loader_start(l, e) < 0)
 		return NULL;
-	if (ask(l, &a)) {
-		if (check_status(a.status, l->file, e))
-			c = wire_take(a.text, a.length, l->file, l->service, e);
-	} else {
-		if (errno == ETIMEDOUT)
-			errors_add(e, l->file, 0,
-				   "cannot be read within %g s: does its file system answer?",
-				   l->seconds);
-		else
-			errors_add(e, l->file, 0,
-				   "cannot be read: no answer of the process that reads it: %s",
-				   strerror(errno));
-		loader_end(l);
-	}
+	if (!ask(l, &a))
+		give_up(l, errno, e);
+	else if (check_status(a.status, l->file, e) &&
+		 !(l->judged = wire_take(a.text, a.length, l->service, &c, e)))
+		errors_add(e, l->file, 0,
+			   "cannot be parsed: the answer of its parser is not whole: is memory "
+			   "short?");
 	free(a.text);
 	if (c)
 		log_debug("configuration: %llu bytes of %llu file%s read in %.3f ms", c->read.bytes,

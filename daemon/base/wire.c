@@ -84,8 +84,9 @@ static bool take_number(struct wire *w, unsigned long long most, unsigned long l
 	char *end = NULL;
 	const char *text = take(w);
 	errno = 0;
-	*n = text ? strtoull(text, &end, 10) : 0;
-	if (text && *text && !*end && !errno && *n <= most)
+	bool is_number = text && *text >= '0' && *text <= '9'; /* strtoull(3) takes " -1", too */
+	*n = is_number ? strtoull(text, &end, 10) : 0;
+	if (is_number && !*end && !errno && *n <= most)
 		return true;
 	w->next = NULL;
 	return false;
@@ -139,12 +140,12 @@ static bool take_config(struct wire *w, struct config *c)
 	return true;
 }
 
-struct config *wire_take(const char *bytes, size_t n, const char *file,
-			 const struct config_service *service, struct errors *e)
+bool wire_take(const char *bytes, size_t n, const struct config_service *service, struct config **c,
+	       struct errors *e)
 {
 	struct wire w = {bytes, bytes + n};
 	unsigned long long n_errors = 0;
-	bool good = take_number(&w, SIZE_MAX, &n_errors);
+	bool good = take_number(&w, UINT_MAX, &n_errors);
 	for (size_t i = 0; good && i < n_errors && i < ERRORS_MAX; i++) {
 		const char *text = take(&w);
 		if (text)
@@ -153,13 +154,12 @@ struct config *wire_take(const char *bytes, size_t n, const char *file,
 	}
 	if (good && n_errors > ERRORS_MAX)
 		e->n += n_errors - ERRORS_MAX;
-	struct config *c = good && !n_errors ? config_new(service) : NULL;
-	good = good && (n_errors || (c && take_config(&w, c)));
+	*c = good && !n_errors ? config_new(service) : NULL;
+	good = good && (n_errors || (*c && take_config(&w, *c)));
 	const char *end = good ? take(&w) : NULL;
 	if (end && strcmp(end, last) == 0 && w.next == w.end)
-		return c;
-	config_unref(c);
-	errors_add(e, file, 0,
-		   "cannot be parsed: the answer of its parser is not whole: is memory short?");
-	return NULL;
+		return true;
+	config_unref(*c);
+	*c = NULL;
+	return false;
 }

@@ -8,10 +8,11 @@
 void wire_put(const struct config *c, const struct errors *e, FILE *out);
 
 /*
- * The same from N bytes, of which none is believed: each value is one that the schema accepts.
- * NULL, and errors appended to E: those that were put, or, of FILE, that the bytes are not whole.
+ * The same from N bytes, of which none is believed: each value is one that the schema accepts. C is
+ * NULL where errors were put, which are appended to E. False: these bytes are not, or not all of
+ * what was put, or there is no memory; C is NULL.
  */
-struct config *wire_take(const char *bytes, size_t n, const char *file,
-			 const struct config_service *service, struct errors *e);
+bool wire_take(const char *bytes, size_t n, const struct config_service *service, struct config **c,
+	       struct errors *e);
 
 #endif

@@ -31,6 +31,7 @@ enum {
 struct client {
 	struct bufferevent *io; /* NULL: a free place */
 	int64_t until;		/* monotonic ns */
+	bool is_new;		/* evhttp may still fail to take it */
 };
 
 struct admin {
@@ -39,7 +40,7 @@ struct admin {
 	const struct listener *listener;
 	struct evhttp_bound_socket **bound; /* one for each of its sockets */
 	size_t n_bound;
-	struct event *resume;
+	struct event *resume, *look;
 	struct client client[ADMIN_CLIENTS];
 	bool paused;
 	bool warned;   /* that nothing can be accepted */
@@ -58,12 +59,34 @@ static bool is_done(const struct client *c)
 	return !connection;
 }
 
+/*
+ * When evhttp fails to take a connection after it has given us its descriptor, it lets go of it,
+ * and closes the descriptor as well. The number may be a client's of a worker by now: it is not
+ * ours to close. Called in the same turn of the loop, in which nobody else can have ended.
+ */
+static void look_at_new(struct admin *a)
+{
+	for (struct client *c = a->client; c < a->client + ADMIN_CLIENTS; c++) {
+		if (c->io && c->is_new && is_done(c))
+			bufferevent_setfd(c->io, -1);
+		c->is_new = false;
+	}
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	look_at_new(arg);
+}
+
 /* Free the places of those that are done. Returns the oldest of the others, NULL: a place is free.
  */
 static struct client *sweep(struct admin *a)
 {
 	struct client *oldest = NULL;
 	bool room = false;
+	look_at_new(a);
 	for (struct client *c = a->client; c < a->client + ADMIN_CLIENTS; c++) {
 		if (c->io && is_done(c)) {
 			bufferevent_decref(c->io);
@@ -162,7 +185,9 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 	bufferevent_set_max_single_read(io, BODY_MAX);
 	evbuffer_add_cb(bufferevent_get_input(io), on_input, io);
 	bufferevent_incref(io);
-	*free_place = (struct client){io, now_ns() + REQUEST_SECONDS * 1000000000LL};
+	look_at_new(a); /* the one before it, in the same turn */
+	*free_place = (struct client){io, now_ns() + REQUEST_SECONDS * 1000000000LL, true};
+	event_active(a->look, 0, 0);
 	a->warned = false;
 	return io;
 }
@@ -183,6 +208,7 @@ static void on_accept_error(struct evconnlistener *listener, void *http)
 void admin_tick(struct admin *a)
 {
 	int64_t now = now_ns();
+	look_at_new(a);
 	for (const struct client *c = a->client; c < a->client + ADMIN_CLIENTS; c++)
 		if (c->io && now >= c->until)
 			end(c);
@@ -206,7 +232,8 @@ struct admin *admin_new(struct daemon *d)
 	the_server = a;
 	a->http = evhttp_new(d->base);
 	a->resume = evtimer_new(d->base, on_resume, a);
-	if (!a->http || !a->resume) {
+	a->look = event_new(d->base, -1, 0, on_look, a);
+	if (!a->http || !a->resume || !a->look) {
 		admin_free(a);
 		return NULL;
 	}
@@ -284,6 +311,8 @@ void admin_free(struct admin *a)
 		evhttp_free(a->http);
 	if (a->resume)
 		event_free(a->resume);
+	if (a->look)
+		event_free(a->look);
 	for (struct client *c = a->client; c < a->client + ADMIN_CLIENTS; c++)
 		if (c->io)
 			bufferevent_decref(c->io);

@@ -41,7 +41,7 @@ int command_check(const struct options *o, const struct service *its)
 		fprintf(stderr, "%s\n", errors_text(&e, i));
 	errors_clear(&e);
 	if (!c)
-		return EX_CONFIG;
+		return loader.judged ? EX_CONFIG : EXIT_FAILURE;
 	if (o->mode == MODE_DUMP)
 		config_print(c, stdout);
 	else

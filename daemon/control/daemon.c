@@ -154,8 +154,8 @@ static bool make_events(struct daemon *d)
 static int start(struct daemon *d, struct errors *e)
 {
 	struct config *c = daemon_load(d, e);
-	if (!c)
-		return EX_CONFIG;
+	if (!c) /* what says nothing about the file may be another time */
+		return d->loader.judged ? EX_CONFIG : EXIT_FAILURE;
 	struct log_target *log = daemon_open_log(c, e);
 	if (log) {
 		log_use(log);

@@ -93,6 +93,7 @@ static void conclude(struct daemon *d, enum outcome outcome, char *error)
 		r->rejected++;
 	}
 	event_del(r->overdue);
+	runtime_hold(&d->runtime); /* which closing a log file may have let go of */
 	daemon_set_state(d, RUNNING);
 	if (!r->again)
 		return;

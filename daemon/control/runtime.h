@@ -24,7 +24,7 @@ int runtime_open(struct runtime *r, const char *path, struct errors *e);
 
 /*
  * Have our pid named as the owner's; once more after anything that may have opened and closed the
- * pid file in this process, a configuration that includes it, say.
+ * pid file in this process: who logs into it, say.
  */
 void runtime_hold(const struct runtime *r);
 

@@ -125,6 +125,7 @@ void signals_block(void)
 	sigaddset(&set, SIGPIPE);
 	sigaddset(&set, SIGXFSZ);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGCHLD, SIG_DFL); /* or children could not be waited for, see base/load.c */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 }

@@ -23,6 +23,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -181,6 +182,9 @@ SHAPE_5(setsockopt, int, -1, int, int, int, const void *, socklen_t)
 SHAPE_3(getsockname, int, -1, int, struct sockaddr *, socklen_t *)
 SHAPE_3(bind, int, -1, int, const struct sockaddr *, socklen_t)
 SHAPE_2(listen, int, -1, int, int)
+typedef int pair[2];
+SHAPE_2(pipe2, int, -1, pair, int)
+SHAPE_4(socketpair, int, -1, int, int, int, pair)
 SHAPE_4(accept4, int, -1, int, struct sockaddr *, socklen_t *, int)
 SHAPE_3(connect, int, -1, int, const struct sockaddr *, socklen_t)
 SHAPE_3(sendmsg, ssize_t, -1, int, const struct msghdr *, int)
@@ -215,11 +219,16 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 	return fails(CALL_pthread_create) ? errno : next(thread, attributes, run, arg);
 }
 
-/* What was to be closed is closed, as close(2) says of Linux; only the answer is bad. */
+/*
+ * What was to be closed is closed, as close(2) says of Linux; only the answer is bad. To close what
+ * is not open is a mistake: the next time it may be somebody else's.
+ */
 int close(int fd)
 {
 	NEXT(close, int, int);
 	int error = fails(CALL_close) ? errno : 0, result = next(fd);
+	if (page && result < 0 && errno == EBADF)
+		atomic_store(&page->closed_twice, 1);
 	errno = error ? error : errno;
 	return error ? -1 : result;
 }
@@ -284,7 +293,7 @@ int ioctl(int fd, unsigned long request, ...)
 /* Nothing lies behind a pipe that could be broken. */
 static bool has_no_such_error(int fd)
 {
-	return atomic_load(&page->error) == EIO && lseek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE;
+	return atomic_load(&page->error) == EIO && syscall(SYS_fcntl, fd, F_GETPIPE_SZ) >= 0;
 }
 
 ssize_t read(int fd, void *bytes, size_t n)
@@ -329,18 +338,6 @@ ssize_t sendto(int fd, const void *bytes, size_t n, int flags, const struct sock
 {
 	NEXT(sendto, ssize_t, int, const void *, size_t, int, const struct sockaddr *, socklen_t);
 	return fails(CALL_sendto) ? -1 : next(fd, bytes, n, flags, to, length);
-}
-
-int pipe2(int ends[2], int flags)
-{
-	NEXT(pipe2, int, int *, int);
-	return fails(CALL_pipe2) ? -1 : next(ends, flags);
-}
-
-int socketpair(int domain, int type, int protocol, int ends[2])
-{
-	NEXT(socketpair, int, int, int, int, int *);
-	return fails(CALL_socketpair) ? -1 : next(domain, type, protocol, ends);
 }
 
 pid_t fork(void)

@@ -33,8 +33,9 @@ struct inject {
 			     negative: it is the one that fails, now or before */
 	_Atomic long seen[N_CALLS];
 	_Atomic int hit;
-	_Atomic int lasting; /* from the one that fails on, all of its kind do */
-	char where[1024];    /* who called: "library:function+offset", the innermost first */
+	_Atomic int closed_twice; /* a descriptor, ever */
+	_Atomic int lasting;	  /* from the one that fails on, all of its kind do */
+	char where[1024];	  /* who called: "library:function+offset", the innermost first */
 };
 
 #endif

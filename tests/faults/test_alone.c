@@ -61,7 +61,8 @@ Test(alone, a_reload_with_little_memory_is_rejected)
 	struct trial *t = trial_new("little memory");
 	struct fixture *f = t->f;
 	start_clean(t);
-	for (int whose = 0; whose < 2; whose++)
+	for (int whose = 0; whose < 2; whose++) {
+		size_t before = t->as_if_nothing;
 		for (rlim_t more = 0; more < MOST; more += STEP) {
 			pid_t pid = whose ? f->pid : loader_pid(f);
 			trial_forget(t);
@@ -80,8 +81,10 @@ Test(alone, a_reload_with_little_memory_is_rejected)
 			if (!trial_serves(t, 0))
 				trial_wrong(t, "does not serve");
 		}
-	if (!t->rejected || !t->as_if_nothing)
-		trial_wrong(t, "all or nothing was rejected: too much memory, or too little");
+		/* The daemon itself may need no more than it has. */
+		if ((whose == 0 && !t->rejected) || t->as_if_nothing == before)
+			trial_wrong(t, "all or nothing: too much memory, or too little");
+	}
 	trial_free(t);
 }
 

@@ -87,7 +87,8 @@ static void send(const struct config *c, const struct errors *e)
 	HOLDS(out, "%m");
 	wire_put(c, e, out);
 	HOLDS(fclose(out) == 0, "%m");
-	struct config *again = wire_take(bytes, n, "x", &fuzz_service, &taken);
+	struct config *again;
+	HOLDS(wire_take(bytes, n, &fuzz_service, &again, &taken), "not whole");
 	free(bytes);
 	HOLDS(!again == !c && taken.n == e->n, "%zu errors, not %zu", taken.n, e->n);
 	for (size_t i = 0; i < errors_shown(e); i++)

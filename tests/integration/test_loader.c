@@ -56,12 +56,28 @@ Test(loader, takes_no_signal)
 	cr_assert_eq(stats_told(f, "received", "SIGTERM"), 1);
 }
 
+/* Nor is it found by who looks for the daemon, to kill it, by its name. */
+Test(loader, has_a_name_of_its_own)
+{
+	char path[32];
+	daemon_start(f, BASE);
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)loader());
+	cr_assert_str_eq(file_text(f, path), "config-loader\n");
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)loader());
+	cr_assert_str_eq(file_text(f, path), "loader");
+	daemon_finish(f);
+}
+
 /* Nor does it have what would keep a port, a client or a lock from being free. */
 Test(loader, has_no_descriptor_of_the_daemon)
 {
 	char path[64], what[256];
 	int sockets = 0, pipes = 0;
 	daemon_start(f, BASE);
+	int pidfd = watch(loader()); /* the next one is made when there is something to inherit */
+	MUST(kill(loader(), SIGKILL) == 0);
+	await(f, has_ended(pidfd));
+	close(pidfd);
 	daemon_reload_and_wait(f);
 	for (int fd = STDERR_FILENO + 1; fd < 256; fd++) {
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)loader(), fd);
@@ -108,7 +124,13 @@ Test(loader, is_waited_for_five_seconds)
 	expect_rejected(f, 1, "skeld.conf: cannot be read within 5 s");
 	cr_assert(has_ended(pidfd));
 	close(pidfd);
+	/* Others that were asked for meanwhile are not waited for as long again. */
 	daemon_reload_and_wait(f);
+	expect_rejected(f, 1,
+			"skeld.conf: cannot be read: a moment ago its file system did not answer");
+	do
+		daemon_reload_and_wait(f);
+	while (strstr(status_get(f, "last_reload_error"), "a moment ago"));
 	expect_status(f, "last_reload", "ok");
 	daemon_finish(f);
 }

@@ -1,4 +1,5 @@
 /* base/load: whatever becomes of the process that parses, this one has a result, and lives. */
+#include "base/clock.h"
 #include "base/load.h"
 #include "fixture.h"
 #include "loading.h"
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -72,8 +74,8 @@ static void expect_refused(void (*what)(void), const char *error)
 	happens = what;
 	expect_one_error(error);
 	happens = nothing;
+	cr_assert(!loader.judged, "nothing is known of the file");
 	loader_end(&loader); /* it was made when this was to happen */
-	loader.seconds = LOAD_SECONDS;
 	expect_good();
 	expect_nothing_left();
 }
@@ -136,7 +138,46 @@ static void hang(void)
 Test(load, a_parser_that_hangs)
 {
 	loader.seconds = 0.5;
-	expect_refused(hang, "skeld.conf: cannot be read within 0.5 s");
+	file_write("skeld.conf", good);
+	happens = hang;
+	expect_one_error("skeld.conf: cannot be read within 0.5 s");
+	do
+		expect_one_error(
+			"skeld.conf: cannot be read: a moment ago its file system did not");
+	while (now_ns() < loader.not_before);
+	loader.seconds = LOAD_SECONDS;
+	happens = nothing;
+	expect_good();
+	expect_nothing_left();
+}
+
+static void trickle(void)
+{
+	for (;;) {
+		if (write(STDERR_FILENO + 2, "0", 1) != 1)
+			_exit(0);
+		poll(NULL, 0, 10);
+	}
+}
+
+Test(load, a_parser_that_says_a_little_for_ever)
+{
+	loader.seconds = 0.5;
+	file_write("skeld.conf", good);
+	happens = trickle;
+	expect_one_error("skeld.conf: cannot be read within 0.5 s");
+	expect_nothing_left();
+}
+
+/* As PID 1 of a container has it: whoever loses its parent becomes our child. */
+Test(load, nobody_else_waits_for_what_is_left)
+{
+	MUST(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+	loader.seconds = 0.5;
+	file_write("skeld.conf", good);
+	happens = hang;
+	expect_one_error("skeld.conf: cannot be read within 0.5 s");
+	expect_nothing_left();
 }
 
 static void say_nothing(void)
@@ -147,10 +188,7 @@ static void say_nothing(void)
 static void fill_its_pipe(void)
 {
 	static const char much[1 << 20];
-	for (int fd = STDERR_FILENO + 1; fd < 20; fd++)
-		if (write(fd, much, sizeof(much)) == sizeof(much))
-			_exit(0);
-	_exit(100);
+	_exit(write(STDERR_FILENO + 2, much, sizeof(much)) != sizeof(much));
 }
 
 Test(load, a_parser_that_does_not_say_all)
@@ -199,6 +237,16 @@ static void kill_the_loader(void)
 {
 	kill(getppid(), SIGKILL);
 	pause();
+}
+
+/* Its number may be anybody's by then. */
+Test(load, what_is_gone_is_not_killed)
+{
+	expect_good();
+	MUST(kill(loader.pid, SIGKILL) == 0 && waitpid(loader.pid, NULL, 0) == loader.pid);
+	loader.pid = getppid(); /* who would not survive it */
+	loader_end(&loader);
+	expect_nothing_left();
 }
 
 Test(load, a_loader_that_is_killed_meanwhile)
