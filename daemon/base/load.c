@@ -87,12 +87,12 @@ static _Noreturn void serve(const struct loader *l, pid_t parent, int orders, in
 	if (!keep_only(orders, answers) || !end_with(parent))
 		_exit(EXIT_FAILURE);
 	pid_t self = getpid();
-	while (recv(ORDERS, &order, 1, 0) == 1) {
+	for (ssize_t n = 1; n > 0 && recv(ORDERS, &order, 1, 0) == 1;) {
 		pid_t pid = fork();
 		if (pid == 0)
 			parse_and_end(l, self);
 		int status = pid < 0 ? -errno : wait_for(pid);
-		send(ORDERS, &status, sizeof(status), MSG_NOSIGNAL);
+		n = send(ORDERS, &status, sizeof(status), MSG_NOSIGNAL); /* or they would wait */
 	}
 	_exit(EXIT_SUCCESS);
 }

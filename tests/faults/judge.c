@@ -89,6 +89,8 @@ void each_call(struct trial *t, phase_fn *run)
 					return;
 				trial_arm(t, r->call, r->errors[e], n);
 				run(t);
+				if (atomic_exchange(&t->page->closed_twice, 0))
+					trial_wrong(t, "a descriptor was closed twice");
 				missed = trial_hit(t) ? 0 : missed + 1;
 				t->hits += trial_hit(t);
 			}

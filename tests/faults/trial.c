@@ -76,8 +76,6 @@ void trial_free(struct trial *t)
 {
 	if (getenv("FAULTS_CALL") && !t->hits)
 		trial_wrong(t, "no %s failed: was it called?", getenv("FAULTS_CALL"));
-	if (atomic_load(&t->page->closed_twice))
-		trial_wrong(t, "a descriptor was closed twice, now or before");
 	char *wrong = t->wrong.bytes;
 	size_t n = t->n_wrong;
 	fprintf(stderr,
