@@ -144,6 +144,7 @@ static void expect_half_a_second(void (*what)(void))
 	happens = what;
 	expect_one_error("skeld.conf: cannot be read within 0.5 s");
 	happens = nothing;
+	loader.seconds = LOAD_SECONDS;
 }
 
 static void hang(void)
