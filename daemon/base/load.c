@@ -23,7 +23,7 @@
 enum {
 	ANSWER_MAX = 64 << 20, /* bytes */
 	PAUSE_MS = 1000,       /* after a load that took too long: whoever waits is told at once */
-	END_MS = 100,	       /* for a parser whose loader is killed */
+	END_MS = 1000,	       /* for a parser whose loader is killed */
 	ORDERS = STDERR_FILENO + 1, /* in the loader */
 	ANSWERS,
 };
@@ -166,14 +166,13 @@ static void let_go(struct loader *l)
 
 void loader_end(struct loader *l)
 {
-	if (!l->pid)
-		return;
 	/* Only what is still ours: a number that is free may be another's by now. */
-	if (waitpid(l->pid, NULL, WNOHANG) == 0) {
+	if (l->pid && waitpid(l->pid, NULL, WNOHANG) == 0) {
 		kill(l->pid, SIGKILL);
 		wait_for(l->pid);
 	}
-	let_go(l);
+	if (l->pid)
+		let_go(l);
 	reap_group(l, END_MS);
 }
 
