@@ -193,14 +193,14 @@ static bool await(const struct loader *l, int64_t *left, bool *answers, bool *or
 		if (n > 0 || (n < 0 && errno != EINTR))
 			return n > 0;
 	}
-	errno = ETIMEDOUT;
 	return false;
 }
 
 struct answer {
 	char *text;
 	size_t room, length;
-	int status; /* of the child, wait(2); or -errno: there was none */
+	int status;   /* of the child, wait(2); or -errno: there was none */
+	bool is_late; /* it took too long */
 };
 
 /* All that is there. */
@@ -245,6 +245,7 @@ static bool ask(const struct loader *l, struct answer *a)
 		errno = n < 0 ? errno : EPIPE;
 		return n == sizeof(a->status) && take_text(l, a);
 	}
+	a->is_late = left <= 0;
 	return false;
 }
 
@@ -266,9 +267,9 @@ static bool check_status(int status, const char *file, struct errors *e)
 }
 
 /* Says why; what does not answer is not asked again by those who wait already. */
-static void give_up(struct loader *l, int why, struct errors *e)
+static void give_up(struct loader *l, const struct answer *a, int why, struct errors *e)
 {
-	if (why == ETIMEDOUT)
+	if (a->is_late)
 		errors_add(e, l->file, 0,
 			   "cannot be read within %g s: does its file system answer?", l->seconds);
 	else
@@ -276,7 +277,7 @@ static void give_up(struct loader *l, int why, struct errors *e)
 			   "cannot be read: no answer of the process that reads it: %s",
 			   strerror(why));
 	loader_end(l);
-	if (why == ETIMEDOUT)
+	if (a->is_late)
 		l->not_before = now_ns() + PAUSE_MS * INT64_C(1000000);
 }
 
@@ -296,7 +297,7 @@ struct config *loader_load(struct loader *l, struct errors *e)
 	if (!l->pid && loader_start(l, e) < 0)
 		return NULL;
 	if (!ask(l, &a))
-		give_up(l, errno, e);
+		give_up(l, &a, errno, e);
 	else if (check_status(a.status, l->file, e) &&
 		 !(l->judged = wire_take(a.text, a.length, l->service, &c, e)))
 		errors_add(e, l->file, 0,
