@@ -2,6 +2,7 @@
 
 #include "base/load.h"
 #include "base/schema.h"
+#include "base/wire.h"
 #include "fixture.h"
 
 #include <errno.h>
@@ -50,10 +51,31 @@ static void expect_same(const struct config *a, struct config *b)
 	cr_assert_eq(a->read.files, b->read.files);
 }
 
+/* In this process, where it is seen what is overrun or lost. */
+static void expect_sent(const struct config *c, const struct errors *e)
+{
+	struct errors its = {0};
+	struct config *taken;
+	char *bytes = NULL;
+	size_t n;
+	FILE *out = open_memstream(&bytes, &n);
+	MUST(out);
+	wire_put(c, e, out);
+	MUST(fclose(out) == 0);
+	cr_assert(wire_take(bytes, n, &thing_schema, &taken, &its));
+	cr_assert(its.n == e->n && !taken == !c);
+	if (c)
+		expect_same(c, taken);
+	config_unref(taken);
+	errors_clear(&its);
+	free(bytes);
+}
+
 struct config *load_file(const char *file, struct errors *e)
 {
 	struct errors its = {0};
 	struct config *c = config_parse(file, &thing_schema, e);
+	expect_sent(c, e);
 	struct loader loader = {file, &thing_schema, .seconds = LOAD_SECONDS};
 	struct config *loaded = loader_load(&loader, &its);
 	loader_end(&loader);

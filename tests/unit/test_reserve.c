@@ -49,6 +49,7 @@ Test(reserve, only_where_malloc_refuses_and_only_so_often)
 	for (size_t i = 0; i < 3; i++)
 		reserve_free(p[i]);
 	reserve_free(NULL);
+	refuses = false;
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -71,6 +72,7 @@ Test(reserve, what_grows)
 	refuses = true;
 	cr_assert_eq(reserve_malloc(1), p, "it has been given back");
 	reserve_free(p);
+	refuses = false;
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -98,5 +100,6 @@ Test(reserve, all_of_it_and_again)
 		MUST(pthread_create(&thread, NULL, give_back_all, p) == 0);
 		pthread_join(thread, NULL);
 	}
+	refuses = false;
 	EXPECT_NOTHING_LEFT();
 }
