@@ -32,7 +32,7 @@ void gang_stop(struct fixture *f, struct gang *g);
 void gang_free(struct gang *g);
 uint64_t gang_count(const struct gang *g, unsigned which);
 
-/* For the processes: a socket connected to the daemon, with a patience of 2 s from then on. -1: it
+/* For the processes: a socket connected to the daemon, with a patience of 8 s from then on. -1: it
  * listens no more, or it is time to stop. */
 int gang_connect(const struct gang *g);
 /* Close by a reset, which leaves no TIME_WAIT: ports are not used up. */

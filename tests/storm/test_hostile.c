@@ -136,12 +136,36 @@ static long pss_kib(void)
 	return strtol(at + 5, NULL, 10);
 }
 
-static void ask(int client, unsigned n)
+/* Who means no harm. */
+struct customer {
+	int client;
+	unsigned said, asked; /* on this connection, on all */
+	double last;
+};
+
+static void come(struct customer *c)
+{
+	c->client = client_connect(f, "main");
+	c->said = 0;
+	c->last = seconds_now();
+}
+
+static void come_again(struct customer *c)
+{
+	client_close(f, c->client);
+	come(c);
+}
+
+static void ask(struct customer *c)
 {
 	char line[64];
-	client_send(f, client, "so much as a word?\n", 19);
-	snprintf(line, sizeof(line), "%u: so much as a word?\n", n);
-	client_expect_text(f, client, line);
+	if (seconds_now() > c->last + 1) /* the machine stood still: idle_timeout is near */
+		come_again(c);
+	client_send(f, c->client, "so much as a word?\n", 19);
+	snprintf(line, sizeof(line), "%u: so much as a word?\n", ++c->said);
+	client_expect_text(f, c->client, line);
+	c->asked++;
+	c->last = seconds_now();
 }
 
 static double closed(const char *reason)
@@ -197,33 +221,31 @@ static void tell(const struct gang *g)
 
 Test(storm_hostile, peers_of_all_kinds_harm_nobody_else)
 {
-	unsigned rounds = is_long() ? 5000 : 200, asked = 0, said = 0;
+	unsigned rounds = is_long() ? 5000 : 200;
+	struct customer customer = {0}, *c = &customer;
 	setenv("SKELD_TEST_SLOW", "6", 1); /* who is served in turn waits for the others */
 	daemon_start(f, "workers = 2\nadmin { address = \"\" }\ndrain_timeout = 3\n" LISTEN_MAIN
 			"limits { connections = 400 buffer = 65536 idle_timeout = 3 }\n");
-	int client = client_connect(f, "main");
-	ask(client, ++said), asked++;
+	come(c);
+	ask(c);
 	long before = pss_kib(), most = before;
 	await(f, log_contains(f, "ready: generation 1"));
 	size_t lines = log_lines();
 	struct gang *g = gang_start(f, KINDS, attack);
 	uint64_t others = 0;
 	/* Until each of them has had its way, and longer. */
-	for (int64_t until = deadline(); !all_had_their_way(g) || asked < rounds;) {
-		if (is_past(until) && asked >= rounds)
+	for (int64_t until = deadline(); !all_had_their_way(g) || c->asked < rounds;) {
+		if (is_past(until) && c->asked >= rounds)
 			tell(g), give_up(f, "not all kinds had their way");
-		ask(client, ++said), asked++;
-		most = asked % 20 ? most : pss_kib() > most ? pss_kib() : most;
-		if (asked % 50 == 0) { /* whoever comes now is served, too */
-			client_close(f, client);
-			client = client_connect(f, "main");
-			said = 0;
-		}
+		ask(c);
+		most = c->asked % 20 ? most : pss_kib() > most ? pss_kib() : most;
+		if (c->asked % 50 == 0) /* whoever comes now is served, too */
+			come_again(c);
 	}
 	for (unsigned i = 0; i < KINDS; i++)
 		others += gang_count(g, i);
 	tell(g);
-	fprintf(stderr, "# %u answers, %llu events of others, Pss %ld -> %ld KiB\n", asked,
+	fprintf(stderr, "# %u answers, %llu events of others, Pss %ld -> %ld KiB\n", c->asked,
 		(unsigned long long)others, before, most);
 	/* At most a buffer each way, in chunks of up to twice the size, and what it takes itself.
 	 */
@@ -233,17 +255,19 @@ Test(storm_hostile, peers_of_all_kinds_harm_nobody_else)
 	/* Who was gone or did not read is closed for that, while those who do something are not. */
 	for (int64_t until = deadline();
 	     stats_fresh(f, "skeld_connections_open") < 0 || closed("idle") < 2 * CROWD;) {
-		ask(client, ++said), asked++;
+		ask(c);
 		await_turn(f, until, "those who are gone to be closed");
 	}
 	double ended = (double)gang_count(g, NEVER_END), left = (double)gang_count(g, KNOCK);
 	for (int64_t until = deadline(); closed("overflow") < ended || closed("error") < left / 2 ||
 					 closed("overflow") + closed("idle") < ended + 3 * CROWD;
-	     stats_dump(f))
+	     stats_dump(f)) {
+		ask(c);
 		await_turn(f, until, "those who were hung up on and those who left to be counted");
+	}
 	cr_assert_eq(closed("limit"), 0);
 	cr_assert_leq(log_lines(), lines, "%s", log_text(f));
-	ask(client, ++said), asked++;
+	ask(c);
 
 	daemon_signal(f, SIGINT); /* under attack */
 	cr_assert_eq(daemon_wait_exit(f), 0);
@@ -255,10 +279,11 @@ Test(storm_hostile, peers_of_all_kinds_harm_nobody_else)
 /* The admin port. It has room for few, whose time is short: who is pushed out may ask again. */
 Test(storm_hostile, peers_of_all_kinds_keep_no_operator_out)
 {
-	unsigned rounds = is_long() ? 2000 : 100, answered = 0, asked = 0, said = 0;
+	unsigned rounds = is_long() ? 2000 : 100, answered = 0, asked = 0;
+	struct customer customer = {0}, *c = &customer;
 	setenv("SKELD_TEST_SLOW", "6", 1);
 	daemon_start(f, "workers = 2\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN);
-	int client = client_connect(f, "main");
+	come(c);
 	cr_assert_eq(http_get(f, "/livez"), 200);
 	long before = pss_kib(), most = before;
 	struct gang *g = gang_start_at(f, "admin", KINDS, attack);
@@ -270,7 +295,7 @@ Test(storm_hostile, peers_of_all_kinds_keep_no_operator_out)
 		if (code == 200)
 			until = deadline();
 		if (code == 200 && answered % 10 == 0) { /* nor is anything else held up */
-			ask(client, ++said);
+			ask(c);
 			daemon_reload_and_wait(f);
 		}
 		most = pss_kib() > most ? pss_kib() : most;
