@@ -108,7 +108,7 @@ struct config *config_parse(const char *file, const struct config_service *servi
 	size_t before = e->n;
 	struct config *c = config_new(service);
 	if (!c) {
-		errors_add(e, file, 0, "out of memory");
+		errors_add_memory(e, file, 0);
 		return NULL;
 	}
 	size_t rows = 0;
@@ -120,7 +120,7 @@ struct config *config_parse(const char *file, const struct config_service *servi
 	else if (file)
 		parse_file(file, c, e);
 	if (e->n == before && !default_listen(c))
-		errors_add(e, file, 0, "out of memory");
+		errors_add_memory(e, file, 0);
 	if (e->n == before)
 		validate(c, file, e);
 	if (e->n == before)

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,22 @@ void errors_add(struct errors *e, const char *file, unsigned line, const char *f
 		text = placed;
 	}
 	e->text[i] = text ? escape(text) : NULL;
+	e->passing = e->passing || !e->text[i];
+}
+
+void errors_add_memory(struct errors *e, const char *file, unsigned line)
+{
+	errors_add(e, file, line, "out of memory");
+	e->passing = true;
+}
+
+bool errors_is_passing(int error)
+{
+	static const int passing[] = {ENOMEM, EMFILE, ENFILE, EIO, ESTALE, EAGAIN, EINTR};
+	for (size_t i = 0; i < sizeof(passing) / sizeof(*passing); i++)
+		if (error == passing[i])
+			return true;
+	return false;
 }
 
 const char *errors_text(const struct errors *e, size_t i)

@@ -147,14 +147,17 @@ int loader_start(struct loader *l, struct errors *e)
 /*
  * A parser outlives a loader that is killed, by a moment or for as long as a file system does not
  * answer. Where we are the one who inherits it, as PID 1 of a container, nobody else waits for it.
+ * False: it is there still.
  */
-static void reap_group(const struct loader *l, int ms)
+static bool reap_group(const struct loader *l, int ms)
 {
-	for (pid_t pid = 1; l->group && pid > 0;) {
+	pid_t pid = l->group ? 1 : -1;
+	while (pid > 0) {
 		pid = waitpid(-l->group, NULL, WNOHANG);
 		if (pid == 0 && ms-- > 0)
-			pid = poll(NULL, 0, 1) == 0;
+			pid = poll(NULL, 0, 1) <= 0; /* or a signal has come */
 	}
+	return pid < 0;
 }
 
 static void let_go(struct loader *l)
@@ -285,11 +288,12 @@ struct config *loader_load(struct loader *l, struct errors *e)
 {
 	struct config *c = NULL;
 	struct answer a = {0};
+	bool whole = false;
 	l->judged = false;
-	reap_group(l, 0);
 	if (l->pid && waitpid(l->pid, NULL, WNOHANG) != 0)
 		let_go(l); /* somebody has ended it */
-	if (now_ns() < l->not_before) {
+	bool none_left = reap_group(l, l->pid ? 0 : END_MS);
+	if (now_ns() < l->not_before || (!l->pid && !none_left)) {
 		errors_add(e, l->file, 0,
 			   "cannot be read: a moment ago its file system did not answer");
 		return NULL;
@@ -299,10 +303,11 @@ struct config *loader_load(struct loader *l, struct errors *e)
 	if (!ask(l, &a))
 		give_up(l, &a, errno, e);
 	else if (check_status(a.status, l->file, e) &&
-		 !(l->judged = wire_take(a.text, a.length, l->service, &c, e)))
+		 !(whole = wire_take(a.text, a.length, l->service, &c, e)))
 		errors_add(e, l->file, 0,
 			   "cannot be parsed: the answer of its parser is not whole: is memory "
 			   "short?");
+	l->judged = whole && !e->passing;
 	free(a.text);
 	if (c)
 		log_debug("configuration: %llu bytes of %llu file%s read in %.3f ms", c->read.bytes,

@@ -5,6 +5,7 @@
 #include "base/scan.h"
 #include "base/schema.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 struct parse *running;
@@ -45,7 +46,7 @@ static struct listen_config *open_listen(cfg_t *cfg, const char *title)
 	c->n_listen++;
 	running->in_listen = true;
 	if (!l->title || !schema_init(s.options, l)) {
-		WRONG(cfg, "out of memory");
+		errors_add_memory(running->errors, running->file->name, (unsigned)cfg->line);
 		return NULL;
 	}
 	return l;
@@ -95,9 +96,11 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 	size_t index = s.titled ? c->n_listen - 1 : 0;
 	check_duplicate(cfg, o, index);
 	char why[256];
-	if (schema_set(o, schema_base(&s, c, index), value, why, sizeof(why)))
-		WRONG(cfg, "%s%s%s = \"%.100s\": expected %s", s.name, *s.name ? "." : "", o->name,
-		      value, why);
+	if (!schema_set(o, schema_base(&s, c, index), value, why, sizeof(why)))
+		return 0;
+	running->errors->passing = running->errors->passing || errors_is_passing(errno);
+	WRONG(cfg, "%s%s%s = \"%.100s\": expected %s", s.name, *s.name ? "." : "", o->name, value,
+	      why);
 	return 0;
 }
 
@@ -165,7 +168,7 @@ static void on_include(void *context, const char *asked, unsigned line)
 	else if (asprintf(&path, "%.*s/%s", (int)(slash - from), from, asked) < 0)
 		path = NULL;
 	if (!path && p->errors->n == before)
-		errors_add(p->errors, from, line, "out of memory");
+		errors_add_memory(p->errors, from, line);
 	if (!path)
 		return;
 	struct file *f = add_file(p, path, p->file);
@@ -222,6 +225,8 @@ static int parse_text(const struct file *f)
 	FILE *in = n < 0 ? NULL : fmemopen(text, (size_t)n, "r");
 	cfg_t *cfg = in ? cfg_init(options[0], CFGF_NONE) : NULL;
 	int result = CFG_PARSE_ERROR;
+	if (!cfg)
+		errors_add_memory(running->errors, f->name, 0);
 	if (cfg) {
 		cfg_set_error_function(cfg, on_message);
 		cfg->filename = strdup(f->name);
@@ -229,7 +234,10 @@ static int parse_text(const struct file *f)
 		running->n_sections = 0;
 		running->last = 0;
 		running->end = 1 + count_lines(f->source.text);
+		errno = 0;
 		result = cfg_parse_fp(cfg, in);
+		if (result != CFG_SUCCESS && errno == ENOMEM) /* where it does not end for that */
+			errors_add_memory(running->errors, f->name, running->last);
 		cfg_free(cfg); /* also frees and resets the lexer */
 	}
 	if (in)
@@ -260,7 +268,7 @@ static void parse_one(struct parse *p, const struct file *f)
 		return;
 	if (result != CFG_SUCCESS)
 		errors_add(p->errors, f->name, p->last,
-			   "cannot be parsed: is a name missing here or below, or memory?");
+			   "cannot be parsed: is a name missing here or below?");
 	else if (!p->ended)
 		errors_add(p->errors, f->name, p->last,
 			   "a string or comment after this line is never closed");
@@ -272,7 +280,7 @@ void parse_file(const char *file, struct config *c, struct errors *e)
 	char *name = p ? strdup(file) : NULL;
 	if (!name) {
 		free(p);
-		errors_add(e, file, 0, "out of memory");
+		errors_add_memory(e, file, 0);
 		return;
 	}
 	*p = (struct parse){.config = c, .errors = e, .budget = SOURCE_MAX};

@@ -212,6 +212,7 @@ const char *schema_set(const struct option *o, void *base, const char *text, cha
 		stored = set_text(o, base, text);
 	if (good && stored)
 		return NULL;
+	errno = stored ? EINVAL : ENOMEM;
 	if (!stored)
 		snprintf(why, size, "more memory");
 	else

@@ -24,7 +24,7 @@ void *schema_base(const struct section *s, struct config *c, size_t index);
 
 /*
  * Set the field from TEXT as it stands in a file. Returns NULL, or what is accepted ("a whole
- * number from 0 to 256"), written to WHY.
+ * number from 0 to 256"), written to WHY; errno is ENOMEM then if memory is what is missing.
  */
 const char *schema_set(const struct option *o, void *base, const char *text, char *why,
 		       size_t size);

@@ -28,6 +28,13 @@ static const char *kind_of(mode_t mode)
 /* One error, at the line that includes PATH or, when nothing does, at PATH. */
 #define REFUSE(...) errors_add(e, from, from ? line : 0, __VA_ARGS__)
 
+static void refuse_unread(const char *path, int why, const char *from, unsigned line,
+			  struct errors *e)
+{
+	REFUSE("%s: cannot be read: %s", path, strerror(why));
+	e->passing = e->passing || errors_is_passing(why);
+}
+
 static int open_regular(const char *path, struct stat *st, const char *from, unsigned line,
 			struct errors *e)
 {
@@ -39,7 +46,7 @@ static int open_regular(const char *path, struct stat *st, const char *from, uns
 		found = fd < 0 ? -1 : fstat(fd, st);
 	}
 	if (found < 0)
-		REFUSE("%s: cannot be read: %s", path, strerror(errno));
+		refuse_unread(path, errno, from, line, e);
 	else if (!S_ISREG(st->st_mode))
 		REFUSE("%s: is %s, expected a regular file", path, kind_of(st->st_mode));
 	else
@@ -110,7 +117,7 @@ int source_read(const char *path, size_t budget, const char *from, unsigned line
 		REFUSE("%s: is too large: a configuration has at most %d bytes in all", path,
 		       SOURCE_MAX);
 	} else {
-		REFUSE("%s: cannot be read: %s", path, strerror(why));
+		refuse_unread(path, why, from, line, e);
 	}
 	free(text);
 	return -1;

@@ -53,6 +53,7 @@ static void put_config(const struct config *c, FILE *out)
 static void put_errors(const struct errors *e, FILE *out)
 {
 	put_number(e->n, out);
+	put_number(e->passing, out);
 	for (size_t i = 0; i < errors_shown(e); i++)
 		put(errors_text(e, i), out);
 }
@@ -144,8 +145,9 @@ bool wire_take(const char *bytes, size_t n, const struct config_service *service
 	       struct errors *e)
 {
 	struct wire w = {bytes, bytes + n};
-	unsigned long long n_errors = 0;
-	bool good = take_number(&w, UINT_MAX, &n_errors);
+	unsigned long long n_errors = 0, passing = 0;
+	bool good = take_number(&w, UINT_MAX, &n_errors) && take_number(&w, 1, &passing);
+	e->passing = e->passing || passing;
 	for (size_t i = 0; good && i < n_errors && i < ERRORS_MAX; i++) {
 		const char *text = take(&w);
 		if (text)

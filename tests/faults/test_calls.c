@@ -17,10 +17,18 @@
 
 /* Start. */
 
+static bool is_shortage(int error)
+{
+	return error == ENOMEM || error == LASTING || error == EMFILE || error == ENFILE ||
+	       error == EIO;
+}
+
 static void judge_start(struct trial *t, bool ready, int code)
 {
 	if (!ready && code != 1 && code != 78)
 		trial_wrong(t, "ended with %d", code);
+	else if (!ready && code == 78 && is_shortage(t->error))
+		trial_wrong(t, "ended with 78: nobody starts it again, though the file is good");
 	else if (!ready && !strstr(trial_log(t), " error   "))
 		trial_wrong(t, "did not start, exit %d, and does not say why", code);
 	else if (!ready && !leaves_nothing(t) &&
