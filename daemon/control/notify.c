@@ -64,27 +64,28 @@ void notify_retry(struct notify *n)
 			   (struct sockaddr *)&n->address, n->length);
 	if (r < 0 && (errno == EAGAIN || errno == ENOBUFS))
 		return;
-	if (r < 0)
-		log_warning("cannot tell the service manager \"%s\": %s", n->owed, strerror(errno));
+	if (r < 0 && !n->warned)
+		log_warning("cannot tell the service manager \"%s\": %s; told once, until it hears "
+			    "us again",
+			    n->owed, strerror(errno));
+	n->warned = r < 0;
 	n->owed[0] = '\0';
 }
 
-/* What is long and will be said again: leave READY=1 and its like. Returns the new length. */
-static size_t forget_status(char *lines)
+/* The line of KEY= (or this text), which LENGTH bytes of LINE are, is removed from LINES. */
+static void forget(char *lines, const char *key, size_t length)
 {
-	char *out = lines;
 	for (char *line = lines, *next; *line; line = next) {
-		size_t n = strcspn(line, "\n");
-		next = line + n + (line[n] == '\n');
-		if (strncmp(line, "STATUS=", 7) == 0)
-			continue;
-		if (out > lines)
-			*out++ = '\n';
-		memmove(out, line, n);
-		out += n;
+		next = line + strcspn(line, "\n");
+		next += *next == '\n';
+		if (strncmp(line, key, length) == 0) {
+			memmove(line, next, strlen(next) + 1);
+			next = line;
+		}
 	}
-	*out = '\0';
-	return (size_t)(out - lines);
+	size_t left = strlen(lines);
+	if (left && lines[left - 1] == '\n')
+		lines[left - 1] = '\0';
 }
 
 void notify_send(struct notify *n, const char *format, ...)
@@ -98,14 +99,17 @@ void notify_send(struct notify *n, const char *format, ...)
 	va_end(ap);
 	if (length < 0)
 		return;
-	if ((size_t)length >= sizeof(text))
-		length = sizeof(text) - 1; /* it was cut */
-	/* Later lines override earlier ones: two messages in one datagram mean the same. */
+	/*
+	 * Two messages in one datagram: of two lines with the same key systemd takes the first, but
+	 * of RELOADING=1, READY=1 and STOPPING=1 the last. So the newest of each key stays, at its
+	 * place; and what is owed has an end, for there are few keys and one of them is long.
+	 */
+	for (const char *line = text; *line;) {
+		size_t whole = strcspn(line, "\n"), key = strcspn(line, "=\n");
+		forget(n->owed, line, key + (line[key] == '='));
+		line += whole + (line[whole] == '\n');
+	}
 	size_t used = strlen(n->owed);
-	if (used + (size_t)length + 2 > sizeof(n->owed))
-		used = forget_status(n->owed);
-	if (used + (size_t)length + 2 > sizeof(n->owed))
-		used = 0;
 	snprintf(n->owed + used, sizeof(n->owed) - used, "%s%s", used ? "\n" : "", text);
 	notify_retry(n);
 }

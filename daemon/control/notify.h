@@ -16,6 +16,7 @@ enum { NOTIFY_MAX = 4096 };
 struct notify {
 	int fd;	     /* -1: nobody asked */
 	bool stores; /* the manager keeps descriptors for us, FDSTORE */
+	bool warned; /* that it does not hear us */
 	struct sockaddr_un address;
 	socklen_t length;
 	char owed[NOTIFY_MAX]; /* what the manager had no room for yet */

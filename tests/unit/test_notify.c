@@ -155,6 +155,55 @@ Test(notify, what_finds_no_room_is_kept_in_order)
 	EXPECT_NOTHING_LEFT();
 }
 
+static void empty(int fd, int sent)
+{
+	for (int i = 0; i < sent; i++)
+		free(fd_text(fd));
+}
+
+/* systemd takes the first STATUS= of a datagram, so there is one: the newest. */
+Test(notify, of_what_is_owed_the_newest_of_each_is_told)
+{
+	char path[PATH_IN_MAX], owed[NOTIFY_MAX];
+	int fd = manager(path_in("notify", path));
+	notify_open(&n);
+	int sent = fill();
+	notify_send(&n, "RELOADING=1\nMONOTONIC_USEC=1\nSTATUS=reloading");
+	notify_send(&n, "READY=1\nSTATUS=rejected");
+	for (int i = 0; i < NOTIFY_MAX; i++) /* for as long as it is away */
+		notify_send(&n, "WATCHDOG=1");
+	notify_send(&n, "RELOADING=1\nMONOTONIC_USEC=2\nSTATUS=reloading again");
+	notify_send(&n, "READY=1\nSTATUS=running");
+	empty(fd, sent);
+	notify_retry(&n);
+	snprintf(owed, sizeof(owed),
+		 "%d\nWATCHDOG=1\nRELOADING=1\nMONOTONIC_USEC=2\nREADY=1\nSTATUS=running", sent);
+	expect_received(fd, owed);
+	notify_close(&n);
+	close(fd);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(notify, that_nobody_hears_us_is_told_once)
+{
+	char path[PATH_IN_MAX];
+	int fd = manager(path_in("notify", path));
+	notify_open(&n);
+	for (int i = 0; i < 3; i++) {
+		MUST(close(fd) == 0 && unlink("notify") == 0);
+		for (int k = 0; k < 3; k++)
+			notify_send(&n, "WATCHDOG=1");
+		cr_assert(n.warned);
+		fd = manager(path);
+		notify_send(&n, "WATCHDOG=1");
+		expect_received(fd, "WATCHDOG=1");
+		cr_assert_not(n.warned);
+	}
+	notify_close(&n);
+	close(fd);
+	EXPECT_NOTHING_LEFT();
+}
+
 Test(notify, close_sends_what_is_owed)
 {
 	char path[PATH_IN_MAX], owed[64];
