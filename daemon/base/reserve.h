@@ -17,7 +17,8 @@ void *reserve_malloc(size_t n);
 void *reserve_realloc(void *p, size_t n);
 void reserve_free(void *p);
 
-/* The next COUNT times that this thread asks for up to RESERVE_BLOCK bytes, it is not refused. */
+/* The next COUNT times that this thread asks for something new (malloc), it is not refused up to
+ * RESERVE_BLOCK bytes. */
 void reserve_open(unsigned count);
 
 #endif

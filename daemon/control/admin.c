@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/event_struct.h>
 #include <event2/http.h>
 #include <event2/listener.h>
 #include <stdlib.h>
@@ -223,6 +224,33 @@ static void on_request(struct evhttp_request *r, void *arg)
 
 /* Its life. */
 
+static void on_nothing(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+}
+
+/*
+ * libevent keeps timers in an array that grows when one is added, which may fail for lack of
+ * memory, and never shrinks. It becomes as large as our clients ever make it: whoever has a
+ * deadline in this loop does not fail.
+ */
+static bool make_room_for_timers(struct event_base *base)
+{
+	enum { EACH = 2, OTHERS = 16 };
+	struct event timer[ADMIN_CLIENTS * EACH + OTHERS];
+	size_t n = 0;
+	bool good = true;
+	for (; good && n < sizeof(timer) / sizeof(*timer); n++) {
+		event_assign(&timer[n], base, -1, 0, on_nothing, NULL);
+		good = event_add(&timer[n], &(struct timeval){.tv_sec = 1000}) == 0;
+	}
+	while (n)
+		event_del(&timer[--n]);
+	return good;
+}
+
 struct admin *admin_new(struct daemon *d)
 {
 	struct admin *a = calloc(1, sizeof(*a));
@@ -233,7 +261,7 @@ struct admin *admin_new(struct daemon *d)
 	a->http = evhttp_new(d->base);
 	a->resume = evtimer_new(d->base, on_resume, a);
 	a->look = event_new(d->base, -1, 0, on_look, a);
-	if (!a->http || !a->resume || !a->look) {
+	if (!a->http || !a->resume || !a->look || !make_room_for_timers(d->base)) {
 		admin_free(a);
 		return NULL;
 	}

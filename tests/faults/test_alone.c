@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 Test(alone, libconfuse_dies_where_it_gets_no_memory)
@@ -110,6 +111,41 @@ Test(alone, a_loop_that_breaks)
 			trial_wrong(t, "left a file");
 		else
 			t->told++;
+	}
+	trial_free(t);
+}
+
+/*
+ * As many operators as there are places but one, and then one for whom there is not all of the
+ * memory: who comes later is answered. What opens the door again is a timer, and libevent may need
+ * memory for one more.
+ */
+Test(alone, operators_come_when_memory_is_short)
+{
+	enum { PLACES = 32, CALLS = 6 };
+	struct trial *t = trial_new("short of memory");
+	struct fixture *f = t->f;
+	int held[PLACES];
+	start_clean(t);
+	keep_clean(t, 0);
+	size_t fds = t->fds[0];
+	for (long nth = 1; nth <= CALLS; nth++) {
+		for (int i = 0; i < PLACES - 1; i++)
+			MUST((held[i] = trial_dial(t, ADMIN)) >= 0 &&
+			     send(held[i], "G", 1, 0) == 1);
+		if (!TRY(t, trial_fds(t) >= fds + PLACES - 1))
+			trial_wrong(t, "there are places, and nobody gets one");
+		trial_arm(t, CALL_memory, LASTING, nth);
+		MUST((held[PLACES - 1] = trial_dial(t, ADMIN)) >= 0);
+		t->hits += TRY(t, trial_hit(t));
+		trial_disarm(t);
+		for (int i = 0; i < PLACES; i++)
+			close(held[i]);
+		if (!TRY(t, trial_get(t, "/livez") == 200)) {
+			trial_wrong(t, "nobody is answered any more");
+			break;
+		}
+		expect_no_leak(t, 0);
 	}
 	trial_free(t);
 }
