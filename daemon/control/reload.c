@@ -76,13 +76,14 @@ static void commit(struct daemon *d, struct prepared *p)
 	snapshot_unref(old);
 	for (size_t i = 0; i < errors_shown(&p->changes); i++)
 		log_notice("%s", errors_text(&p->changes, i));
+	if (p->changes.n > errors_shown(&p->changes))
+		log_notice("and %zu more changes", p->changes.n - errors_shown(&p->changes));
 	log_debug("reload: generation %llu committed in %.3f ms",
 		  (unsigned long long)new->generation, (double)(now_ns() - began) / 1e6);
 }
 
-static void conclude(struct daemon *d, enum outcome outcome, char *error)
+static void count(struct reloads *r, enum outcome outcome, char *error)
 {
-	struct reloads *r = &d->reloads;
 	free(r->error);
 	r->error = error;
 	r->last = outcome;
@@ -93,6 +94,12 @@ static void conclude(struct daemon *d, enum outcome outcome, char *error)
 		r->rejected++;
 	}
 	event_del(r->overdue);
+}
+
+static void conclude(struct daemon *d, enum outcome outcome, char *error)
+{
+	struct reloads *r = &d->reloads;
+	count(r, outcome, error);
 	runtime_hold(&d->runtime); /* which closing a log file may have let go of */
 	daemon_set_state(d, RUNNING);
 	if (!r->again)
@@ -157,6 +164,10 @@ void reload_overdue(evutil_socket_t fd, short what, void *arg)
 	unsigned first = 0, n = plane_behind(d->plane, d->current->generation, &first);
 	(void)fd;
 	(void)what;
+	if (!n) { /* all have, and the loop has not looked yet */
+		reload_news(d);
+		return;
+	}
 	log_warning("reloaded: generation %llu, but %u worker%s (the first is %u) did not take it "
 		    "over within %d s: stuck in a callback? It will as soon as it can",
 		    (unsigned long long)d->current->generation, n, n == 1 ? "" : "s", first,
@@ -166,10 +177,13 @@ void reload_overdue(evutil_socket_t fd, short what, void *arg)
 
 void reload_abandon(struct daemon *d)
 {
-	event_del(d->reloads.overdue);
-	if (d->state == RELOADING)
-		d->reloads.ok++, d->reloads.last = OUTCOME_OK; /* it was committed */
-	if (d->reloads.again)
+	struct reloads *r = &d->reloads;
+	if (d->state == RELOADING) { /* it was committed */
+		count(r, OUTCOME_OK, NULL);
+		log_notice("reloaded: generation %llu, while the daemon stops",
+			   (unsigned long long)d->current->generation);
+	}
+	if (r->again)
 		log_notice("the reload that was asked for meanwhile is dropped: the daemon stops");
-	d->reloads.again = false;
+	r->again = false;
 }

@@ -88,6 +88,34 @@ Test(reload, the_difference_is_logged)
 	daemon_finish(f);
 }
 
+/* With LISTENERS whose names begin with LETTER. */
+static void reload_many(char letter, int listeners)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+	MUST(out);
+	for (int i = 0; i < listeners; i++)
+		fprintf(out, "listen \"%c%d\" { address = \"unix:%s/l%d\" }\n", letter, i, f->dir,
+			i);
+	MUST(fclose(out) == 0);
+	config_write(f, BASE "%s", text);
+	free(text);
+	daemon_reload_and_wait(f);
+	expect_status(f, "last_reload", "ok");
+}
+
+/* More than anybody reads: but nobody is to believe that these are all. */
+Test(reload, a_long_difference_says_how_long_it_is)
+{
+	daemon_start(f, BASE);
+	reload_many('a', 60);
+	cr_assert(!log_contains(f, "more changes"), "%s", log_text(f));
+	reload_many('b', 60); /* each goes, and another one comes */
+	cr_assert(log_contains(f, "and 20 more changes"), "%s", log_text(f));
+	daemon_finish(f);
+}
+
 Test(reload, restart_only_options_are_named)
 {
 	daemon_start(f, BASE);

@@ -228,4 +228,6 @@ Test(stop, stop_during_a_reload_stops)
 		daemon_signal(f, SIGHUP);
 	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
 	expect_signals_told(f);
+	cr_assert_eq(log_count(f, "reload the configuration"), /* each has an outcome */
+		     log_count(f, "reloaded: ") + log_count(f, "is dropped: "), "%s", log_text(f));
 }
