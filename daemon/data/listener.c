@@ -144,6 +144,7 @@ bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keepe
 	struct listener *l = NULL;
 	size_t at = 0;
 	int one = 1;
+	char *title = strdup(name);
 	if (!is_listening(fd, &a)) {
 		errors_add(e, NULL, 0, "descriptor %d (%s) is no listening stream socket: closed",
 			   fd, name);
@@ -152,26 +153,27 @@ bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keepe
 					address_equal(&all->listener[at]->actual, &a)))
 			at++;
 		size_t n = at < all->n ? all->listener[at]->n_fds : 0;
-		l = at < LISTENERS_MAX ? realloc(at < all->n ? all->listener[at] : NULL,
-						 sizeof(*l) + (n + 1) * sizeof(int))
-				       : NULL;
+		if (title && at < LISTENERS_MAX)
+			l = realloc(at < all->n ? all->listener[at] : NULL,
+				    sizeof(*l) + (n + 1) * sizeof(int));
 		if (!l)
-			errors_add(e, NULL, 0, "descriptor %d (%s): too many: closed", fd, name);
+			errors_add(e, NULL, 0, "descriptor %d (%s): %s: closed", fd, name,
+				   at < LISTENERS_MAX ? "out of memory" : "too many");
 	}
 	if (!l) {
+		free(title);
 		close(fd);
 		return false;
 	}
 	all->listener[at] = l;
 	if (at == all->n) {
 		all->n++;
-		*l = (struct listener){.refs = 1,
-				       .keeper = keeper,
-				       .title = strdup(name),
-				       .asked = a,
-				       .actual = a};
+		*l = (struct listener){
+			.refs = 1, .keeper = keeper, .title = title, .asked = a, .actual = a};
+		title = NULL;
 		remember_file(l);
 	}
+	free(title);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	/* One that we stored may have been left with the filter of listener_retire(). */

@@ -319,3 +319,31 @@ Test(listener, the_last_one_out_closes)
 	cr_assert_eq(errno, ECONNREFUSED);
 	EXPECT_NOTHING_LEFT();
 }
+
+/* strdup(3) of data/listener.c, see CMakeLists.txt. */
+char *__real_strdup(const char *text);
+char *__wrap_strdup(const char *text);
+static bool refuses;
+
+char *__wrap_strdup(const char *text)
+{
+	return refuses ? NULL : __real_strdup(text);
+}
+
+Test(listener, one_without_a_name_is_not_adopted)
+{
+	struct listener *l = open_well("127.0.0.1:0", 1);
+	struct listeners all = {0};
+	struct errors e = {0};
+	int fd = dup(l->fds[0]);
+	MUST(fd >= 0);
+	refuses = true;
+	cr_assert_not(listeners_adopt(&all, fd, "main", KEEPER_UNIT, &e));
+	refuses = false;
+	cr_assert_eq(all.n, 0);
+	cr_assert(fcntl(fd, F_GETFD) < 0, "it stays open");
+	cr_assert(strstr(errors_text(&e, 0), "(main): out of memory"), "%s", errors_text(&e, 0));
+	errors_clear(&e);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
