@@ -248,6 +248,13 @@ void log_give_to(uid_t uid, gid_t gid)
 			    (unsigned)uid, strerror(errno));
 }
 
+bool log_fall_back(void)
+{
+	bool elsewhere = current && current->kind != LOG_TO_STDERR;
+	log_use(NULL);
+	return elsewhere;
+}
+
 void log_use(struct log_target *t)
 {
 	if (!t) {

@@ -49,6 +49,9 @@ struct log_target *log_open(enum log_kind kind, const char *file, char *why, siz
 /* Write there from now on, close what was used before. Cannot fail. NULL goes back to stderr. */
 void log_use(struct log_target *target);
 
+/* As log_use(NULL) does. False: it was on stderr. */
+bool log_fall_back(void);
+
 /* The log file in use becomes this user's, who may have to open it anew. */
 void log_give_to(uid_t uid, gid_t gid);
 

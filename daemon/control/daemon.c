@@ -123,6 +123,17 @@ static void tell_errors(struct errors *e)
 	errors_clear(e);
 }
 
+/* Also to who has started it, and may look nowhere else. */
+static void tell_not_started(const struct daemon *d, struct errors *e)
+{
+	do {
+		for (size_t i = 0; i < errors_shown(e); i++)
+			log_error("%s", errors_text(e, i));
+		log_error("not started, exit %d", d->exit_code);
+	} while (log_fall_back());
+	errors_clear(e);
+}
+
 static unsigned count_cpus(void)
 {
 	cpu_set_t set;
@@ -298,8 +309,7 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 	d.watchdog = notify_watchdog();
 	d.exit_code = start(&d, &e);
 	if (d.exit_code != 0) {
-		tell_errors(&e);
-		log_error("not started, exit %d", d.exit_code);
+		tell_not_started(&d, &e);
 	} else {
 		if (d.watchdog > 0 && d.watchdog / 2 < LOAD_SECONDS)
 			d.loader.seconds = d.watchdog / 2; /* it begins to count now */

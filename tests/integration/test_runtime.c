@@ -46,6 +46,21 @@ Test(runtime, second_instance_is_refused)
 	daemon_finish(f);
 }
 
+/* Nor is that told only there where the one who tries it does not look. */
+Test(runtime, who_starts_a_second_one_is_told)
+{
+	char path[64];
+	daemon_start(f, BASE);
+	config_write(f, BASE "log { target = file file = \"%s\" }\n", path_in(f, "log", path));
+	cr_assert_eq(skeld_run(f, "-c", f->config, "-r", f->runtime, NULL), 1);
+	const char *logged = file_text(f, path);
+	cr_assert(logged && strstr(logged, "not started, exit 1"), "%s", logged);
+	cr_assert(strstr(f->err.bytes, "another instance runs") &&
+			  strstr(f->err.bytes, "not started, exit 1"),
+		  "%s", f->err.bytes);
+	daemon_finish(f);
+}
+
 Test(runtime, files_are_removed_at_exit)
 {
 	static const char *const names[] = {"skeld.pid", "status", "stats.prom"};
