@@ -30,11 +30,21 @@ void command_open_standard_files(void)
 		close(fd);
 }
 
+/* The daemon's signals are blocked since main(). Nothing handles them here: Ctrl-C ends what waits.
+ */
+static void unblock_signals(void)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
 int command_check(const struct options *o, const struct service *its)
 {
 	struct config_service schema = {its->name, its->options, its->config_size};
 	struct errors e = {0};
 	struct loader loader = {.file = o->config, .service = &schema, .seconds = LOAD_SECONDS};
+	unblock_signals();
 	struct config *c = loader_load(&loader, &e);
 	loader_end(&loader);
 	for (size_t i = 0; i < errors_shown(&e); i++)
@@ -317,9 +327,7 @@ int command_signal(const struct options *o)
 		return EX_USAGE;
 	}
 	struct peer p;
-	sigset_t none; /* nothing is handled here: Ctrl-C ends the waiting */
-	sigemptyset(&none);
-	pthread_sigmask(SIG_SETMASK, &none, NULL);
+	unblock_signals();
 	int code = peer_find(&p, o->runtime_dir);
 	if (code == 0 && i == 3 && *obstacle(p.dir))
 		fprintf(stderr, "skeld: may be out of date: %s\n", obstacle(p.dir));
