@@ -360,7 +360,8 @@ inline give_order(bits)
 	w = 0
 }
 
-/* [[daemon/control/reload.c:conclude: event_del(r->overdue)]]
+/* [[daemon/control/reload.c:count: event_del(r->overdue)]]
+ * [[daemon/control/reload.c:conclude: count(r, outcome, error)]]
  * [[daemon/control/reload.c:conclude: daemon_set_state(d, RUNNING)]]
  * [[daemon/control/reload.c:conclude: r->again = false]]
  * [[daemon/control/reload.c:conclude: reload_begin(d)]] */
@@ -427,8 +428,9 @@ inline leave()
 	}
 }
 
-/* [[daemon/control/reload.c:reload_abandon: event_del(d->reloads.overdue)]]
- * [[daemon/control/reload.c:reload_abandon: d->reloads.again = false]] */
+/* [[daemon/control/reload.c:reload_abandon: if (d->state == RELOADING)]]
+ * [[daemon/control/reload.c:reload_abandon: count(r, OUTCOME_OK, NULL)]]
+ * [[daemon/control/reload.c:reload_abandon: r->again = false]] */
 inline abandon()
 {
 	d_step {
