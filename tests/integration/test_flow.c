@@ -180,20 +180,23 @@ Test(flow, an_idle_connection_is_closed)
 	daemon_finish(f);
 }
 
+static void talk_until_closed(int talker, double n)
+{
+	for (int64_t until = deadline(); stats_fresh(f, CLOSED("idle")) < n;) {
+		await_turn(f, until, "an idle connection to be closed");
+		client_echo(f, talker, "a");
+	}
+}
+
 Test(flow, who_talks_is_not_idle)
 {
 	start("limits { idle_timeout = 3 }\n"); /* the test may be late, too */
 	int silent = client_connect(f, "main"), talker = client_connect(f, "main");
-	double closed = 0;
 	/* For as long as it takes until one that came with it, and one after it, was closed. */
-	for (int64_t until = deadline(); closed < 2; closed = stats_fresh(f, CLOSED("idle"))) {
-		await_turn(f, until, "two idle connections to be closed");
-		client_echo(f, talker, "a");
-		if (closed > 0 && silent >= 0) {
-			client_expect_eof(f, silent);
-			silent = -1;
-			client_connect(f, "main");
-		}
+	for (int n = 1; n <= 2; n++) {
+		talk_until_closed(talker, n);
+		client_expect_eof(f, silent);
+		silent = client_connect(f, "main");
 	}
 	client_echo(f, talker, "still here\n");
 	daemon_finish(f);
