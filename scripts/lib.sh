@@ -33,7 +33,7 @@ present() { # PACKAGE
 	chromium-driver) have chromedriver ;;
 	man-db) have man ;;
 	groff-base) have groff ;;
-	haproxy) PATH=$PATH:/usr/sbin have haproxy ;;
+	haproxy | logrotate) PATH=$PATH:/usr/sbin have "$1" ;;
 	iproute2) PATH=$PATH:/usr/sbin have ip ;;
 	python3-yaml) /usr/bin/python3 -c 'import yaml' ;;
 	libmemcached-tools) have memccp ;;

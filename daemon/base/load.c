@@ -24,6 +24,7 @@ enum {
 	ANSWER_MAX = 64 << 20, /* bytes */
 	PAUSE_MS = 1000,       /* after a load that took too long: whoever waits is told at once */
 	END_MS = 1000,	       /* for a parser whose loader is killed */
+	LOOK_MS = 100,
 	ORDERS = STDERR_FILENO + 1, /* in the loader */
 	ANSWERS,
 };
@@ -167,7 +168,15 @@ static void let_go(struct loader *l)
 	l->pid = 0;
 }
 
-void loader_end(struct loader *l)
+static void forget_answer(struct loader *l)
+{
+	free(l->text);
+	l->text = NULL;
+	l->room = l->length = 0;
+	l->busy = false;
+}
+
+static void end(struct loader *l, int ms)
 {
 	/* Only what is still ours: a number that is free may be another's by now. */
 	if (l->pid && waitpid(l->pid, NULL, WNOHANG) == 0) {
@@ -176,80 +185,110 @@ void loader_end(struct loader *l)
 	}
 	if (l->pid)
 		let_go(l);
-	reap_group(l, END_MS);
+	forget_answer(l);
+	reap_group(l, ms);
 }
 
-/* Wait for either. LEFT is ns; while this process was stopped, so was the other, most likely. */
-static bool await(const struct loader *l, int64_t *left, bool *answers, bool *orders)
+void loader_drop(struct loader *l)
 {
-	enum { STEP_MS = 100, LEAST_NS = 1000 };
-	while (*left > 0) {
-		struct pollfd p[] = {{.fd = l->answers, .events = POLLIN},
-				     {.fd = l->orders, .events = POLLIN}};
-		int64_t began = now_ns();
-		int n = poll(p, 2, STEP_MS), why = errno;
-		int64_t took = now_ns() - began, most = STEP_MS * INT64_C(1000000);
-		*left -= took < LEAST_NS ? LEAST_NS : took < most ? took : most;
-		*answers = p[0].revents;
-		*orders = p[1].revents;
-		errno = why;
-		if (n > 0 || (n < 0 && errno != EINTR))
-			return n > 0;
-	}
-	return false;
+	end(l, 0);
 }
 
-struct answer {
-	char *text;
-	size_t room, length;
-	int status;   /* of the child, wait(2); or -errno: there was none */
-	bool is_late; /* it took too long */
-};
+void loader_end(struct loader *l)
+{
+	end(l, END_MS);
+}
 
-/* All that is there. */
-static bool take_text(const struct loader *l, struct answer *a)
+/* Says why; what does not answer is not asked again by those who wait already. */
+static void give_up(struct loader *l, struct errors *e)
+{
+	if (l->error != ETIME) {
+		errors_add(e, l->file, 0,
+			   "cannot be read: no answer of the process that reads it: %s",
+			   strerror(l->error));
+		loader_end(l);
+		return;
+	}
+	errors_add(e, l->file, 0, "cannot be read within %g s: does its file system answer?",
+		   l->seconds);
+	loader_drop(l);
+	l->not_before = now_ns() + PAUSE_MS * INT64_C(1000000);
+}
+
+int loader_ask(struct loader *l, struct errors *e)
+{
+	l->judged = false;
+	if (l->pid && waitpid(l->pid, NULL, WNOHANG) != 0)
+		let_go(l); /* somebody has ended it */
+	bool none_left = reap_group(l, 0);
+	if (now_ns() < l->not_before || (!l->pid && !none_left)) {
+		errors_add(e, l->file, 0,
+			   "cannot be read: a moment ago its file system did not answer");
+		return -1;
+	}
+	if (!l->pid && loader_start(l, e) < 0)
+		return -1;
+	l->busy = true;
+	l->looked = now_ns();
+	l->left = (int64_t)(l->seconds * 1e9);
+	l->error = send(l->orders, "", 1, MSG_NOSIGNAL) == 1 ? 0 : errno;
+	if (l->error)
+		give_up(l, e);
+	return l->error ? -1 : 0;
+}
+
+/* All that is there. Returns 0, or errno. */
+static int take_text(struct loader *l)
 {
 	for (;;) {
-		if (a->length == a->room) {
-			size_t room = a->room ? 2 * a->room : 16384;
-			char *more = room <= ANSWER_MAX ? realloc(a->text, room) : NULL;
-			errno = ENOMEM;
+		if (l->length == l->room) {
+			size_t room = l->room ? 2 * l->room : 16384;
+			char *more = room <= ANSWER_MAX ? realloc(l->text, room) : NULL;
 			if (!more)
-				return false;
-			a->text = more;
-			a->room = room;
+				return ENOMEM;
+			l->text = more;
+			l->room = room;
 		}
-		ssize_t n = read(l->answers, a->text + a->length, a->room - a->length);
-		errno = n == 0 ? EPIPE
-			       : errno; /* the loader keeps its end for as long as it lives */
+		ssize_t n = read(l->answers, l->text + l->length, l->room - l->length);
 		if (n > 0)
-			a->length += (size_t)n;
+			l->length += (size_t)n;
+		else if (n == 0)
+			return EPIPE; /* the loader keeps its end for as long as it lives */
 		else if (errno != EINTR)
-			return errno == EAGAIN;
+			return errno == EAGAIN ? 0 : errno;
 	}
 }
 
-/* False: errno is why. */
-static bool ask(const struct loader *l, struct answer *a)
+/* Has it told of the end of its child? Returns 0, EAGAIN, or errno: it never will. */
+static int take_status(struct loader *l)
 {
-	int64_t left = (int64_t)(l->seconds * 1e9);
-	bool answers, orders;
-	if (send(l->orders, "", 1, MSG_NOSIGNAL) != 1)
-		return false;
-	while (await(l, &left, &answers, &orders)) {
-		if (answers && !take_text(l, a))
-			return false;
-		if (!orders)
-			continue;
-		/* It tells of the end of its child after that: all of the answer is there. */
-		ssize_t n = recv(l->orders, &a->status, sizeof(a->status), MSG_DONTWAIT);
-		if (n < 0 && (errno == EINTR || errno == EAGAIN))
-			continue;
-		errno = n < 0 ? errno : EPIPE;
-		return n == sizeof(a->status) && take_text(l, a);
-	}
-	a->is_late = left <= 0;
-	return false;
+	ssize_t n = recv(l->orders, &l->status, sizeof(l->status), MSG_DONTWAIT);
+	if (n == sizeof(l->status))
+		return 0;
+	if (n >= 0)
+		return EPIPE;
+	return errno == EINTR ? EAGAIN : errno;
+}
+
+/* While this process was stopped, so was the other, most likely: no look counts for more. */
+static bool is_late(struct loader *l)
+{
+	enum { MOST_NS = 1000000000 };
+	int64_t now = now_ns(), took = now - l->looked;
+	l->looked = now;
+	l->left -= took < MOST_NS ? took : MOST_NS;
+	return l->left <= 0;
+}
+
+bool loader_look(struct loader *l)
+{
+	if (l->error)
+		return true;
+	/* It tells of the end after that: what is read then is all of the answer. */
+	int ended = take_status(l), text = take_text(l);
+	bool late = is_late(l);
+	l->error = text ? text : ended != EAGAIN ? ended : late ? ETIME : 0;
+	return l->error || ended == 0;
 }
 
 /* False: the child did not end as one who has parsed does. */
@@ -269,48 +308,34 @@ static bool check_status(int status, const char *file, struct errors *e)
 	return status == 0;
 }
 
-/* Says why; what does not answer is not asked again by those who wait already. */
-static void give_up(struct loader *l, const struct answer *a, int why, struct errors *e)
-{
-	if (a->is_late)
-		errors_add(e, l->file, 0,
-			   "cannot be read within %g s: does its file system answer?", l->seconds);
-	else
-		errors_add(e, l->file, 0,
-			   "cannot be read: no answer of the process that reads it: %s",
-			   strerror(why));
-	loader_end(l);
-	if (a->is_late)
-		l->not_before = now_ns() + PAUSE_MS * INT64_C(1000000);
-}
-
-struct config *loader_load(struct loader *l, struct errors *e)
+struct config *loader_take(struct loader *l, struct errors *e)
 {
 	struct config *c = NULL;
-	struct answer a = {0};
 	bool whole = false;
-	l->judged = false;
-	if (l->pid && waitpid(l->pid, NULL, WNOHANG) != 0)
-		let_go(l); /* somebody has ended it */
-	bool none_left = reap_group(l, l->pid ? 0 : END_MS);
-	if (now_ns() < l->not_before || (!l->pid && !none_left)) {
-		errors_add(e, l->file, 0,
-			   "cannot be read: a moment ago its file system did not answer");
-		return NULL;
-	}
-	if (!l->pid && loader_start(l, e) < 0)
-		return NULL;
-	if (!ask(l, &a))
-		give_up(l, &a, errno, e);
-	else if (check_status(a.status, l->file, e) &&
-		 !(whole = wire_take(a.text, a.length, l->service, &c, e)))
+	if (l->error)
+		give_up(l, e);
+	else if (check_status(l->status, l->file, e) &&
+		 !(whole = wire_take(l->text, l->length, l->service, &c, e)))
 		errors_add(e, l->file, 0,
 			   "cannot be parsed: the answer of its parser is not whole: is memory "
 			   "short?");
 	l->judged = whole && !e->passing;
-	free(a.text);
+	forget_answer(l);
 	if (c)
 		log_debug("configuration: %llu bytes of %llu file%s read in %.3f ms", c->read.bytes,
 			  c->read.files, c->read.files == 1 ? "" : "s", (double)c->read.ns / 1e6);
 	return c;
+}
+
+struct config *loader_load(struct loader *l, struct errors *e)
+{
+	if (loader_ask(l, e) < 0)
+		return NULL;
+	while (!loader_look(l)) {
+		struct pollfd p[] = {{.fd = l->answers, .events = POLLIN},
+				     {.fd = l->orders, .events = POLLIN}};
+		if (poll(p, 2, LOOK_MS) < 0 && errno != EINTR)
+			l->error = errno;
+	}
+	return loader_take(l, e);
 }

@@ -47,9 +47,8 @@ void daemon_leave(struct daemon *d, int exit_code)
 	event_base_loopbreak(d->base);
 }
 
-struct config *daemon_load(struct daemon *d, struct errors *e)
+struct config *daemon_adjust(struct daemon *d, struct config *c)
 {
-	struct config *c = loader_load(&d->loader, e);
 	if (c && d->hooks && d->hooks->adjust)
 		d->hooks->adjust(d->hooks->context, c);
 	return c;
@@ -96,18 +95,14 @@ static void on_news(evutil_socket_t fd, short what, void *arg)
 	stop_news(d);
 }
 
-void daemon_feed_watchdog(struct daemon *d)
-{
-	if (watch_workers(d) && d->watchdog > 0)
-		notify_send(&d->notify, "WATCHDOG=1");
-}
-
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
 	(void)fd;
 	(void)what;
-	daemon_feed_watchdog(d);
+	if (watch_workers(d) && d->watchdog > 0)
+		notify_send(&d->notify, "WATCHDOG=1");
+	reload_look(d);
 	report_again(d);
 	report_connections(d);
 	admin_listen(d->admin, d->current->admin);
@@ -156,15 +151,18 @@ static bool make_events(struct daemon *d)
 	d->tick = event_new(d->base, -1, EV_PERSIST, on_tick, d);
 	d->deadline = evtimer_new(d->base, stop_deadline, d);
 	d->reloads.overdue = evtimer_new(d->base, reload_overdue, d);
+	bool answers = true;
+	for (size_t i = 0; i < N_ANSWERS; i++)
+		answers = (d->reloads.answer[i] = event_new(d->base, -1, 0, NULL, NULL)) && answers;
 	d->admin = admin_new(d);
-	return d->news && d->tick && d->deadline && d->reloads.overdue && d->admin &&
+	return d->news && d->tick && d->deadline && d->reloads.overdue && answers && d->admin &&
 	       event_add(d->news, NULL) == 0 && event_add(d->tick, &tick) == 0;
 }
 
 /* Everything that may fail, in order; finish() undoes as much of it as was done. */
 static int start(struct daemon *d, struct errors *e)
 {
-	struct config *c = daemon_load(d, e);
+	struct config *c = daemon_adjust(d, loader_load(&d->loader, e));
 	if (!c) /* what says nothing about the file may be another time */
 		return d->loader.judged ? EX_CONFIG : EXIT_FAILURE;
 	struct log_target *log = daemon_open_log(c, e);
@@ -227,7 +225,12 @@ static bool end_workers(struct daemon *d)
 
 static void free_events(struct daemon *d)
 {
-	struct event *events[] = {d->news, d->tick, d->deadline, d->reloads.overdue};
+	struct event *events[] = {d->news,
+				  d->tick,
+				  d->deadline,
+				  d->reloads.overdue,
+				  d->reloads.answer[0],
+				  d->reloads.answer[1]};
 	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
 		if (events[i])
 			event_free(events[i]);
@@ -311,8 +314,6 @@ int daemon_run(const struct options *o, const struct service *its, const struct 
 	if (d.exit_code != 0) {
 		tell_not_started(&d, &e);
 	} else {
-		if (d.watchdog > 0 && d.watchdog / 2 < LOAD_SECONDS)
-			d.loader.seconds = d.watchdog / 2; /* it begins to count now */
 		daemon_set_state(&d, RUNNING);
 		log_notice("ready: generation 1, %u worker%s, started in %.1f ms",
 			   plane_workers(d.plane), plane_workers(d.plane) == 1 ? "" : "s",

@@ -26,6 +26,8 @@ extern const char *const state_names[N_STATES];
 
 enum outcome { OUTCOME_NONE, OUTCOME_OK, OUTCOME_REJECTED };
 
+enum { N_ANSWERS = 2 }; /* descriptors on which the loader says something */
+
 struct reloads {
 	uint64_t ok, rejected;
 	enum outcome last;
@@ -33,7 +35,7 @@ struct reloads {
 	time_t last_good; /* when the present configuration was loaded, seconds since the epoch */
 	int64_t began;	  /* the running one, monotonic ns */
 	bool again;	  /* one more was asked for while one was running */
-	struct event *overdue;
+	struct event *answer[N_ANSWERS], *overdue;
 };
 
 /* The self-test looks on, and runs on addresses of its own. */
@@ -85,18 +87,15 @@ void daemon_set_state(struct daemon *d, enum state s);
 
 /*
  * daemon.c: add E, to come in so many seconds. Of now: for libevent it is still the moment in which
- * its loop woke up, and the process may have stood still since, or have read a file for seconds.
+ * its loop woke up, and the process may have stood still since.
  */
 void daemon_set_timer(struct daemon *d, struct event *e, long long seconds);
-
-/* daemon.c: tell the manager that the loop turns, unless a worker is stuck. */
-void daemon_feed_watchdog(struct daemon *d);
 
 /* daemon.c: leave the loop, with this exit code. */
 void daemon_leave(struct daemon *d, int exit_code);
 
-/* daemon.c: read the configuration, adjusted by the hooks. */
-struct config *daemon_load(struct daemon *d, struct errors *e);
+/* daemon.c: C (may be NULL), adjusted by the hooks. */
+struct config *daemon_adjust(struct daemon *d, struct config *c);
 
 /* daemon.c: open the log that C asks for. */
 struct log_target *daemon_open_log(const struct config *c, struct errors *e);
@@ -114,6 +113,7 @@ bool daemon_is_ready(const struct daemon *d, char *why, size_t size);
 /* reload.c */
 void reload_begin(struct daemon *d);
 void reload_again(struct daemon *d);   /* one more after the running one */
+void reload_look(struct daemon *d);    /* the loader may have answered, or be late */
 void reload_news(struct daemon *d);    /* workers may have taken the new snapshot */
 void reload_abandon(struct daemon *d); /* the daemon stops: nobody waits any more */
 void reload_overdue(evutil_socket_t fd, short what, void *arg);

@@ -25,14 +25,9 @@ static void note_change(void *context, const char *line)
 }
 
 /* Whatever can fail. All of it is undone when one thing does. */
-static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
+static bool prepare(struct daemon *d, struct config *c, struct prepared *p, struct errors *e)
 {
-	struct config *c = daemon_load(d, e);
-	int64_t read = now_ns();
-	log_debug("reload: read, parsed and validated in %.3f ms",
-		  (double)(read - d->reloads.began) / 1e6);
-	if (!c)
-		return false;
+	int64_t began = now_ns();
 	bool compared = config_compare(d->current->config, c, note_change, &p->changes);
 	for (size_t i = 0; i < errors_shown(&p->changes); i++)
 		compared = compared && p->changes.text[i];
@@ -46,7 +41,7 @@ static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 					   plane_workers(d->plane), e);
 	if (p->snapshot) {
 		p->snapshot->connections = connections;
-		log_debug("reload: prepared in %.3f ms", (double)(now_ns() - read) / 1e6);
+		log_debug("reload: prepared in %.3f ms", (double)(now_ns() - began) / 1e6);
 		return true;
 	}
 	log_discard(p->log);
@@ -119,23 +114,72 @@ static char *summary(const struct errors *e)
 	return asprintf(&text, "%s%s", line, more) < 0 ? NULL : text;
 }
 
+static void reject(struct daemon *d, const struct errors *e)
+{
+	for (size_t i = 0; i < errors_shown(e); i++)
+		log_error("%s", errors_text(e, i));
+	log_error("reload rejected, %zu error%s: still generation %llu, nothing changed", e->n,
+		  e->n == 1 ? "" : "s", (unsigned long long)d->current->generation);
+	conclude(d, OUTCOME_REJECTED, summary(e));
+}
+
+static void unwatch_loader(struct daemon *d)
+{
+	for (size_t i = 0; i < N_ANSWERS; i++)
+		event_del(d->reloads.answer[i]);
+}
+
+static void on_answer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	reload_look(arg);
+}
+
+/* It may be another one than the last time. */
+static bool watch_loader(struct daemon *d, struct errors *e)
+{
+	const int fds[N_ANSWERS] = {d->loader.orders, d->loader.answers};
+	bool good = true;
+	for (size_t i = 0; i < N_ANSWERS; i++) {
+		struct event *ev = d->reloads.answer[i];
+		event_assign(ev, d->base, fds[i], EV_READ | EV_PERSIST, on_answer, d);
+		good = event_add(ev, NULL) == 0 && good;
+	}
+	if (good)
+		return true;
+	errors_add(e, d->loader.file, 0, "cannot be waited for: %s", strerror(errno));
+	unwatch_loader(d);
+	loader_drop(&d->loader);
+	return false;
+}
+
 void reload_begin(struct daemon *d)
 {
-	struct prepared p = {0};
 	struct errors e = {0};
 	d->reloads.began = now_ns();
 	d->signals.sender = (struct sender_cache){0};
-	daemon_feed_watchdog(d); /* reading may take a while, and another reload wait behind it */
 	daemon_set_state(d, RELOADING);
-	if (prepare(d, &p, &e)) {
+	if (loader_ask(&d->loader, &e) < 0 || !watch_loader(d, &e))
+		reject(d, &e);
+	errors_clear(&e);
+}
+
+void reload_look(struct daemon *d)
+{
+	struct prepared p = {0};
+	struct errors e = {0};
+	if (!d->loader.busy || !loader_look(&d->loader))
+		return;
+	unwatch_loader(d);
+	struct config *c = daemon_adjust(d, loader_take(&d->loader, &e));
+	log_debug("reload: read, parsed and validated in %.3f ms",
+		  (double)(now_ns() - d->reloads.began) / 1e6);
+	if (c && prepare(d, c, &p, &e)) {
 		commit(d, &p);
 		daemon_set_timer(d, d->reloads.overdue, OVERDUE_SECONDS);
 	} else {
-		for (size_t i = 0; i < errors_shown(&e); i++)
-			log_error("%s", errors_text(&e, i));
-		log_error("reload rejected, %zu error%s: still generation %llu, nothing changed",
-			  e.n, e.n == 1 ? "" : "s", (unsigned long long)d->current->generation);
-		conclude(d, OUTCOME_REJECTED, summary(&e));
+		reject(d, &e);
 	}
 	errors_clear(&p.changes);
 	errors_clear(&e);
@@ -150,7 +194,7 @@ void reload_news(struct daemon *d)
 {
 	listeners_prune(&d->retired); /* the last worker has let go: closed */
 	uint64_t generation = d->current->generation;
-	if (d->state != RELOADING || plane_behind(d->plane, generation, NULL))
+	if (d->state != RELOADING || d->loader.busy || plane_behind(d->plane, generation, NULL))
 		return;
 	log_notice("reloaded: generation %llu is served by every worker, %.1f ms",
 		   (unsigned long long)generation, (double)(now_ns() - d->reloads.began) / 1e6);
@@ -178,7 +222,11 @@ void reload_overdue(evutil_socket_t fd, short what, void *arg)
 void reload_abandon(struct daemon *d)
 {
 	struct reloads *r = &d->reloads;
-	if (d->state == RELOADING) { /* it was committed */
+	if (d->loader.busy) {
+		unwatch_loader(d);
+		loader_drop(&d->loader);
+		log_notice("the reload is dropped: the daemon stops");
+	} else if (d->state == RELOADING) { /* it was committed */
 		count(r, OUTCOME_OK, NULL);
 		log_notice("reloaded: generation %llu, while the daemon stops",
 			   (unsigned long long)d->current->generation);

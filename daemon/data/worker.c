@@ -155,8 +155,8 @@ int worker_init(struct worker *w, struct plane *plane, unsigned index)
 	if (!w->scratch || !w->counters || !config)
 		goto no_memory;
 	/* No other thread touches the base: no lock. Wake-ups come before connections, also when a
-	 * turn of the loop has many of them: they are looked for at each tick of the kernel's, since
-	 * libevent reads CLOCK_MONOTONIC_COARSE. */
+	 * turn of the loop has many of them: they are looked for at each tick of the kernel's,
+	 * since libevent reads CLOCK_MONOTONIC_COARSE. */
 	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
 	event_config_set_max_dispatch_interval(config, &(struct timeval){.tv_usec = 1000}, INT_MAX,
 					       1);

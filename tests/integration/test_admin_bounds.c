@@ -204,6 +204,22 @@ static void stream(const char *request)
 	client_close(f, client);
 }
 
+Test(admin_bounds, it_answers_while_a_reload_waits_for_its_file_system)
+{
+	pid_t pid = loader_pid(f);
+	MUST(kill(pid, SIGSTOP) == 0);
+	daemon_signal(f, SIGHUP);
+	notify_wait(f, "RELOADING=1");
+	cr_assert_eq(http_get(f, "/livez"), 200);
+	cr_assert_eq(http_get(f, "/readyz"), 200);
+	cr_assert_eq(http_get(f, "/metrics"), 200);
+	cr_assert_eq(http_metric(f, "skeld_state{state=\"reloading\"}"), 1);
+	MUST(kill(pid, SIGCONT) == 0);
+	notify_wait(f, "READY=1");
+	expect_status(f, "last_reload", "ok");
+	daemon_finish(f);
+}
+
 Test(admin_bounds, what_comes_behind_a_request_costs_no_memory)
 {
 	enum { MOST_KIB = 4096 };

@@ -138,20 +138,92 @@ Test(loader, is_waited_for_five_seconds)
 	daemon_finish(f);
 }
 
+/* One that does not answer, as if its file system did not; it is asked. */
+static pid_t ask_in_vain(void)
+{
+	pid_t pid = loader();
+	MUST(kill(pid, SIGSTOP) == 0);
+	daemon_signal(f, SIGHUP);
+	notify_wait(f, "RELOADING=1");
+	return pid;
+}
+
+static void expect_still_waiting(void)
+{
+	expect_status(f, "state", "reloading");
+	cr_assert_not(log_contains(f, "cannot be read"));
+}
+
+Test(loader, nobody_waits_with_the_reload)
+{
+	daemon_start(f, BASE);
+	pid_t pid = ask_in_vain();
+	stats_dump(f);
+	cr_assert_eq(stats_value(f, "skeld_state{state=\"reloading\"}"), 1);
+	daemon_signal(f, SIGUSR2);
+	await(f, log_contains(f, "debug logging is on"));
+	daemon_signal(f, SIGHUP);
+	await(f, log_contains(f, "reload once more after this one"));
+	expect_still_waiting();
+	MUST(kill(pid, SIGCONT) == 0);
+	notify_wait(f, "READY=1");
+	notify_wait(f, "READY=1");
+	expect_status(f, "reloads_ok", "2");
+	expect_signals_accounted(f);
+	daemon_finish(f);
+}
+
+/* However it is to stop, and whatever else was asked for. */
+Test(loader, a_stop_does_not_wait_for_it)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGQUIT};
+	static const char *const told[] = {"the reload is dropped",
+					   "the reload that was asked for meanwhile is dropped",
+					   "stopped after"};
+	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
+		daemon_start(f, BASE);
+		int pidfd = watch(ask_in_vain());
+		daemon_signal(f, SIGHUP);
+		await(f, log_contains(f, "reload once more after this one"));
+		expect_still_waiting();
+		daemon_signal(f, signals[i]);
+		cr_assert_eq(daemon_wait_exit(f), signals[i] == SIGQUIT);
+		log_expect_order(f, told, sizeof(told) / sizeof(*told));
+		cr_assert_not(log_contains(f, "cannot be read"));
+		expect_signals_told(f);
+		await(f, has_ended(pidfd));
+		close(pidfd);
+	}
+}
+
+Test(loader, when_it_is_killed_nobody_waits_any_more)
+{
+	daemon_start(f, BASE);
+	MUST(kill(ask_in_vain(), SIGKILL) == 0);
+	notify_wait(f, "READY=1");
+	expect_rejected(f, 1, "no answer of the process that reads it");
+	daemon_reload_and_wait(f);
+	expect_status(f, "last_reload", "ok");
+	daemon_finish(f);
+}
+
 static void with_watchdog(struct fixture *g)
 {
 	(void)g;
 	setenv("WATCHDOG_USEC", "3000000", 1);
 }
 
-/* Not as long as the service manager waits for a sign of life. */
-Test(loader, is_waited_for_half_of_the_watchdog)
+/* It takes longer than the manager waits for a sign of life. */
+Test(loader, the_service_manager_hears_of_us_meanwhile)
 {
 	f->prepare = with_watchdog;
 	daemon_start(f, BASE);
-	MUST(kill(loader(), SIGSTOP) == 0);
-	daemon_reload_and_wait(f);
-	expect_rejected(f, 1, "skeld.conf: cannot be read within 1.5 s");
+	ask_in_vain();
+	for (int i = 0; i < 4; i++)
+		notify_wait(f, "WATCHDOG=1");
+	expect_still_waiting();
+	notify_wait(f, "READY=1");
+	expect_rejected(f, 1, "skeld.conf: cannot be read within 5 s");
 	daemon_finish(f);
 }
 

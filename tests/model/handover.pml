@@ -380,21 +380,39 @@ inline conclude()
 	}
 }
 
+/* [[daemon/control/reload.c:reload_begin: daemon_set_state(d, RELOADING)]]
+ * [[daemon/control/reload.c:reload_begin: if (loader_ask(&d->loader, &e) < 0]]
+ * [[daemon/control/reload.c:reload_begin: reject(d, &e)]]
+ * [[daemon/control/reload.c:reject: conclude(d, OUTCOME_REJECTED]] */
 inline reload_begin()
 {
-	/* [[daemon/control/reload.c:reload_begin: daemon_set_state(d, RELOADING)]]
-	 * [[daemon/control/reload.c:reload_begin: if (prepare(d, &p, &e))]]
-	 * [[daemon/control/reload.c:commit: struct snapshot *old = d->current]]
-	 * [[daemon/control/reload.c:commit: d->current = new]]
-	 * [[daemon/control/reload.c:commit: plane_publish(d->plane, new)]]
-	 * [[daemon/control/reload.c:commit: snapshot_unref(old)]]
-	 * [[daemon/control/reload.c:reload_begin: daemon_set_timer(d, d->reloads.overdue]]
-	 * [[daemon/control/reload.c:reload_begin: conclude(d, OUTCOME_REJECTED]] */
 	atomic {
-		assert(state == RUNNING);
+		assert(state == RUNNING && !busy);
 		begin = false;
 		wanted = false;
 		state = RELOADING;
+		if
+		:: busy = true
+		:: conclude()
+		fi
+	}
+}
+
+/* The loader always has an outcome, or is too late: that is one, too.
+ * [[daemon/control/reload.c:reload_look: if (!d->loader.busy || !loader_look(&d->loader))]]
+ * [[daemon/control/reload.c:reload_look: loader_take(&d->loader, &e)]]
+ * [[daemon/control/reload.c:reload_look: prepare(d, c, &p, &e)]]
+ * [[daemon/control/reload.c:commit: struct snapshot *old = d->current]]
+ * [[daemon/control/reload.c:commit: d->current = new]]
+ * [[daemon/control/reload.c:commit: plane_publish(d->plane, new)]]
+ * [[daemon/control/reload.c:commit: snapshot_unref(old)]]
+ * [[daemon/control/reload.c:reload_look: daemon_set_timer(d, d->reloads.overdue]]
+ * [[daemon/control/reload.c:reload_look: reject(d, &e)]] */
+inline reload_look()
+{
+	atomic {
+		assert(state == RELOADING);
+		busy = false;
 		if
 		:: new_snapshot(new, gen[current] + 1);
 			before = current;
@@ -428,7 +446,9 @@ inline leave()
 	}
 }
 
-/* [[daemon/control/reload.c:reload_abandon: if (d->state == RELOADING)]]
+/* [[daemon/control/reload.c:reload_abandon: if (d->loader.busy)]]
+ * [[daemon/control/reload.c:reload_abandon: loader_drop(&d->loader)]]
+ * [[daemon/control/reload.c:reload_abandon: if (d->state == RELOADING)]]
  * [[daemon/control/reload.c:reload_abandon: count(r, OUTCOME_OK, NULL)]]
  * [[daemon/control/reload.c:reload_abandon: r->again = false]] */
 inline abandon()
@@ -436,6 +456,9 @@ inline abandon()
 	d_step {
 #ifndef M_OVERDUE_LEFT
 		overdue = false;
+#endif
+#ifndef M_LOAD_LEFT
+		busy = false;
 #endif
 		again = false;
 		wanted = false;
@@ -495,7 +518,8 @@ inline on_news()
 	/* [[daemon/control/daemon.c:on_news: eventfd_read(fd, &n)]]
 	 * [[daemon/control/daemon.c:on_news: reload_news(d)]]
 	 * [[daemon/control/daemon.c:on_news: stop_news(d)]]
-	 * [[daemon/control/reload.c:reload_news: if (d->state != RELOADING || plane_behind(d->plane, generation, NULL))]]
+	 * [[daemon/control/reload.c:reload_news: if (d->state != RELOADING || d->loader.busy ||]]
+	 * [[daemon/control/reload.c:reload_news: plane_behind(d->plane, generation, NULL))]]
 	 * [[daemon/control/reload.c:reload_news: conclude(d, OUTCOME_OK, NULL)]]
 	 * [[daemon/control/stop.c:stop_news: if (d->state != STOPPED && plane_failed(d->plane))]]
 	 * [[daemon/control/stop.c:stop_news: stop_failed(d]]
@@ -510,7 +534,11 @@ inline on_news()
 #endif
 	all = true;
 	if
+#ifdef M_LOAD_FORGOTTEN
 	:: state == RELOADING ->
+#else
+	:: state == RELOADING && !busy ->
+#endif
 		for (w : 0 .. N - 1) {
 			all = all && generation[w] >= gen[current]
 		}
@@ -551,7 +579,7 @@ active proctype control()
 {
 	byte new = NONE, before = NONE, replaced = NONE, w, k, n_started;
 	byte hups = R;
-	bool look, again, begin, overdue, deadline, late, all, stopped;
+	bool look, again, begin, busy, overdue, deadline, late, all, stopped;
 
 	new_snapshot(new, 1);
 	current = new;
@@ -598,6 +626,7 @@ end:	do
 			begin = state == RUNNING;
 			again = again || state == RELOADING
 		}
+	:: !begin && state != STOPPED && busy -> reload_look()
 #ifndef NEVER_STOPPED
 	:: !begin && state != STOPPED && !stopped -> /* SIGTERM; a second one stops now, or never comes */
 		if
