@@ -25,12 +25,28 @@ static struct flock lock_of(enum lock byte)
 		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
 }
 
-/* The holder of the lock may have removed the file before it let go: then it is not this one. */
-static bool is_still_there(int dir, int fd)
+/*
+ * Whose is the pid file that is there? Whoever held the lock may have removed it before he let go,
+ * and somebody else may at any time: then it is not the one that is locked. Where that cannot be
+ * known it is ours.
+ */
+enum owner { OURS, NOBODYS, ANOTHERS };
+
+static enum owner whose(int dir, int fd)
 {
 	struct stat a, b;
-	return fstat(fd, &a) == 0 && fstatat(dir, "skeld.pid", &b, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+	if (fstat(fd, &a) < 0)
+		return OURS;
+	if (fstatat(dir, "skeld.pid", &b, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? NOBODYS : OURS;
+	return a.st_dev == b.st_dev && a.st_ino == b.st_ino ? OURS : ANOTHERS;
+}
+
+/* Then it is somebody's file, put there by who may write to the directory. */
+static bool has_another_name(int fd)
+{
+	struct stat st;
+	return fstat(fd, &st) == 0 && st.st_nlink > 1;
 }
 
 static int lock(struct runtime *r, struct errors *e)
@@ -45,11 +61,18 @@ static int lock(struct runtime *r, struct errors *e)
 			return -1;
 		}
 		int failed = fcntl(r->pid, F_OFD_SETLK, &guard);
-		if (!failed && is_still_there(r->dir, r->pid))
+		bool other = !failed && has_another_name(r->pid);
+		if (!failed && !other && whose(r->dir, r->pid) == OURS)
 			return 0;
 		int why = errno;
 		close(r->pid);
 		r->pid = -1;
+		if (other) {
+			errors_add(e, NULL, 0,
+				   "cannot use %s/skeld.pid: the file has another name, too",
+				   r->path);
+			return -1;
+		}
 		if (!failed)
 			continue;
 		pid_t owner = runtime_owner(r->path);
@@ -59,7 +82,9 @@ static int lock(struct runtime *r, struct errors *e)
 				   "--runtime-dir for a second one",
 				   (int)owner, r->path);
 		else if (why == EAGAIN || why == EACCES)
-			errors_add(e, NULL, 0, "another instance runs: it is just starting with %s",
+			errors_add(e, NULL, 0,
+				   "another instance runs: it is just starting with %s, or cannot "
+				   "be seen from here, see lslocks(8)",
 				   r->path);
 		else
 			errors_add(e, NULL, 0, "cannot lock %s/skeld.pid: %s", r->path,
@@ -85,9 +110,9 @@ int runtime_open(struct runtime *r, const char *path, struct errors *e)
 		return -1;
 	}
 	if (lock(r, e) == 0) {
-		runtime_hold(r);
 		for (size_t i = 1; i < sizeof(files) / sizeof(*files); i++)
 			unlinkat(r->dir, files[i], 0); /* of one that was killed */
+		runtime_hold(r);		       /* from here on they are believed */
 		return 0;
 	}
 	close(r->dir);
@@ -108,6 +133,13 @@ int runtime_announce(const struct runtime *r, struct errors *e)
 int runtime_replace(const struct runtime *r, const char *name, const char *text, size_t length,
 		    struct errors *e)
 {
+	if (whose(r->dir, r->pid) != OURS) { /* there may be another daemon's by now */
+		errors_add(e, NULL, 0,
+			   "cannot write %s/%s: skeld.pid was removed from there, and -s finds "
+			   "nobody: restart the daemon",
+			   r->path, name);
+		return -1;
+	}
 	int fd =
 		openat(r->dir, ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
 	bool good = fd >= 0;
@@ -130,11 +162,12 @@ void runtime_close(struct runtime *r)
 {
 	if (r->dir < 0)
 		return;
-	for (size_t i = sizeof(files) / sizeof(*files); i-- > 0;)
+	bool ours = whose(r->dir, r->pid) != ANOTHERS;
+	for (size_t i = sizeof(files) / sizeof(*files); ours && i-- > 0;)
 		if (unlinkat(r->dir, files[i], 0) < 0 && errno != ENOENT) /* the pid file last, */
 			log_warning("%s/%s stays behind: %s", r->path, files[i], /* still locked */
 				    strerror(errno));
-	if (r->made)
+	if (r->made && ours)
 		rmdir(r->path);
 	close(r->pid);
 	close(r->dir);
@@ -151,7 +184,7 @@ pid_t runtime_owner(const char *path)
 		return -1;
 	struct flock l = lock_of(LOCK_NAME);
 	pid_t pid = 0;
-	if (fd >= 0 && fcntl(fd, F_GETLK, &l) == 0 && l.l_type != F_UNLCK)
+	if (fd >= 0 && fcntl(fd, F_GETLK, &l) == 0 && l.l_type == F_WRLCK)
 		pid = l.l_pid;
 	if (fd >= 0)
 		close(fd);
