@@ -49,6 +49,8 @@ static bool find_string_end(const struct scan *s, char **end)
 		}
 		if (quote == '"' && p[0] == '$' && p[1] == '{' && p[strcspn(p, "}\"\n")] != '}')
 			return WRONG(s, "\"${\" is not closed in the string that begins here");
+		if (*p == '\n') /* one that is missing would swallow what stands up to the next */
+			return WRONG(s, "the string that begins here does not end on its line");
 		if (*p == '\\' && quote == '"' && is_nul_escape(p))
 			return WRONG(s, "a NUL character in the string that begins here");
 		if (*p == '\\' && p[1])

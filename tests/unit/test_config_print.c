@@ -69,7 +69,7 @@ Test(config_print, awkward_strings_are_kept)
 	expect_kept("\"\\n\\t\\r\\x02\\x1f\\x7f\\033[31m\"", "\n\t\r\x02\x1f\x7f\x1b[31m");
 	expect_kept("\"\\x1a\\x62\"", "\x1a"
 				      "b");
-	expect_kept("\"line\nline\"", "line\nline");
+	expect_kept("\"line\\nline\"", "line\nline");
 	expect_kept("\"a\tb\"", "a\tb");
 	expect_kept("\"Gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80\"",
 		    "Gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80");

@@ -96,10 +96,11 @@ Test(scan, no_comment_begins_in_a_word)
 
 Test(scan, strings_keep_what_looks_like_a_comment)
 {
-	static const char *const kept[] = {
-		"\"# // /* */\"\n",  "'# // /*'\n", "\"a\n# b\n\"\n", "\"\\\"# \" 'it\\'s # '\n",
-		"'\"' \"'\"\n",	     "\"\\\\\"\n",  "'\\\\'\n",	      "\"\"\"\"''\n",
-		"\"include('x')\"\n"};
+	static const char *const kept[] = {"\"# // /* */\"\n",	 "'# // /*'\n",
+					   "\"a\\\n# b\\\n\"\n", "\"\\\"# \" 'it\\'s # '\n",
+					   "'\"' \"'\"\n",	 "\"\\\\\"\n",
+					   "'\\\\'\n",		 "\"\"\"\"''\n",
+					   "\"include('x')\"\n"};
 	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++) {
 		expect_kept(kept[i]);
 		cr_assert_str_empty(included);
@@ -111,19 +112,32 @@ Test(scan, strings_keep_what_looks_like_a_comment)
 
 Test(scan, what_is_never_closed_is_refused_where_it_begins)
 {
+	static const char line[] = "file:2: the string that begins here does not end on its line";
 	static const char string[] = "file:2: the string that begins here is never closed";
 	static const char comment[] = "file:2: the comment that begins here is never closed";
-	expect_refused("\na = \"b\n\n", string);
-	expect_refused("\na = 'b\n\n", string);
-	expect_refused("\na = \"b\\\"\n", string);
-	expect_refused("\na = 'b\\'\n", string);
-	expect_refused("\na = 'b\"\n", string);
+	expect_refused("\na = \"b\n\n", line);
+	expect_refused("\na = 'b\n\n", line);
+	expect_refused("\na = \"b\\\"\n", line);
+	expect_refused("\na = 'b\\'\n", line);
+	expect_refused("\na = 'b\"\n", line);
 	expect_refused("\na = \"\\\n", string);
-	expect_refused("a = \"\n\" \"\n", string);
+	expect_refused("\na = 'b\\\n\n", line);
+	expect_refused("a = \"\\\n\" \"\n", line);
 	expect_refused("\n/* a\n", comment);
 	expect_refused("\n/*/\n", comment);
 	expect_refused("\n/* a * /\n\n", comment);
 	expect_refused("/*\n*/ /* \n", comment);
+	EXPECT_NOTHING_LEFT();
+}
+
+/* Else the next quote, wherever it stands, would be the end of it, and what is between them gone.
+ */
+Test(scan, a_quote_that_is_missing_is_told_where_it_is_missing)
+{
+	expect_refused("a = \"b\nc = \"d\"\n", "file:1: the string that begins here does not end");
+	expect_refused("a = \"\nb = 1\nc = \"\n",
+		       "file:1: the string that begins here does not end");
+	expect_refused("a = '\nb = 1\nc = '\n", "file:1: the string that begins here does not end");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -155,7 +169,7 @@ Test(scan, no_string_holds_a_nul)
 {
 	static const char *const bad[] = {"\"\\0\"\n",	  "\"a\\00b\"\n",  "\"\\000\"\n",
 					  "\"\\0001\"\n", "\"\\x0\"\n",	   "\"\\x00\"\n",
-					  "\"\\x001\"\n", "\"\\\\\\0\"\n", "\"\n\\0\"\n"};
+					  "\"\\x001\"\n", "\"\\\\\\0\"\n", "\"\\\n\\0\"\n"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		expect_refused(bad[i], "file:1: a NUL character in the string that begins here");
 	static const char *const good[] = {"\"\\01 \\001 \\x1 \\x01 \\x0a \\x10 \\10 \\x\"\n",
@@ -172,7 +186,7 @@ Test(scan, includes_are_told_and_taken_out)
 	expect_left("include ( 'it\"s' )include\t(\"/b\")\n}include(\"c\")\n",
 		    "                                \n}            \n");
 	cr_assert_str_eq(included, "1:it\"s 1:/b 2:c ");
-	expect_left("/*\n*/\"\n\"include('x')\n", "  \n  \"\n\"            \n");
+	expect_left("/*\n*/\"\\\n\"include('x')\n", "  \n  \"\\\n\"            \n");
 	cr_assert_str_eq(included, "3:x ");
 	expect_left("# include(\"no\")\n", "               \n");
 	cr_assert_str_empty(included);
