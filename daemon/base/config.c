@@ -57,12 +57,12 @@ void config_unref(struct config *c)
 	free(c);
 }
 
-/* The address of two sockets? Port 0 is another one each time. */
+/* Is it one that only one socket can have? Port 0 is another one each time. */
 static bool is_same(const char *one, const char *other)
 {
 	struct address a, b;
 	return one && other && *one && *other && address_parse(one, &a) &&
-	       address_parse(other, &b) && address_equal(&a, &b) &&
+	       address_parse(other, &b) && address_overlaps(&a, &b) &&
 	       (address_port(&a) || a.sa.ss_family == AF_UNIX);
 }
 
@@ -81,11 +81,12 @@ static void validate(const struct config *c, const char *file, struct errors *e)
 			if (is_same(l->address, c->listen[j].address))
 				errors_add(e, l->place.file, l->place.line,
 					   "listen \"%s\" has the address of listen \"%s\", %s",
-					   l->title, c->listen[j].title, l->address);
+					   l->title, c->listen[j].title, c->listen[j].address);
+		const struct place *where = l->place.file ? &l->place : &c->admin.place;
 		if (is_same(l->address, c->admin.address))
-			errors_add(e, l->place.file ? l->place.file : file, l->place.line,
+			errors_add(e, where->file ? where->file : file, where->line,
 				   "listen \"%s\" has the address of admin, %s", l->title,
-				   l->address);
+				   c->admin.address);
 	}
 }
 

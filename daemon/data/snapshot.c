@@ -17,23 +17,6 @@ static struct listener *find(const struct snapshot *old, const struct address *a
 	return NULL;
 }
 
-/* One that the service manager passed: the one with this address, else the first of this title. */
-static struct listener *find_passed(const struct listeners *there, const char *title,
-				    const struct address *a, const struct snapshot *new)
-{
-	struct listener *named = NULL;
-	for (size_t i = 0; i < there->n; i++) {
-		struct listener *l = there->listener[i];
-		if (snapshot_has(new, l))
-			continue;
-		if (address_equal(&l->actual, a))
-			return l;
-		if (!named && l->keeper == KEEPER_UNIT && strcmp(l->title, title) == 0)
-			named = l;
-	}
-	return named;
-}
-
 struct others {
 	const struct config *config;
 	const struct snapshot *old;
@@ -53,6 +36,26 @@ static bool stays(const struct listener *l, const struct config *c)
 		if (asks_for(c->listen[i].address, l))
 			return true;
 	return asks_for(c->admin.address, l);
+}
+
+/* One that the service manager passed: the one with this address, else the first of this title that
+ * no section asks for by its address. */
+static struct listener *find_passed(const struct others *others, const char *title,
+				    const struct address *a, const struct snapshot *new)
+{
+	const struct listeners *there = others->there;
+	struct listener *named = NULL;
+	for (size_t i = 0; i < there->n; i++) {
+		struct listener *l = there->listener[i];
+		if (snapshot_has(new, l))
+			continue;
+		if (address_equal(&l->actual, a))
+			return l;
+		if (!named && l->keeper == KEEPER_UNIT && strcmp(l->title, title) == 0 &&
+		    !stays(l, others->config))
+			named = l;
+	}
+	return named;
 }
 
 /*
@@ -78,7 +81,7 @@ static struct listener *add(struct snapshot *s, const struct listen_config *l,
 	struct address a;
 	if (!*l->address || !address_parse(l->address, &a))
 		return NULL;
-	struct listener *found = find_passed(others->there, l->title, &a, s);
+	struct listener *found = find_passed(others, l->title, &a, s);
 	if (found && found->keeper == KEEPER_STORE) { /* called like its descriptor so far */
 		free(found->title);
 		found->title = strdup(l->title);

@@ -168,7 +168,7 @@ Test(listen, only_what_goes_makes_room)
 
 	config_write(f, "%slisten \"all\" { address = \"0.0.0.0%s\" }\n", config, port);
 	daemon_reload_and_wait(f);
-	expect_rejected(f, 1, "cannot listen on 0.0.0.0:");
+	expect_rejected(f, 1, "listen \"all\" has the address of listen \"main\"");
 
 	struct sockaddr_in in = {.sin_family = AF_INET,
 				 .sin_addr = {htonl(INADDR_LOOPBACK + 1)},

@@ -278,6 +278,14 @@ Test(config, two_listeners_cannot_have_one_address)
 		     "skeld.conf:1: listen \"b\" has the address of listen \"a\"");
 	expect_error("listen a { address = \"unix:/x\" }\nlisten b { address = \"unix:/x\" }\n",
 		     "skeld.conf:2: listen \"b\" has the address of listen \"a\"");
+	/* One that stands for all is in the way of each, as the kernel has it. */
+	expect_error(
+		"listen a { address = \"127.0.0.1:80\" }\nlisten b { address = \"0.0.0.0:80\" }\n",
+		"skeld.conf:2: listen \"b\" has the address of listen \"a\", 127.0.0.1:80");
+	expect_error("listen a { address = \"[::]:80\" }\nadmin { address = \"[::1]:80\" }\n",
+		     "skeld.conf:1: listen \"a\" has the address of admin, [::1]:80");
+	expect_error("\nadmin { address = \"127.0.0.1:7007\" }\n",
+		     "skeld.conf:2: listen \"main\" has the address of admin");
 	/* The kernel chooses twice, and twice off is no address. */
 	struct config *c = load_good("listen a { address = \"127.0.0.1:0\" }\n"
 				     "listen b { address = \"127.0.0.1:0\" }\n"

@@ -248,3 +248,29 @@ Test(snapshot, an_admin_address_that_is_taken_is_told_with_its_line)
 	peer_end(other);
 	EXPECT_NOTHING_LEFT();
 }
+
+/* Of sockets that are passed with one name the address decides, in whatever order they come. */
+Test(snapshot, a_passed_socket_goes_to_who_asks_for_its_address)
+{
+	char text[256];
+	struct errors e = {0};
+	struct listeners there = {0};
+	struct snapshot *lent = make(NULL, 1,
+				     "listen a { address = \"127.0.0.1:0\" }\n"
+				     "listen b { address = \"127.0.0.1:0\" }\n");
+	for (size_t i = 0; i < 2; i++)
+		cr_assert(listeners_adopt(&there, dup(lent->listener[i]->fds[0]), "main",
+					  KEEPER_UNIT, &e));
+	snprintf(text, sizeof(text),
+		 "listen main { address = \"127.0.0.2:1\" }\n"
+		 "admin { address = \"127.0.0.1:%u\" }\n",
+		 address_port(&there.listener[0]->actual));
+	struct snapshot *s = snapshot_new(load_listeners(text), NULL, &there, &none, 1, &e);
+	cr_assert(s && e.n == 0, "%s", errors_text(&e, 0));
+	cr_assert_eq(s->listener[0], there.listener[1]);
+	cr_assert_eq(s->admin, there.listener[0]);
+	snapshot_unref(s);
+	listeners_clear(&there);
+	snapshot_unref(lent);
+	EXPECT_NOTHING_LEFT();
+}
