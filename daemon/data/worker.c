@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/loop.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -137,6 +138,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 int worker_init(struct worker *w, struct plane *plane, unsigned index)
 {
 	w->plane = plane;
+	int why;
 	w->index = index;
 	TAILQ_INIT(&w->acceptors);
 	TAILQ_INIT(&w->strangers);
@@ -153,29 +155,30 @@ int worker_init(struct worker *w, struct plane *plane, unsigned index)
 		memset((void *)w->counters, 0, size);
 	struct event_config *config = event_config_new();
 	if (!w->scratch || !w->counters || !config)
-		goto no_memory;
+		goto failed;
 	/* No other thread touches the base: no lock. Wake-ups come before connections, also when a
 	 * turn of the loop has many of them: they are looked for at each tick of the kernel's,
 	 * since libevent reads CLOCK_MONOTONIC_COARSE. */
 	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
 	event_config_set_max_dispatch_interval(config, &(struct timeval){.tv_usec = 1000}, INT_MAX,
 					       1);
-	w->base = event_base_new_with_config(config);
+	w->base = loop_new(config);
 	if (!w->base || event_base_priority_init(w->base, 2) < 0)
-		goto no_memory;
+		goto failed;
 	w->wake = event_new(w->base, w->wake_fd, EV_READ | EV_PERSIST, on_wake, w);
 	w->tick = event_new(w->base, -1, EV_PERSIST, on_tick, w);
 	w->recover = evtimer_new(w->base, on_recover, w);
 	w->look = evtimer_new(w->base, on_look, w);
 	if (!w->wake || !w->tick || !w->recover || !w->look || event_priority_set(w->wake, 0) < 0 ||
 	    event_add(w->wake, NULL) < 0 || event_add(w->tick, &(struct timeval){.tv_sec = 1}) < 0)
-		goto no_memory;
+		goto failed;
 	event_config_free(config);
 	return 0;
-no_memory:
+failed:
+	why = errno ? errno : ENOMEM;
 	if (config)
 		event_config_free(config);
-	return ENOMEM;
+	return why;
 }
 
 void worker_free(struct worker *w)

@@ -108,12 +108,40 @@ Test(limits, the_limit_changes_by_a_reload)
 
 enum { FEW = 110 };
 
+static rlim_t allowed = FEW;
+
 static void with_few_descriptors(struct fixture *fixture)
 {
-	struct rlimit few = {FEW, FEW};
+	struct rlimit few = {allowed, allowed};
 	(void)fixture;
 	if (setrlimit(RLIMIT_NOFILE, &few) < 0)
 		_exit(126);
+}
+
+/* libevent would end the process where its pipe for signals cannot be, and leave all behind. */
+Test(limits, a_start_without_descriptors_says_so_and_leaves_nothing)
+{
+	char path[64];
+	bool started = false;
+	config_write(f, BASE "listen \"unix\" { address = \"unix:%s\" }\n",
+		     path_in(f, "socket", path));
+	f->prepare = with_few_descriptors;
+	for (allowed = STDERR_FILENO + 1; !started && allowed < FEW; allowed++) {
+		daemon_spawn(f);
+		await(f, f->ended || (f->notices.size && strstr(f->notices.bytes, "READY=1")));
+		started = !f->ended;
+		if (started)
+			break;
+		int code = daemon_wait_exit(f);
+		if (code == 127) /* the libraries could not be loaded */
+			continue;
+		cr_assert_eq(code, 1, "%d descriptors", (int)allowed);
+		cr_assert(log_contains(f, "not started, exit 1"), "%s", log_text(f));
+		cr_assert(!runtime_file_exists(f, "skeld.pid") && access(path, F_OK) < 0,
+			  "%d descriptors", (int)allowed);
+	}
+	cr_assert(started && allowed > 8);
+	daemon_finish(f);
 }
 
 Test(limits, clients_never_take_the_last_descriptor)
