@@ -185,12 +185,16 @@ static enum waited peer_wait(struct peer *p, double until)
 	return WAITED_NEWS;
 }
 
+/* As sigqueue(3) does: see control/signals.c. That it has ended meanwhile is seen by who waits. */
 static int peer_send(const struct peer *p, int signal)
 {
-	if (syscall(SYS_pidfd_send_signal, p->pidfd, signal, NULL, 0) == 0)
+	siginfo_t info = {.si_signo = signal, .si_code = SI_QUEUE};
+	info.si_pid = getpid();
+	info.si_uid = getuid();
+	if (syscall(SYS_pidfd_send_signal, p->pidfd, signal, &info, 0) == 0 || errno == ESRCH)
 		return 0;
 	fprintf(stderr, "skeld: cannot signal pid %d: %s\n", (int)p->pid, strerror(errno));
-	return errno == ESRCH ? EXIT_NOT_RUNNING : EXIT_FAILURE;
+	return EXIT_FAILURE;
 }
 
 /* Why the daemon may be unable to tell anything; "" when nothing speaks against it. */
@@ -267,8 +271,7 @@ static int command_reload(struct peer *p)
 
 static int command_stop(struct peer *p)
 {
-	/* A second signal would cut off who is still waited for. */
-	int failed = is_stopping(p) ? 0 : peer_send(p, SIGTERM);
+	int failed = peer_send(p, SIGTERM);
 	if (failed)
 		return failed;
 	int seconds =

@@ -2,10 +2,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/reserve.h"
 #include "control/privileges.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,7 +146,7 @@ static bool make_events(struct daemon *d)
 	struct timeval tick = {(time_t)seconds,
 			       (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
 	d->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	d->base = event_base_new();
+	d->base = loop_new(NULL);
 	if (d->news_fd < 0 || !d->base)
 		return false;
 	d->news = event_new(d->base, d->news_fd, EV_READ | EV_PERSIST, on_news, d);
@@ -185,6 +187,9 @@ static int start(struct daemon *d, struct errors *e)
 	if (privileges_drop(d->current, &d->runtime, e) < 0 ||
 	    (!d->loader.pid && loader_start(&d->loader, e) < 0))
 		return EXIT_FAILURE;
+	if (faccessat(AT_FDCWD, d->options->config, R_OK, AT_EACCESS) < 0)
+		log_warning("%s: a reload cannot read it as user \"%s\": %s", d->options->config,
+			    c->user, strerror(errno));
 	d->named = calloc(n, sizeof(*d->named));
 	if (!d->named || !make_events(d)) {
 		errors_add(e, NULL, 0, "cannot make the event loop: %s", strerror(errno));

@@ -72,10 +72,10 @@ int options_parse(struct options *o, int argc, char **argv)
 			break;
 		case 'h':
 			fputs(usage, stdout);
-			return 0;
+			return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 		case 'V':
 			puts("skeld " SKELD_VERSION);
-			return 0;
+			return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 		default:
 			fputs("try: skeld --help\n", stderr);
 			return EX_USAGE;

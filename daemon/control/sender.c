@@ -60,8 +60,11 @@ void sender_describe(const struct arrival *a, struct sender_cache *cache, char o
 	read_comm(a->pid, comm);
 	if (a->uid != OVERFLOW_UID && (!*cache->name || cache->uid != a->uid))
 		look_up(cache, a->uid);
-	snprintf(text, sizeof(text), "pid %d (%s), %s", (int)a->pid,
+	/* The kernel fills in who has called kill(2), not who has queued it, sigqueue(3). */
+	bool vouched = a->code >= 0 || a->code == SI_TKILL;
+	snprintf(text, sizeof(text), "pid %d (%s), %s%s", (int)a->pid,
 		 *comm ? comm : "gone or hidden",
-		 a->uid == OVERFLOW_UID ? "a user unknown here" : cache->name);
+		 a->uid == OVERFLOW_UID ? "a user unknown here" : cache->name,
+		 vouched ? "" : ", as it says");
 	text_escape(out, SENDER_MAX, text, strlen(text)); /* a process calls itself as it likes */
 }

@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,6 +170,37 @@ Test(command, a_second_stop_waits_with_the_first)
 	cr_assert_eq(tell("stop"), 0, "%s", f->err.bytes);
 	cr_assert_eq(daemon_wait_exit(f), 0);
 	cr_assert(!log_contains(f, "stopping now"), "%s", log_text(f));
+}
+
+/* Nor because the status file does not say that it stops, as on a disk that is full. */
+Test(command, a_stop_that_finds_no_status_cuts_off_nobody)
+{
+	char path[64];
+	daemon_start(f, BASE "drain_timeout = 2\nlame_duck = 1\n");
+	daemon_signal(f, SIGTERM);
+	await(f, strcmp(status_get(f, "state"), "lame_duck") == 0);
+	MUST(unlink(path_in(f, "run/status", path)) == 0);
+	cr_assert_eq(tell("stop"), 0, "%s", f->err.bytes);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert(log_contains(f, "as it says: the daemon is stopping"), "%s", log_text(f));
+	expect_signals_told(f);
+}
+
+static void into_a_full_disk(struct fixture *of)
+{
+	(void)of;
+	if (dup2(open("/dev/full", O_WRONLY | O_CLOEXEC), STDOUT_FILENO) < 0)
+		_exit(99);
+}
+
+Test(command, what_cannot_be_printed_is_1)
+{
+	config_write(f, "%s", BASE);
+	f->prepare = into_a_full_disk;
+	cr_assert_eq(skeld_run(f, "--help", NULL), 1);
+	cr_assert_eq(skeld_run(f, "--version", NULL), 1);
+	cr_assert_eq(skeld_run(f, "-c", f->config, "-t", NULL), 1);
+	cr_assert_eq(skeld_run(f, "-c", f->config, "-T", NULL), 1);
 }
 
 static bool write_all(const char *path, const char *text)

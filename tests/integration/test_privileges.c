@@ -74,6 +74,20 @@ Test(privileges, root_is_given_up_and_what_is_needed_later_is_given)
 	cr_assert(!runtime_file_exists(f, "skeld.pid"));
 }
 
+Test(privileges, a_configuration_that_the_user_cannot_read_is_told_of)
+{
+	config_write(f, "%s", BASE AS_NOBODY);
+	MUST(rmdir(f->runtime) == 0 || errno == ENOENT);
+	MUST(chmod(f->config, 0600) == 0);
+	daemon_spawn(f);
+	notify_wait(f, "READY=1");
+	cr_assert(log_contains(f, "skeld.conf: a reload cannot read it as user \"nobody\": Perm"),
+		  "%s", log_text(f));
+	daemon_reload_and_wait(f);
+	expect_rejected(f, 1, "Permission denied");
+	daemon_finish(f);
+}
+
 Test(privileges, a_group_alone)
 {
 	daemon_start(f, BASE "group = \"nogroup\"\n");

@@ -134,3 +134,23 @@ Test(sender, the_longest_fits)
 	cr_assert(strstr(is, " (123456789012345), uid 4294967294"), "%s", is);
 	EXPECT_NOTHING_LEFT();
 }
+
+/* The pid and the user of sigqueue(3) are what the sender says. */
+Test(sender, what_the_kernel_does_not_vouch_for_is_said_to_be_so)
+{
+	static const struct {
+		int code;
+		const char *end;
+	} codes[] = {{SI_USER, "user root"},
+		     {SI_TKILL, "user root"},
+		     {SI_QUEUE, "user root, as it says"},
+		     {SI_MESGQ, "user root, as it says"}};
+	char expected[SENDER_MAX];
+	MUST(prctl(PR_SET_NAME, "x") == 0);
+	for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
+		snprintf(expected, sizeof(expected), "pid %d (x), %s", (int)getpid(), codes[i].end);
+		expect((struct arrival){.code = codes[i].code, .pid = getpid(), .uid = 0},
+		       expected);
+	}
+	EXPECT_NOTHING_LEFT();
+}
