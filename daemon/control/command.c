@@ -185,13 +185,10 @@ static enum waited peer_wait(struct peer *p, double until)
 	return WAITED_NEWS;
 }
 
-/* As sigqueue(3) does: see control/signals.c. That it has ended meanwhile is seen by who waits. */
-static int peer_send(const struct peer *p, int signal)
+/* INFO is NULL, as for kill(2). That it has ended meanwhile is seen by who waits. */
+static int peer_send(const struct peer *p, int signal, siginfo_t *info)
 {
-	siginfo_t info = {.si_signo = signal, .si_code = SI_QUEUE};
-	info.si_pid = getpid();
-	info.si_uid = getuid();
-	if (syscall(SYS_pidfd_send_signal, p->pidfd, signal, &info, 0) == 0 || errno == ESRCH)
+	if (syscall(SYS_pidfd_send_signal, p->pidfd, signal, info, 0) == 0 || errno == ESRCH)
 		return 0;
 	fprintf(stderr, "skeld: cannot signal pid %d: %s\n", (int)p->pid, strerror(errno));
 	return EXIT_FAILURE;
@@ -247,7 +244,7 @@ static int command_reload(struct peer *p)
 	char text[2048];
 	/* A reload that is running may have read the file before now: ours is the one after it. */
 	p->wanted = reloads_done(p) + (in_state(p, "reloading") ? 2 : 1);
-	int failed = peer_send(p, SIGHUP);
+	int failed = peer_send(p, SIGHUP, NULL);
 	if (!failed)
 		failed = wait_until(p, is_reloaded, "reload");
 	if (failed)
@@ -271,7 +268,11 @@ static int command_reload(struct peer *p)
 
 static int command_stop(struct peer *p)
 {
-	int failed = peer_send(p, SIGTERM);
+	/* As by sigqueue(3), which does not insist: see dispatch() in control/signals.c. */
+	siginfo_t info = {.si_signo = SIGTERM, .si_code = SI_QUEUE};
+	info.si_pid = getpid();
+	info.si_uid = getuid();
+	int failed = peer_send(p, SIGTERM, &info);
 	if (failed)
 		return failed;
 	int seconds =
@@ -307,7 +308,7 @@ static int command_stats(struct peer *p)
 	char path[4096];
 	/* As long as it is held no other file gets its number. */
 	p->stats = open(path_of_stats(p, path), O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	int failed = peer_send(p, SIGUSR1);
+	int failed = peer_send(p, SIGUSR1, NULL);
 	if (!failed)
 		failed = wait_until(p, is_dumped, "stats");
 	if (failed)

@@ -15,9 +15,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* For a worker to end: one whose processor others have is not stuck. */
-enum { JOIN_SECONDS = 2 };
-
 const char *const state_names[N_STATES] = {"starting",	"running",  "reloading",
 					   "lame_duck", "draining", "stopped"};
 

@@ -24,6 +24,14 @@
 enum state { STARTING, RUNNING, RELOADING, LAME_DUCK, DRAINING, STOPPED, N_STATES };
 extern const char *const state_names[N_STATES];
 
+/* After the deadline of a drain. A worker whose processor others have is not stuck. */
+enum {
+	CLOSE_SECONDS = 2, /* for the workers to close what it has left */
+	JOIN_SECONDS = 2,  /* and to end */
+	MARGIN_SECONDS =
+		CLOSE_SECONDS + JOIN_SECONDS + 1 /* for all of it: what the manager allows */
+};
+
 enum outcome { OUTCOME_NONE, OUTCOME_OK, OUTCOME_REJECTED };
 
 enum { N_ANSWERS = 2 }; /* descriptors on which the loader says something */

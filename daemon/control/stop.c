@@ -5,11 +5,6 @@
 
 #include <stdlib.h>
 
-enum {
-	CLOSE_SECONDS = 2, /* for the workers to close what the drain has left */
-	MARGIN_SECONDS = 5 /* for the manager: what comes after the drain, with JOIN_SECONDS */
-};
-
 static void drain(struct daemon *d)
 {
 	long long seconds = d->current->config->drain_timeout;
