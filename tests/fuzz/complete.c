@@ -97,7 +97,7 @@ static bool read_string(struct reader *r)
 	size_t n = 0;
 	while (r->at < r->end && *r->at != quote) {
 		char ch = *r->at++;
-		if (ch == '\\' && r->at == r->end)
+		if (ch == '\n' || (ch == '\\' && r->at == r->end))
 			return false;
 		if (ch == '\\' && *r->at == '\n') { /* the line goes on */
 			r->at++;

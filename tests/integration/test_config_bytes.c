@@ -23,7 +23,7 @@ static const char dense[] =
 	"admin{\naddress=\"\"}listen \"main\"{\naddress=\"127.0.0.1:0\"backlog=7}\n"
 	"# a { \" '\n// b\n/* c\n*/drain_timeout=3 workers = 1\n"
 	"log\n{\n\tlevel = \"info\"\t# d\n"
-	"file=\"/a\\\"b\\x41\\\\ ${HOME} \\\n\n\"}\nlisten n { address = '' }listen 'o' {\n"
+	"file=\"/a\\\"b\\x41\\\\ ${HOME} \\\n\"}\nlisten n { address = '' }listen 'o' {\n"
 	"address = \"\" backlog = 65535 }\nlimits{connections=100 /*x*/idle_timeout = 300 //y\n"
 	"buffer=\"65536\"\n}\necho{banner=''} # {\"}\n";
 
