@@ -22,8 +22,8 @@
 
 enum {
 	ANSWER_MAX = 64 << 20, /* bytes */
-	PAUSE_MS = 1000,       /* after a load that took too long: whoever waits is told at once */
-	END_MS = 1000,	       /* for a parser whose loader is killed */
+	DROP_MS = 50,	       /* for what is killed to end, mostly; the loop waits for it */
+	END_MS = 1000,	       /* the same, where nothing else waits */
 	LOOK_MS = 100,
 	ORDERS = STDERR_FILENO + 1, /* in the loader */
 	ANSWERS,
@@ -179,10 +179,8 @@ static void forget_answer(struct loader *l)
 static void end(struct loader *l, int ms)
 {
 	/* Only what is still ours: a number that is free may be another's by now. */
-	if (l->pid && waitpid(l->pid, NULL, WNOHANG) == 0) {
-		kill(l->pid, SIGKILL);
-		wait_for(l->pid);
-	}
+	if (l->pid && waitpid(l->pid, NULL, WNOHANG) == 0)
+		kill(l->pid, SIGKILL); /* it is of its group; who traces it may keep it there */
 	if (l->pid)
 		let_go(l);
 	forget_answer(l);
@@ -191,7 +189,7 @@ static void end(struct loader *l, int ms)
 
 void loader_drop(struct loader *l)
 {
-	end(l, 0);
+	end(l, DROP_MS);
 }
 
 void loader_end(struct loader *l)
@@ -199,20 +197,16 @@ void loader_end(struct loader *l)
 	end(l, END_MS);
 }
 
-/* Says why; what does not answer is not asked again by those who wait already. */
 static void give_up(struct loader *l, struct errors *e)
 {
-	if (l->error != ETIME) {
+	if (l->error == ETIME)
+		errors_add(e, l->file, 0,
+			   "cannot be read within %g s: does its file system answer?", l->seconds);
+	else
 		errors_add(e, l->file, 0,
 			   "cannot be read: no answer of the process that reads it: %s",
 			   strerror(l->error));
-		loader_end(l);
-		return;
-	}
-	errors_add(e, l->file, 0, "cannot be read within %g s: does its file system answer?",
-		   l->seconds);
 	loader_drop(l);
-	l->not_before = now_ns() + PAUSE_MS * INT64_C(1000000);
 }
 
 int loader_ask(struct loader *l, struct errors *e)
@@ -220,10 +214,10 @@ int loader_ask(struct loader *l, struct errors *e)
 	l->judged = false;
 	if (l->pid && waitpid(l->pid, NULL, WNOHANG) != 0)
 		let_go(l); /* somebody has ended it */
-	bool none_left = reap_group(l, 0);
-	if (now_ns() < l->not_before || (!l->pid && !none_left)) {
+	if (!l->pid && !reap_group(l, DROP_MS)) {
 		errors_add(e, l->file, 0,
-			   "cannot be read: a moment ago its file system did not answer");
+			   "cannot be read: who was to read it before has not ended yet: does its "
+			   "file system answer?");
 		return -1;
 	}
 	if (!l->pid && loader_start(l, e) < 0)

@@ -23,7 +23,6 @@ struct loader {
 	bool judged;	     /* by the last load: what is wrong is wrong with the file */
 	pid_t pid;	     /* 0: there is none */
 	pid_t group;	     /* of the last one */
-	int64_t not_before;  /* monotonic ns: it did not answer, and is not asked again yet */
 	int orders, answers; /* sockets and pipes to it */
 	/* The answer, as far as it has come. */
 	char *text;
@@ -47,9 +46,9 @@ int loader_start(struct loader *l, struct errors *e);
 int loader_ask(struct loader *l, struct errors *e);
 
 /*
- * To be called whenever ORDERS or ANSWERS can be read, and once a second, which is how it is seen
- * that it takes too long. Does not wait. True: it is over, and loader_take() has the outcome; it
- * may close the two.
+ * To be called whenever ORDERS or ANSWERS can be read, and every now and then, which is how it is
+ * seen that it takes too long. Does not wait. True: it is over, and loader_take() has the outcome;
+ * it may close the two.
  */
 bool loader_look(struct loader *l);
 struct config *loader_take(struct loader *l, struct errors *e);
@@ -59,8 +58,10 @@ struct config *loader_load(struct loader *l, struct errors *e);
 
 enum { LOAD_SECONDS = 5 }; /* are enough for every machine and file */
 
-/* End it, if there is one, whatever it was asked. What its file system keeps may stay for as long
- * as that does not answer: it is not waited for (drop), or for a second (end). */
+/*
+ * End it, if there is one, whatever it was asked. What its file system keeps may stay for as long
+ * as that does not answer: it is waited for a moment (drop), or for a second at most (end).
+ */
 void loader_drop(struct loader *l);
 void loader_end(struct loader *l);
 

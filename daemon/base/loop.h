@@ -4,8 +4,8 @@
 
 #include <event2/event.h>
 
-/* CONFIG may be NULL. NULL and errno when there is no memory or no descriptor for it: libevent 2.1
- * itself ends the process where it cannot have a pipe for signals. */
+/* CONFIG may be NULL. NULL and errno when there is no memory, or no descriptor left to this
+ * process: libevent 2.1 itself ends the process where it cannot have a pipe for signals. */
 struct event_base *loop_new(const struct event_config *config);
 
 #endif

@@ -268,11 +268,15 @@ static int command_reload(struct peer *p)
 
 static int command_stop(struct peer *p)
 {
-	/* As by sigqueue(3), which does not insist: see dispatch() in control/signals.c. */
+	/*
+	 * A second signal would cut off who is still waited for. So it is sent as by sigqueue(3),
+	 * which does not insist: see dispatch() in control/signals.c. And not at all where it is
+	 * known, for the kernel may drop INFO.
+	 */
 	siginfo_t info = {.si_signo = SIGTERM, .si_code = SI_QUEUE};
 	info.si_pid = getpid();
 	info.si_uid = getuid();
-	int failed = peer_send(p, SIGTERM, &info);
+	int failed = is_stopping(p) ? 0 : peer_send(p, SIGTERM, &info);
 	if (failed)
 		return failed;
 	int seconds =

@@ -101,7 +101,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (watch_workers(d) && d->watchdog > 0)
 		notify_send(&d->notify, "WATCHDOG=1");
-	reload_look(d);
 	report_again(d);
 	report_connections(d);
 	admin_listen(d->admin, d->current->admin);
@@ -185,8 +184,8 @@ static int start(struct daemon *d, struct errors *e)
 	    (!d->loader.pid && loader_start(&d->loader, e) < 0))
 		return EXIT_FAILURE;
 	if (faccessat(AT_FDCWD, d->options->config, R_OK, AT_EACCESS) < 0)
-		log_warning("%s: a reload cannot read it as user \"%s\": %s", d->options->config,
-			    c->user, strerror(errno));
+		log_warning("%s: a reload cannot read it as user \"%s\", group \"%s\": %s",
+			    d->options->config, c->user, c->group, strerror(errno));
 	d->named = calloc(n, sizeof(*d->named));
 	if (!d->named || !make_events(d)) {
 		errors_add(e, NULL, 0, "cannot make the event loop: %s", strerror(errno));

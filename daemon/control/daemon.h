@@ -121,7 +121,6 @@ bool daemon_is_ready(const struct daemon *d, char *why, size_t size);
 /* reload.c */
 void reload_begin(struct daemon *d);
 void reload_again(struct daemon *d);   /* one more after the running one */
-void reload_look(struct daemon *d);    /* the loader may have answered, or be late */
 void reload_news(struct daemon *d);    /* workers may have taken the new snapshot */
 void reload_abandon(struct daemon *d); /* the daemon stops: nobody waits any more */
 void reload_overdue(evutil_socket_t fd, short what, void *arg);

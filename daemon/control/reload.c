@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OVERDUE_SECONDS = 1 };
+enum { OVERDUE_SECONDS = 1, LOOK_MS = 200 };
 
 struct prepared {
 	struct snapshot *snapshot;
@@ -131,20 +131,37 @@ static void unwatch_loader(struct daemon *d)
 
 static void on_answer(evutil_socket_t fd, short what, void *arg)
 {
+	struct daemon *d = arg;
+	struct prepared p = {0};
+	struct errors e = {0};
 	(void)fd;
 	(void)what;
-	reload_look(arg);
+	if (!loader_look(&d->loader))
+		return;
+	unwatch_loader(d);
+	struct config *c = daemon_adjust(d, loader_take(&d->loader, &e));
+	log_debug("reload: read, parsed and validated in %.3f ms",
+		  (double)(now_ns() - d->reloads.began) / 1e6);
+	if (c && prepare(d, c, &p, &e)) {
+		commit(d, &p);
+		daemon_set_timer(d, d->reloads.overdue, OVERDUE_SECONDS);
+	} else {
+		reject(d, &e);
+	}
+	errors_clear(&p.changes);
+	errors_clear(&e);
 }
 
-/* It may be another one than the last time. */
+/* It may be another one than the last time. Also when it says nothing it is looked at. */
 static bool watch_loader(struct daemon *d, struct errors *e)
 {
 	const int fds[N_ANSWERS] = {d->loader.orders, d->loader.answers};
+	const struct timeval look = {.tv_usec = LOOK_MS * 1000};
 	bool good = true;
 	for (size_t i = 0; i < N_ANSWERS; i++) {
 		struct event *ev = d->reloads.answer[i];
 		event_assign(ev, d->base, fds[i], EV_READ | EV_PERSIST, on_answer, d);
-		good = event_add(ev, NULL) == 0 && good;
+		good = event_add(ev, &look) == 0 && good;
 	}
 	if (good)
 		return true;
@@ -162,26 +179,6 @@ void reload_begin(struct daemon *d)
 	daemon_set_state(d, RELOADING);
 	if (loader_ask(&d->loader, &e) < 0 || !watch_loader(d, &e))
 		reject(d, &e);
-	errors_clear(&e);
-}
-
-void reload_look(struct daemon *d)
-{
-	struct prepared p = {0};
-	struct errors e = {0};
-	if (!d->loader.busy || !loader_look(&d->loader))
-		return;
-	unwatch_loader(d);
-	struct config *c = daemon_adjust(d, loader_take(&d->loader, &e));
-	log_debug("reload: read, parsed and validated in %.3f ms",
-		  (double)(now_ns() - d->reloads.began) / 1e6);
-	if (c && prepare(d, c, &p, &e)) {
-		commit(d, &p);
-		daemon_set_timer(d, d->reloads.overdue, OVERDUE_SECONDS);
-	} else {
-		reject(d, &e);
-	}
-	errors_clear(&p.changes);
 	errors_clear(&e);
 }
 

@@ -135,8 +135,8 @@ int runtime_replace(const struct runtime *r, const char *name, const char *text,
 {
 	if (whose(r->dir, r->pid) != OURS) { /* there may be another daemon's by now */
 		errors_add(e, NULL, 0,
-			   "cannot write %s/%s: skeld.pid was removed from there, and -s finds "
-			   "nobody: restart the daemon",
+			   "cannot write %s/%s: skeld.pid was removed from there, and -s does not "
+			   "find this daemon: restart it",
 			   r->path, name);
 		return -1;
 	}

@@ -27,7 +27,7 @@ static const struct action dump = {"dump stats", report_stats};
 static const struct action debug = {"toggle debug logging", toggle_debug};
 static const struct action drain = {"drain and stop", stop_begin};
 static const struct action stop = {"stop now", stop_now};
-static const struct action wait = {"the daemon is stopping", NULL};
+static const struct action go_on = {"the daemon is stopping", NULL};
 static const struct action ignore = {"ignored, the daemon is stopping", NULL};
 
 /* clang-format off */
@@ -67,7 +67,7 @@ static void dispatch(struct daemon *d, const struct arrival *a)
 	/* What is queued, sigqueue(3), does not insist: of several `-s stop` none cuts off who the
 	 * first one waits for. */
 	if (a->code == SI_QUEUE && action == &stop && table[i].in[RUNNING] == &drain)
-		action = &wait;
+		action = &go_on;
 	struct handled *h = &d->signals.last[d->signals.n_last++ % REMEMBERED];
 	double waited = (double)(now_ns() - a->at) / 1e9;
 	char times[32] = "";

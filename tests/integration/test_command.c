@@ -176,7 +176,7 @@ Test(command, a_second_stop_waits_with_the_first)
 Test(command, a_stop_that_finds_no_status_cuts_off_nobody)
 {
 	char path[64];
-	daemon_start(f, BASE "drain_timeout = 2\nlame_duck = 1\n");
+	daemon_start(f, BASE "drain_timeout = 2\nlame_duck = 5\n");
 	daemon_signal(f, SIGTERM);
 	await(f, strcmp(status_get(f, "state"), "lame_duck") == 0);
 	MUST(unlink(path_in(f, "run/status", path)) == 0);

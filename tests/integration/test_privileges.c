@@ -81,7 +81,7 @@ Test(privileges, a_configuration_that_the_user_cannot_read_is_told_of)
 	MUST(chmod(f->config, 0600) == 0);
 	daemon_spawn(f);
 	notify_wait(f, "READY=1");
-	cr_assert(log_contains(f, "skeld.conf: a reload cannot read it as user \"nobody\": Perm"),
+	cr_assert(log_contains(f, "skeld.conf: a reload cannot read it as user \"nobody\", group "),
 		  "%s", log_text(f));
 	daemon_reload_and_wait(f);
 	expect_rejected(f, 1, "Permission denied");

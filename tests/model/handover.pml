@@ -399,16 +399,16 @@ inline reload_begin()
 }
 
 /* The loader always has an outcome, or is too late: that is one, too.
- * [[daemon/control/reload.c:reload_look: if (!d->loader.busy || !loader_look(&d->loader))]]
- * [[daemon/control/reload.c:reload_look: loader_take(&d->loader, &e)]]
- * [[daemon/control/reload.c:reload_look: prepare(d, c, &p, &e)]]
+ * [[daemon/control/reload.c:on_answer: if (!loader_look(&d->loader))]]
+ * [[daemon/control/reload.c:on_answer: loader_take(&d->loader, &e)]]
+ * [[daemon/control/reload.c:on_answer: prepare(d, c, &p, &e)]]
  * [[daemon/control/reload.c:commit: struct snapshot *old = d->current]]
  * [[daemon/control/reload.c:commit: d->current = new]]
  * [[daemon/control/reload.c:commit: plane_publish(d->plane, new)]]
  * [[daemon/control/reload.c:commit: snapshot_unref(old)]]
- * [[daemon/control/reload.c:reload_look: daemon_set_timer(d, d->reloads.overdue]]
- * [[daemon/control/reload.c:reload_look: reject(d, &e)]] */
-inline reload_look()
+ * [[daemon/control/reload.c:on_answer: daemon_set_timer(d, d->reloads.overdue]]
+ * [[daemon/control/reload.c:on_answer: reject(d, &e)]] */
+inline answer()
 {
 	atomic {
 		assert(state == RELOADING);
@@ -626,7 +626,7 @@ end:	do
 			begin = state == RUNNING;
 			again = again || state == RELOADING
 		}
-	:: !begin && state != STOPPED && busy -> reload_look()
+	:: !begin && state != STOPPED && busy -> answer()
 #ifndef NEVER_STOPPED
 	:: !begin && state != STOPPED && !stopped -> /* SIGTERM; a second one stops now, or never comes */
 		if

@@ -8,12 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -155,12 +153,7 @@ static void hang(void)
 
 Test(load, a_parser_that_hangs)
 {
-	int64_t began = now_ns();
 	expect_half_a_second(hang);
-	cr_assert_gt(loader.not_before, began + INT64_C(1500000000));
-	loader.not_before = INT64_MAX;
-	expect_one_error("skeld.conf: cannot be read: a moment ago its file system did not");
-	loader.not_before = now_ns();
 	expect_good();
 	expect_nothing_left();
 }
@@ -176,6 +169,37 @@ Test(load, nobody_else_waits_for_what_is_left)
 {
 	MUST(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
 	expect_half_a_second(hang);
+	expect_nothing_left();
+}
+
+/* As PID 1, again: while what is left has not ended no other one is started beside it. */
+Test(load, one_at_a_time)
+{
+	pid_t held = fork();
+	if (held == 0)
+		hang();
+	MUST(held > 0 && setpgid(held, held) == 0);
+	loader.group = held; /* as one that cannot be ended */
+	file_write("skeld.conf", good);
+	expect_one_error("skeld.conf: cannot be read: who was to read it before has not ended yet");
+	cr_assert_eq(loader.pid, 0);
+	MUST(kill(held, SIGKILL) == 0);
+	expect_good();
+	expect_nothing_left();
+}
+
+/* We were stopped for an hour, and so was it. */
+Test(load, the_time_in_which_nobody_ran_does_not_count)
+{
+	struct errors e = {0};
+	file_write("skeld.conf", good);
+	cr_assert_eq(loader_ask(&loader, &e), 0);
+	loader.looked -= INT64_C(3600000000000);
+	while (!loader_look(&loader))
+		poll(NULL, 0, 1);
+	struct config *c = loader_take(&loader, &e);
+	cr_assert(c, "%s", errors_text(&e, 0));
+	config_unref(c);
 	expect_nothing_left();
 }
 
@@ -294,57 +318,5 @@ Test(load, the_child_has_no_signals_and_no_descriptors)
 	for (int s = 1; s < SIGSYS; s++)
 		cr_assert_eq(sigismember(&before, s), sigismember(&after, s), "%d", s);
 	close(ours);
-	expect_nothing_left();
-}
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-static void take_lock(void)
-{
-	pthread_mutex_lock(&lock);
-	pthread_mutex_unlock(&lock);
-}
-
-static void *hold_lock(void *arg)
-{
-	pthread_barrier_t *both = arg;
-	pthread_mutex_lock(&lock);
-	pthread_barrier_wait(both); /* it is held */
-	pthread_barrier_wait(both); /* it is not needed any more */
-	pthread_mutex_unlock(&lock);
-	return NULL;
-}
-
-/*
- * A lock that a thread holds is none that the parser waits for. In glibc 2.36 there is such a one:
- * strerror(3) holds what libconfuse wants for its bindtextdomain(3). The control: a child of this
- * process waits for ever.
- */
-Test(load, beside_a_thread_that_holds_a_lock)
-{
-	enum { PATIENCE_MS = 500 };
-	pthread_t thread;
-	pthread_barrier_t both;
-	struct errors e = {0};
-	happens = take_lock;
-	expect_good();
-	MUST(pthread_barrier_init(&both, NULL, 2) == 0 &&
-	     pthread_create(&thread, NULL, hold_lock, &both) == 0);
-	pthread_barrier_wait(&both);
-	expect_good();
-	pid_t pid = fork();
-	if (pid == 0) {
-		config_parse("skeld.conf", &thing_schema, &e);
-		_exit(0);
-	}
-	int fd = pidfd_open(pid, 0);
-	MUST(pid > 0 && fd >= 0);
-	bool hangs = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, PATIENCE_MS) == 0;
-	close(fd);
-	kill(pid, SIGKILL);
-	MUST(waitpid(pid, NULL, 0) == pid);
-	cr_assert(hangs);
-	pthread_barrier_wait(&both);
-	pthread_join(thread, NULL);
 	expect_nothing_left();
 }

@@ -1,0 +1,85 @@
+/* base/load: a lock that a thread of the daemon holds is none that the parser waits for. */
+#include "base/load.h"
+#include "fixture.h"
+#include "loading.h"
+
+#include <confuse.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+TestSuite(load_lock, .init = fixture_enter, .fini = fixture_leave);
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* libconfuse, but for what it waits for first; see CMakeLists.txt. */
+int __real_cfg_parse_fp(cfg_t *cfg, FILE *in);
+int __wrap_cfg_parse_fp(cfg_t *cfg, FILE *in);
+
+int __wrap_cfg_parse_fp(cfg_t *cfg, FILE *in)
+{
+	pthread_mutex_lock(&lock);
+	pthread_mutex_unlock(&lock);
+	return __real_cfg_parse_fp(cfg, in);
+}
+
+static struct loader loader = {"skeld.conf", &thing_schema, .seconds = LOAD_SECONDS};
+
+static void expect_good(void)
+{
+	struct errors e = {0};
+	struct config *c = loader_load(&loader, &e);
+	cr_assert(c, "%s", errors_text(&e, 0));
+	config_unref(c);
+}
+
+static void *hold_lock(void *arg)
+{
+	pthread_barrier_t *both = arg;
+	pthread_mutex_lock(&lock);
+	pthread_barrier_wait(both); /* it is held */
+	pthread_barrier_wait(both); /* it is not needed any more */
+	pthread_mutex_unlock(&lock);
+	return NULL;
+}
+
+/*
+ * A lock that a thread holds is none that the parser waits for. In glibc 2.36 there is such a one:
+ * strerror(3) holds what libconfuse wants for its bindtextdomain(3). The control: a child of this
+ * process waits for ever.
+ */
+Test(load_lock, beside_a_thread_that_holds_a_lock)
+{
+	enum { PATIENCE_MS = 500 };
+	pthread_t thread;
+	pthread_barrier_t both;
+	struct errors e = {0};
+	file_write("skeld.conf", "drain_timeout = 7\n");
+	expect_good();
+	MUST(pthread_barrier_init(&both, NULL, 2) == 0 &&
+	     pthread_create(&thread, NULL, hold_lock, &both) == 0);
+	pthread_barrier_wait(&both);
+	expect_good();
+	pid_t pid = fork();
+	if (pid == 0) {
+		config_parse("skeld.conf", &thing_schema, &e);
+		_exit(0);
+	}
+	int fd = pidfd_open(pid, 0);
+	MUST(pid > 0 && fd >= 0);
+	bool hangs = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, PATIENCE_MS) == 0;
+	close(fd);
+	kill(pid, SIGKILL);
+	MUST(waitpid(pid, NULL, 0) == pid);
+	cr_assert(hangs);
+	pthread_barrier_wait(&both);
+	pthread_join(thread, NULL);
+	loader_end(&loader);
+	EXPECT_NOTHING_LEFT();
+}
