@@ -59,11 +59,13 @@ void connection_destroy(struct connection *c)
 		w->n_connections--;
 		atomic_fetch_sub(&w->plane->open, 1);
 		worker_add(w, COUNT_CLOSED + (size_t)c->why, 1);
+		w->holds++; /* a drain waits for what the service holds, too */
 	}
 	tell_over(c);
 	c->entered = false;
 	if (c->holds)
-		return; /* freed after the last connection_release() */
+		return;		  /* freed after the last connection_release() */
+	w->holds -= w->holds > 0; /* a stop has let go of all */
 	buffer_drop(&c->in);
 	buffer_drop(&c->out);
 	free(c);
@@ -73,7 +75,8 @@ void connection_destroy(struct connection *c)
 bool connection_is_busy(const struct connection *c)
 {
 	int unsent = 0, unread = 0;
-	ioctl(c->fd, SIOCOUTQ, &unsent);
+	if (!c->local) /* what a unix socket has taken, its peer gets */
+		ioctl(c->fd, SIOCOUTQ, &unsent);
 	ioctl(c->fd, FIONREAD, &unread);
 	return unsent > 0 || unread > 0;
 }
@@ -85,7 +88,7 @@ bool connection_is_busy(const struct connection *c)
  */
 void connection_finish(struct connection *c)
 {
-	if (c->ended || c->local || !connection_is_busy(c)) {
+	if (c->ended || !connection_is_busy(c)) {
 		connection_destroy(c);
 		return;
 	}

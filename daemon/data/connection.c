@@ -48,7 +48,8 @@ static void settle(struct connection *c)
 	if (in >= limit && !c->holds && !c->offer_again && !c->ended && !c->closing) {
 		connection_log(c, LOG_DEBUG, "a request is larger than limits.buffer = %zu bytes",
 			       limit);
-		connection_fail(c, CLOSED_OVERFLOW);
+		c->why = CLOSED_OVERFLOW; /* once what was answered before is sent */
+		c->closing = true;
 	}
 	bool quiet = !c->broken && !out && !c->holds;
 	bool idle = !in || c->stranger; /* half a header is no request */

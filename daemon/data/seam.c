@@ -111,6 +111,8 @@ void connection_hold(struct connection *c)
 void connection_release(struct connection *c)
 {
 	c->holds--;
+	if (c->fd >= 0) /* from now on it may be idle */
+		connection_touch(c);
 	c->offer_again = true; /* requests that were waiting behind the answer */
 	connection_settle_soon(c);
 }

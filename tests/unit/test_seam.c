@@ -248,8 +248,7 @@ Test(seam, a_request_that_cannot_be_kept_ends_the_connection)
 	most[4094] = 'x';
 	client_send(client, most);
 	client_send(client, "xy");
-	STEP_UNTIL(serving.n_closed == 1);
-	cr_assert_eq(closed_by(CLOSED_OVERFLOW), 1);
+	STEP_UNTIL(serving.n_closed == 1 && closed_by(CLOSED_OVERFLOW) == 1);
 	client_send(other, "still\n");
 	client_expect(other, "still\n");
 	close(client);
