@@ -63,6 +63,9 @@ static void commit(struct daemon *d, struct prepared *p)
 			listeners_remember(&d->retired, old->listener[i]);
 		}
 	for (size_t i = 0; i < new->n_listeners; i++)
+		if (listeners_forget(&d->retired, new->listener[i]))
+			listener_revive(new->listener[i]);
+	for (size_t i = 0; i < new->n_listeners; i++)
 		listener_set_backlog(new->listener[i], new->backlog[i]);
 	daemon_log_listeners(new, old);
 	d->current = new;
@@ -156,7 +159,7 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
 static bool watch_loader(struct daemon *d, struct errors *e)
 {
 	const int fds[N_ANSWERS] = {d->loader.orders, d->loader.answers};
-	const struct timeval look = {.tv_usec = LOOK_MS * 1000};
+	const struct timeval look = {.tv_usec = LOOK_MS * 1000L};
 	bool good = true;
 	for (size_t i = 0; i < N_ANSWERS; i++) {
 		struct event *ev = d->reloads.answer[i];

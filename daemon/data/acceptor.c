@@ -185,14 +185,32 @@ void acceptors_update(struct worker *w, const struct snapshot *s)
 	struct acceptor *a, *next;
 	for (a = TAILQ_FIRST(&w->acceptors); a; a = next) {
 		next = TAILQ_NEXT(a, entry);
-		if (!s || !snapshot_serves(s, a->listener))
+		if (!s || !snapshot_serves(s, a->listener)) {
 			remove_acceptor(a);
-		else
-			a->proxy = snapshot_is_proxied(s, a->listener);
+			continue;
+		}
+		a->proxy = snapshot_is_proxied(s, a->listener);
+		a->leaving = false; /* it may have been asked for again */
 	}
 	for (size_t i = 0; s && i < s->n_listeners; i++)
 		if (s->listener[i] != s->admin)
 			add_acceptors(w, s->listener[i], s->proxy[i]);
 	if (TAILQ_EMPTY(&w->acceptors) && (!s || !s->n_listeners))
 		event_del(w->recover);
+}
+
+/* Listeners that came and went meanwhile: whoever connected waits there. */
+void acceptors_catch_up(struct worker *w, struct snapshot *s)
+{
+	struct snapshot *before = s->skipped[w->index];
+	s->skipped[w->index] = NULL;
+	while (before) {
+		struct snapshot *older = before->skipped[w->index];
+		before->skipped[w->index] = NULL;
+		for (size_t i = 0; i < before->n_listeners; i++)
+			if (before->listener[i] != before->admin)
+				add_acceptors(w, before->listener[i], before->proxy[i]);
+		snapshot_unref(before);
+		before = older;
+	}
 }

@@ -35,7 +35,7 @@ static void remove_stale(const struct address *a)
 	close(fd);
 }
 
-static int open_socket(const struct address *a, int backlog, bool share)
+static int open_socket(const struct address *a, bool share)
 {
 	int one = 1, family = a->sa.ss_family;
 	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -52,12 +52,9 @@ static int open_socket(const struct address *a, int backlog, bool share)
 			setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) == 0) &&
 		       (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0);
 	}
-	bool bound = good && bind(fd, (const struct sockaddr *)&a->sa, a->length) == 0;
-	if (bound && listen(fd, backlog) == 0)
+	if (good && bind(fd, (const struct sockaddr *)&a->sa, a->length) == 0)
 		return fd;
 	int saved = errno;
-	if (bound && family == AF_UNIX)
-		unlink(path_of(a));
 	close(fd);
 	errno = saved;
 	return -1;
@@ -66,20 +63,17 @@ static int open_socket(const struct address *a, int backlog, bool share)
 /*
  * The first socket is bound without SO_REUSEPORT, so that an address which another process has is
  * refused: with it, the kernel would silently share connections with a second daemon of the same
- * user. Once bound and listening, it lets the others in.
+ * user. Once it listens, it lets the others in.
  */
-static int open_sockets(struct listener *l, int backlog, size_t n, bool share)
+static int open_sockets(struct listener *l, size_t n, bool share)
 {
-	int one = 1;
 	for (size_t i = 0; i < n; i++) {
-		int fd = open_socket(&l->actual, backlog, share || i > 0);
+		int fd = open_socket(&l->actual, share || i > 0);
 		if (fd < 0)
 			return -1;
 		l->fds[l->n_fds++] = fd;
 		if (i > 0 || l->asked.sa.ss_family == AF_UNIX)
 			continue;
-		if (!share && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
-			return -1;
 		l->actual.length = sizeof(l->actual.sa);
 		if (getsockname(fd, (struct sockaddr *)&l->actual.sa, &l->actual.length) < 0)
 			return -1;
@@ -111,7 +105,7 @@ struct listener *listener_open(const struct listen_config *c, const struct addre
 			.refs = 1, .title = strdup(c->title), .asked = *a, .actual = *a};
 	char text[ADDRESS_TEXT_MAX];
 	address_show(a, text);
-	bool opened = l && l->title && open_sockets(l, (int)c->backlog, n, share) == 0;
+	bool opened = l && l->title && open_sockets(l, n, share) == 0;
 	if (opened && remember_file(l) == 0)
 		return l;
 	errors_add(e, c->place.file, c->place.line, "cannot listen on %s (%s): %s", text, c->title,
@@ -121,6 +115,23 @@ struct listener *listener_open(const struct listen_config *c, const struct addre
 	if (l)
 		listener_unref(l);
 	return NULL;
+}
+
+int listener_listen(const struct listener *l, const struct listen_config *c, struct errors *e)
+{
+	char text[ADDRESS_TEXT_MAX];
+	int one = 1;
+	for (size_t i = 0; i < l->n_fds; i++) {
+		if (listen(l->fds[i], (int)c->backlog) == 0 &&
+		    (i > 0 || l->inode ||
+		     setsockopt(l->fds[i], SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0))
+			continue;
+		address_show(&l->actual, text);
+		errors_add(e, c->place.file, c->place.line, "cannot listen on %s (%s): %s", text,
+			   c->title, strerror(errno));
+		return -1;
+	}
+	return 0;
 }
 
 static bool is_listening(int fd, struct address *a)
@@ -202,6 +213,18 @@ void listeners_prune(struct listeners *all)
 	all->n = kept;
 }
 
+bool listeners_forget(struct listeners *all, const struct listener *l)
+{
+	size_t i = 0;
+	while (i < all->n && all->listener[i] != l)
+		i++;
+	if (i == all->n)
+		return false;
+	listener_unref(all->listener[i]);
+	all->listener[i] = all->listener[--all->n];
+	return true;
+}
+
 void listeners_clear(struct listeners *all)
 {
 	while (all->n)
@@ -251,6 +274,13 @@ void listener_retire(const struct listener *l)
 		there = unlink(path);
 	if (there < 0 && errno != ENOENT)
 		log_warning("%s stays behind: %s", path, strerror(errno));
+}
+
+void listener_revive(const struct listener *l)
+{
+	int one = 1;
+	for (size_t i = 0; i < l->n_fds; i++)
+		setsockopt(l->fds[i], SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof(one));
 }
 
 void listener_give_to(const struct listener *l, uid_t uid, gid_t gid)

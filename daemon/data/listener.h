@@ -34,13 +34,16 @@ struct listener {
 };
 
 /*
- * Bind A, the address of C, and listen: N sockets with SO_REUSEPORT, or one for a unix address.
+ * Bind A, the address of C: N sockets with SO_REUSEPORT, or one for a unix address.
  * SHARE tells that the port is also that of a listener of our own that is about to go (0.0.0.0:80
  * to 127.0.0.1:80). Another process that has the address is an error. NULL and an error when it
  * fails.
  */
 struct listener *listener_open(const struct listen_config *c, const struct address *a, size_t n,
 			       bool share, struct errors *e);
+
+/* From now on who connects is L's: once nothing else can fail. -1 and an error when it does. */
+int listener_listen(const struct listener *l, const struct listen_config *c, struct errors *e);
 
 enum { LISTENERS_MAX = CONFIG_LISTEN_MAX + 1 }; /* that of the admin server is the last one */
 
@@ -61,7 +64,8 @@ bool listeners_adopt(struct listeners *l, int fd, const char *name, enum keeper 
 void listeners_remember(struct listeners *all, struct listener *l);
 void listeners_prune(struct listeners *all);
 
-/* Forget all. */
+/* Forget L: true when it was one of them; or all. */
+bool listeners_forget(struct listeners *all, const struct listener *l);
 void listeners_clear(struct listeners *all);
 
 /* Does worker I of N accept on the J-th of L's sockets? Each socket has a worker at least. */
@@ -75,6 +79,9 @@ void listener_set_backlog(const struct listener *l, int backlog);
  * has completed are there to be accepted, whoever comes now is refused once it is closed.
  */
 void listener_retire(const struct listener *l);
+
+/* It stays after all: no unix socket. */
+void listener_revive(const struct listener *l);
 
 /* The file of a unix socket of ours becomes this user's: who connects needs to write to it. */
 void listener_give_to(const struct listener *l, uid_t uid, gid_t gid);

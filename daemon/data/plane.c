@@ -78,7 +78,8 @@ void plane_publish(struct plane *p, struct snapshot *s)
 {
 	s->published = clock_seconds(CLOCK_MONOTONIC);
 	for (unsigned i = 0; i < p->n_workers; i++) {
-		snapshot_unref(atomic_exchange(&p->worker[i].next, snapshot_ref(s)));
+		snapshot_skip(s, i, atomic_exchange(&p->worker[i].next, NULL));
+		atomic_store(&p->worker[i].next, snapshot_ref(s));
 		wake(&p->worker[i]);
 	}
 }

@@ -20,7 +20,7 @@ void plane_free(struct plane *p);
 /* Start the threads, serving by S. -1 and an error when one cannot start; plane_join() the rest. */
 int plane_start(struct plane *p, struct snapshot *s, struct errors *e);
 
-/* Hand S to every worker; one that has not taken the one before will never see that. */
+/* Hand S to every worker; one that has not taken the one before empties its listeners, no more. */
 void plane_publish(struct plane *p, struct snapshot *s);
 
 /* Workers that do not work by GENERATION yet. FIRST (may be NULL): the first of them. */

@@ -17,10 +17,22 @@ static struct listener *find(const struct snapshot *old, const struct address *a
 	return NULL;
 }
 
+/* One that went, and that a worker still has: what is opened beside it would share its port. */
+static struct listener *find_retired(const struct listeners *retired, const struct address *a,
+				     const struct snapshot *new)
+{
+	for (size_t i = 0; i < retired->n; i++)
+		if (address_equal(&retired->listener[i]->actual, a) && a->sa.ss_family != AF_UNIX &&
+		    !snapshot_has(new, retired->listener[i]))
+			return retired->listener[i];
+	return NULL;
+}
+
 struct others {
 	const struct config *config;
 	const struct snapshot *old;
 	const struct listeners *there, *retired;
+	const struct listen_config **opened; /* the section of each that was not there */
 };
 
 static bool asks_for(const char *address, const struct listener *l)
@@ -88,11 +100,15 @@ static struct listener *add(struct snapshot *s, const struct listen_config *l,
 	}
 	if (!found)
 		found = find(others->old, &a, s);
-	if (found)
+	if (!found)
+		found = find_retired(others->retired, &a, s);
+	bool there = found != NULL;
+	if (there)
 		listener_ref(found);
 	else
 		found = listener_open(l, &a, n, is_in_our_way(others, &a), e);
 	if (found) {
+		others->opened[s->n_listeners] = there ? NULL : l;
 		s->backlog[s->n_listeners] = (int)l->backlog;
 		s->proxy[s->n_listeners] = l->proxy;
 		s->listener[s->n_listeners++] = found;
@@ -104,16 +120,18 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 			      const struct listeners *there, const struct listeners *retired,
 			      size_t n, struct errors *e)
 {
-	struct snapshot *s = calloc(1, sizeof(*s));
+	struct snapshot *s = calloc(1, sizeof(*s) + n * sizeof(struct snapshot *));
 	if (!s) {
 		errors_add(e, NULL, 0, "out of memory");
 		return NULL;
 	}
+	s->n_workers = n;
 	s->refs = 1;
 	s->generation = old ? old->generation + 1 : 1;
 	s->connections = (size_t)config->limits.connections;
 	size_t before = e->n;
-	struct others others = {config, old, there, retired};
+	const struct listen_config *opened[LISTENERS_MAX];
+	struct others others = {config, old, there, retired, opened};
 	for (size_t i = 0; i < config->n_listen; i++)
 		add(s, &config->listen[i], &others, n, e);
 	struct listen_config admin = {.place = config->admin.place,
@@ -121,6 +139,10 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 				      .address = config->admin.address,
 				      .backlog = ADMIN_BACKLOG};
 	s->admin = add(s, &admin, &others, 1, e);
+	/* Not before: who connects to a more specific address than OLD's would be lost with it. */
+	for (size_t i = 0; e->n == before && i < s->n_listeners; i++)
+		if (opened[i])
+			listener_listen(s->listener[i], opened[i], e);
 	if (e->n == before) {
 		s->config = config;
 		return s;
@@ -134,8 +156,10 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 
 struct snapshot *snapshot_without_listeners(const struct snapshot *old)
 {
-	struct snapshot *s = calloc(1, sizeof(*s));
+	size_t n = old->n_workers;
+	struct snapshot *s = calloc(1, sizeof(*s) + n * sizeof(struct snapshot *));
 	if (s) {
+		s->n_workers = n;
 		s->refs = 1;
 		s->generation = old->generation;
 		s->config = config_ref(old->config);
@@ -169,6 +193,25 @@ bool snapshot_is_proxied(const struct snapshot *s, const struct listener *l)
 	return false;
 }
 
+static bool has_all(const struct snapshot *s, const struct snapshot *missed)
+{
+	for (size_t i = 0; i < missed->n_listeners; i++)
+		if (!snapshot_has(s, missed->listener[i]))
+			return false;
+	return true;
+}
+
+void snapshot_skip(struct snapshot *s, size_t i, struct snapshot *missed)
+{
+	s->skipped[i] = missed;
+	if (!missed || !has_all(s, missed))
+		return;
+	/* It has no listener that has gone, but those before it may. */
+	s->skipped[i] = missed->skipped[i];
+	missed->skipped[i] = NULL;
+	snapshot_unref(missed);
+}
+
 struct snapshot *snapshot_ref(struct snapshot *s)
 {
 	atomic_fetch_add(&s->refs, 1);
@@ -181,6 +224,8 @@ void snapshot_unref(struct snapshot *s)
 		return;
 	for (size_t i = 0; i < s->n_listeners; i++)
 		listener_unref(s->listener[i]);
+	for (size_t i = 0; i < s->n_workers; i++)
+		snapshot_unref(s->skipped[i]);
 	config_unref(s->config);
 	free(s);
 }

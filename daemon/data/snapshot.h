@@ -20,6 +20,10 @@ struct snapshot {
 	int backlog[LISTENERS_MAX]; /* of each, as now configured */
 	bool proxy[LISTENERS_MAX];  /* the same */
 	struct listener *admin;	    /* one of them, no worker's; NULL: off */
+	size_t n_workers;
+	/* For each worker, and its alone once published: the one before that it has not taken, and
+	 * whose listeners it has to empty. */
+	struct snapshot *skipped[];
 };
 
 /*
@@ -46,5 +50,8 @@ bool snapshot_is_proxied(const struct snapshot *s, const struct listener *l);
 
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s);
+
+/* Before S is published: worker I has not taken MISSED (may be NULL). The reference becomes S's. */
+void snapshot_skip(struct snapshot *s, size_t i, struct snapshot *missed);
 
 #endif

@@ -62,8 +62,10 @@ static void take_snapshot(struct worker *w)
 		return;
 	struct snapshot *old = w->snapshot;
 	w->snapshot = next;
-	if (!(w->done & ORDER_DRAIN))
+	if (!(w->done & ORDER_DRAIN)) {
+		acceptors_catch_up(w, next);
 		acceptors_update(w, next);
+	}
 	if (old->config != next->config && w->plane->service->reloaded)
 		w->plane->service->reloaded(w);
 	if (old->generation != next->generation)
@@ -124,8 +126,10 @@ static void on_recover(evutil_socket_t fd, short what, void *arg)
 
 void worker_look_in(struct worker *w, int ms)
 {
-	if (!event_pending(w->look, EV_TIMEOUT, NULL))
-		event_add(w->look, &(struct timeval){.tv_usec = ms * 1000L});
+	if (event_pending(w->look, EV_TIMEOUT, NULL))
+		return;
+	event_base_update_cache_time(w->base); /* this turn may have taken long */
+	event_add(w->look, &(struct timeval){.tv_usec = ms * 1000L});
 }
 
 static void on_look(evutil_socket_t fd, short what, void *arg)

@@ -127,6 +127,7 @@ void worker_look_in(struct worker *w, int ms);
 
 /* acceptor.c: take connections from LISTENERS of the snapshot, and only those. */
 void acceptors_update(struct worker *w, const struct snapshot *s);
+void acceptors_catch_up(struct worker *w, struct snapshot *s); /* first: what it has skipped */
 void acceptors_recover(struct worker *w);
 void acceptors_abandon(struct worker *w); /* all, whatever waits there */
 

@@ -42,6 +42,7 @@ mtype = {STARTING, RUNNING, RELOADING, LAME_DUCK, DRAINING, STOPPED};
 /* Snapshots. */
 byte refs[S], gen[S], made;
 bool freed[S];
+byte skipped[S * N] = NONE; /* s->skipped[] */
 
 /* struct worker, between the control plane and the worker. */
 byte next[N] = NONE, generation[N], orders[N];
@@ -92,13 +93,29 @@ inline unref(s)
 				freed[s] = true;
 				assert(current != s);
 				for (k : 0 .. N - 1) {
-					assert(used[k] != s && next[k] != s)
+					assert(used[k] != s && next[k] != s && skipped[s * N + k] == NONE)
 				}
 				k = 0
 			fi;
 			s = NONE
 		}
 	fi
+}
+
+/* That of worker w and all before it: [[daemon/data/acceptor.c:acceptors_catch_up: while (before)]]
+ * [[daemon/data/acceptor.c:acceptors_catch_up: before->skipped[w->index] = NULL]]
+ * [[daemon/data/acceptor.c:acceptors_catch_up: snapshot_unref(before)]] */
+inline unref_skipped(s, w, older)
+{
+	do
+	:: s == NONE -> break
+	:: else ->
+		older = skipped[s * N + w];
+		skipped[s * N + w] = NONE;
+		unref(s);
+		s = older
+	od;
+	older = NONE
 }
 
 /* [[daemon/data/worker.c:tell_control: eventfd_write(w->plane->notify_fd, 1)]] */
@@ -135,6 +152,7 @@ inline tell_drained()
 /* [[daemon/data/worker.c:take_snapshot: atomic_exchange(&w->next, NULL)]]
  * [[daemon/data/worker.c:take_snapshot: if (!next)]]
  * [[daemon/data/worker.c:take_snapshot: w->snapshot = next]]
+ * [[daemon/data/worker.c:take_snapshot: acceptors_catch_up(w, next)]]
  * [[daemon/data/worker.c:take_snapshot: snapshot_unref(old)]]
  * [[daemon/data/worker.c:take_snapshot: atomic_store(&w->generation, next->generation)]]
  * [[daemon/data/worker.c:take_snapshot: tell_control(w)]] */
@@ -161,6 +179,9 @@ inline take_snapshot()
 		if
 		:: taken == NONE
 		:: else ->
+			old = skipped[taken * N + i];
+			skipped[taken * N + i] = NONE;
+			unref_skipped(old, i, older);
 #ifdef M_UNREF_FIRST
 			old = used[i];
 			unref(old);
@@ -222,7 +243,7 @@ inline follow_orders()
 
 proctype worker(byte i)
 {
-	byte taken = NONE, old = NONE, done, k;
+	byte taken = NONE, old = NONE, older = NONE, done, k;
 	bool tells, failed, connection, slow, was_stuck;
 
 	/* [[daemon/data/worker.c:run: w->snapshot = atomic_exchange(&w->next, NULL)]]
@@ -317,8 +338,16 @@ over:	skip
 /* [[daemon/data/plane.c:wake: eventfd_write(w->wake_fd, 1)]] */
 #define wake_up(w) wake[w] = true
 
-/* [[daemon/data/plane.c:plane_publish: snapshot_unref(atomic_exchange(&p->worker[i].next, snapshot_ref(s)))]]
- * [[daemon/data/plane.c:plane_publish: wake(&p->worker[i])]] */
+/* [[daemon/data/plane.c:plane_publish: snapshot_skip(s, i, atomic_exchange(&p->worker[i].next, NULL))]]
+ * [[daemon/data/plane.c:plane_publish: atomic_store(&p->worker[i].next, snapshot_ref(s))]]
+ * [[daemon/data/plane.c:plane_publish: wake(&p->worker[i])]]
+ * [[daemon/data/snapshot.c:snapshot_skip: s->skipped[i] = missed]]
+ * [[daemon/data/snapshot.c:snapshot_skip: has_all(s, missed)]]
+ * [[daemon/data/snapshot.c:snapshot_skip: s->skipped[i] = missed->skipped[i]]]
+ * [[daemon/data/snapshot.c:snapshot_skip: missed->skipped[i] = NULL]]
+ * [[daemon/data/snapshot.c:snapshot_skip: snapshot_unref(missed)]]
+ * Who looks between the exchange and the store finds nothing, as one who was woken for nothing does:
+ * one step. */
 inline publish(s)
 {
 	for (w : 0 .. N - 1) {
@@ -335,8 +364,17 @@ inline publish(s)
 #ifndef M_CONTROL_LOADS
 			replaced = next[w];
 #endif
-			next[w] = s;
-			unref(replaced)
+			if
+			:: replaced == NONE
+			:: replaced != NONE -> /* listeners of it are gone */
+				skipped[s * N + w] = replaced;
+				replaced = NONE
+			:: replaced != NONE ->
+				skipped[s * N + w] = skipped[replaced * N + w];
+				skipped[replaced * N + w] = NONE;
+				unref(replaced)
+			fi;
+			next[w] = s
 		}
 #ifndef M_WAKE_FIRST
 		wake_up(w)
@@ -736,7 +774,7 @@ finish:
 				replaced = next[w];
 				next[w] = NONE
 			}
-			unref(replaced);
+			unref_skipped(replaced, w, before);
 			d_step {
 				replaced = used[w];
 				used[w] = NONE

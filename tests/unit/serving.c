@@ -82,7 +82,7 @@ static const struct service service_under_test = {.name = "test",
 						  .reloaded = on_reloaded};
 static const struct config_service schema = {"test", options, sizeof(struct test_config)};
 
-static struct snapshot *snapshot_of(const char *conf, const struct snapshot *old)
+struct snapshot *snapshot_of(const char *conf, const struct snapshot *old)
 {
 	static const struct listeners none;
 	struct errors e = {0};

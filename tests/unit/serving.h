@@ -36,7 +36,8 @@ enum { COUNTED }; /* the service's own counter */
 
 /* Serve on a free port of 127.0.0.1 by this configuration ("limits { buffer = 4096 }"). */
 void serve(const char *conf);
-void serving_publish(const char *conf); /* a reload */
+struct snapshot *snapshot_of(const char *conf, const struct snapshot *old);
+void serving_publish(const char *conf); /* a reload, taken over */
 
 /* The last of a test: close all, free all, leave nothing. */
 void serving_end(void);

@@ -26,6 +26,7 @@ static struct listener *open_well(const char *text, size_t n)
 	struct address a = address_of(text);
 	struct listener *l = listener_open(&config, &a, n, false, &e);
 	cr_assert(l && e.n == 0, "%s", errors_text(&e, 0));
+	cr_assert_eq(listener_listen(l, &config, &e), 0);
 	return l;
 }
 
@@ -141,13 +142,13 @@ Test(listener, another_process_keeps_its_address)
 	int client;
 	struct errors e = {0};
 	struct listener *l = listener_open(&config, &a, 4, false, &e);
-	cr_assert(l, "%s", errors_text(&e, 0));
+	cr_assert(l && listener_listen(l, &config, &e) == 0, "%s", errors_text(&e, 0));
 	MUST((client = peer_connect(&a)) >= 0);
 	cr_assert_eq(accept_all(l), 1);
 	close(client);
 	listener_unref(l);
 	l = listener_open(&config, &a, 4, false, &e);
-	cr_assert(l, "%s", errors_text(&e, 0));
+	cr_assert(l && listener_listen(l, &config, &e) == 0, "%s", errors_text(&e, 0));
 	listener_unref(l);
 	EXPECT_NOTHING_LEFT();
 }

@@ -14,6 +14,18 @@ TestSuite(snapshot, .init = fixture_enter, .fini = fixture_leave);
 
 static const struct listeners none;
 
+/* Whoever can connect is somebody's to serve; see CMakeLists.txt. */
+int __real_listen(int fd, int backlog);
+int __wrap_listen(int fd, int backlog);
+
+static size_t n_listening;
+
+int __wrap_listen(int fd, int backlog)
+{
+	n_listening++;
+	return __real_listen(fd, backlog);
+}
+
 /* Without an admin server, unless TEXT has one. */
 static struct config *load_listeners(const char *text)
 {
@@ -272,5 +284,57 @@ Test(snapshot, a_passed_socket_goes_to_who_asks_for_its_address)
 	snapshot_unref(s);
 	listeners_clear(&there);
 	snapshot_unref(lent);
+	EXPECT_NOTHING_LEFT();
+}
+
+/* What is rolled back nobody could connect to: its address may be a more specific one of a listener
+ * that stays, and the kernel would have given it that one's clients. */
+Test(snapshot, nobody_listens_before_all_are_bound)
+{
+	char text[256];
+	struct errors e = {0};
+	struct snapshot *other = make(NULL, 1, "listen a { address = \"127.0.0.1:0\" }\n");
+	struct snapshot *old = make(NULL, 2, "listen all { address = \"0.0.0.0:0\" }\n");
+	snprintf(text, sizeof(text),
+		 "listen all { address = \"127.0.0.1:%u\" }\n"
+		 "listen b { address = \"127.0.0.1:%u\" }\n",
+		 address_port(&old->listener[0]->actual),
+		 address_port(&other->listener[0]->actual));
+	n_listening = 0;
+	struct config *c = load_listeners(text);
+	cr_assert_null(snapshot_new(c, old, &none, &none, 2, &e));
+	cr_assert_eq(e.n, 1);
+	cr_assert_eq(n_listening, 0);
+	config_unref(c);
+	errors_clear(&e);
+	snapshot_unref(old);
+	snapshot_unref(other);
+	EXPECT_NOTHING_LEFT();
+}
+
+/* A worker that is stuck still has it: another one would share its port with what drops clients. */
+Test(snapshot, a_retired_listener_is_taken_back)
+{
+	char text[256];
+	int client;
+	struct errors e = {0};
+	struct listeners retired = {0};
+	struct snapshot *one = make(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
+	struct listener *l = listener_ref(one->listener[0]);
+	struct snapshot *two = make(one, 2, "listen b { address = \"127.0.0.1:0\" }\n");
+	retire(one, two);
+	listeners_remember(&retired, l);
+	snprintf(text, sizeof(text), "listen a { address = \"127.0.0.1:%u\" }\n",
+		 address_port(&l->actual));
+	struct snapshot *three = snapshot_new(load_listeners(text), two, &none, &retired, 2, &e);
+	cr_assert(three && e.n == 0, "%s", errors_text(&e, 0));
+	cr_assert_eq(three->listener[0], l);
+	cr_assert(listeners_forget(&retired, l) && !listeners_forget(&retired, l));
+	listener_revive(l);
+	MUST((client = peer_connect(&l->actual)) >= 0);
+	close(client);
+	retire(two, three);
+	listener_unref(l);
+	retire(three, NULL);
 	EXPECT_NOTHING_LEFT();
 }
