@@ -94,6 +94,15 @@ static int remember_file(struct listener *l)
 	return 0;
 }
 
+static void cannot_listen(const struct listen_config *c, const struct address *a, struct errors *e)
+{
+	int why = errno;
+	char text[ADDRESS_TEXT_MAX];
+	address_show(a, text);
+	errors_add(e, c->place.file, c->place.line, "cannot listen on %s (%s): %s", text, c->title,
+		   strerror(why));
+}
+
 struct listener *listener_open(const struct listen_config *c, const struct address *a, size_t n,
 			       bool share, struct errors *e)
 {
@@ -103,13 +112,10 @@ struct listener *listener_open(const struct listen_config *c, const struct addre
 	if (l)
 		*l = (struct listener){
 			.refs = 1, .title = strdup(c->title), .asked = *a, .actual = *a};
-	char text[ADDRESS_TEXT_MAX];
-	address_show(a, text);
 	bool opened = l && l->title && open_sockets(l, n, share) == 0;
 	if (opened && remember_file(l) == 0)
 		return l;
-	errors_add(e, c->place.file, c->place.line, "cannot listen on %s (%s): %s", text, c->title,
-		   strerror(errno));
+	cannot_listen(c, a, e);
 	if (opened)
 		unlink(path_of(a)); /* bound a moment ago */
 	if (l)
@@ -119,16 +125,13 @@ struct listener *listener_open(const struct listen_config *c, const struct addre
 
 int listener_listen(const struct listener *l, const struct listen_config *c, struct errors *e)
 {
-	char text[ADDRESS_TEXT_MAX];
 	int one = 1;
 	for (size_t i = 0; i < l->n_fds; i++) {
 		if (listen(l->fds[i], (int)c->backlog) == 0 &&
 		    (i > 0 || l->inode ||
 		     setsockopt(l->fds[i], SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0))
 			continue;
-		address_show(&l->actual, text);
-		errors_add(e, c->place.file, c->place.line, "cannot listen on %s (%s): %s", text,
-			   c->title, strerror(errno));
+		cannot_listen(c, &l->actual, e);
 		return -1;
 	}
 	return 0;

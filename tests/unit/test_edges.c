@@ -259,3 +259,27 @@ Test(edges, the_moment_of_a_drain_begins_when_it_is_given)
 	serving_end();
 	EXPECT_NOTHING_LEFT();
 }
+
+/* Two daemons of one user that start at the same moment: the kernel would share the port. */
+Test(edges, of_two_that_are_bound_one_listens)
+{
+	static const struct listen_config config = {
+		.place = {"skeld.conf", 7}, .title = "main", .backlog = 64};
+	struct errors e = {0};
+	struct address any = address_of("127.0.0.1:0");
+	struct listener *one = listener_open(&config, &any, 2, false, &e);
+	cr_assert(one, "%s", errors_text(&e, 0));
+	struct listener *other = listener_open(&config, &one->actual, 2, false, &e);
+	if (other) {
+		cr_assert_eq(listener_listen(other, &config, &e), 0);
+		cr_assert_eq(listener_listen(one, &config, &e), -1);
+		listener_unref(other);
+	} else {
+		cr_assert_eq(listener_listen(one, &config, &e), 0);
+	}
+	cr_assert_eq(e.n, 1);
+	cr_assert(strstr(errors_text(&e, 0), "Address already in use"), "%s", errors_text(&e, 0));
+	errors_clear(&e);
+	listener_unref(one);
+	EXPECT_NOTHING_LEFT();
+}
