@@ -224,7 +224,7 @@ Test(loader, the_service_manager_hears_of_us_meanwhile)
 	f->prepare = with_watchdog;
 	daemon_start(f, BASE);
 	ask_in_vain();
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 3; i++)
 		notify_wait(f, "WATCHDOG=1");
 	expect_still_waiting();
 	notify_wait(f, "READY=1");
