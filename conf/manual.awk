@@ -1,7 +1,8 @@
-# Puts the options that `skeld -T` prints, the first file, into the manual page that is the second.
-# Above each option stand two comments, its help and what it accepts; above each section its help.
+# Inserts the options of the daemon into a manual page: awk -f manual.awk DEFAULTS PAGE
+# DEFAULTS is the output of `skeld -T`. It has two comments above each option, the help text and the
+# accepted values, and one above each section.
 
-# As roff(7) wants text: no line over 80 bytes, none that begins as a macro does.
+# TEXT for roff(7): lines of at most 80 bytes, none of which begins like a macro.
 function escaped(text,   word, n, i, line, all) {
 	gsub(/\\/, "\\e", text)
 	n = split(text, word, " ")
@@ -36,7 +37,7 @@ FNR == NR && /^[a-z].* \{$/ {
 
 FNR == NR && /^\t*[a-z][a-z0-9_]* = / {
 	sub(/^\t*/, "")
-	if (heading) # of a section that has options
+	if (heading) # a section without options gets no heading
 		add((n ? ".El\n" : "") heading)
 	heading = ""
 	add(".It Cm " section $1)

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Completion of skeld's command line, for bash-completion or a plain `source`.
+# Completion for the command line of skeld. Use with bash-completion, or source it.
 
 _skeld() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} trials
 	COMPREPLY=()
-	# "=" breaks words: --config=FILE arrives as --config = FILE.
+	# bash splits words at "=": --config=FILE becomes --config = FILE.
 	if [[ $previous == = ]]; then
 		previous=${COMP_WORDS[COMP_CWORD - 2]}
 	elif [[ $current == = ]]; then
@@ -25,7 +25,7 @@ _skeld() {
 		mapfile -t COMPREPLY < <(compgen -W 'reload stats stop status' -- "$current")
 		;;
 	--self-test)
-		# A list: what stands before the last comma stays.
+		# Complete the last element of the list.
 		trials=${current%"${current##*,}"}
 		mapfile -t COMPREPLY < <(compgen -P "$trials" -W 'order burst storm' -- "${current##*,}")
 		;;

@@ -1,24 +1,46 @@
 /*
- * The seam: all that the author of a service reads.
+ * The service API: all that the author of a service reads.
  *
- * A service is one constant structure, `service`, defined in daemon/service/. The daemon calls its
- * functions; they call the functions declared below. Everything else is done for it: accepting,
- * limits, idle timeouts, back-pressure, half-close, TLS-free plain bytes in and out, accounting,
- * reload, drain and stop.
+ * A service is one constant structure, `service`, in a file of daemon/service/. The daemon calls
+ * its callbacks, and the callbacks call the functions below. A complete echo service:
  *
- * THREADS. There are `workers` worker threads, each with an event loop of its own. Every function
- * of a service runs on the thread of the worker that it is given (or that owns the connection it
- * is given), and may call the functions below for that worker and its connections only. Functions
- * must return soon: what takes long belongs in a thread or process of the service's own, which
- * reports back through a descriptor watched in worker_base().
+ *	static size_t echo_data(struct connection *c, const char *bytes, size_t n)
+ *	{
+ *		connection_write(c, bytes, n);
+ *		return n; // bytes consumed; the daemon keeps the others and offers them again
+ *	}
+ *	const struct service service = {.name = "echo", .data = echo_data};
  *
- * ERRORS. int functions return 0, or -1 for failure.
+ * connection_close() ends a connection. Options, metrics and all other callbacks are optional;
+ * daemon/service/echo.c shows some of them.
+ *
+ * The daemon does the rest: it accepts connections, enforces limits and timeouts, buffers, pauses
+ * reading while a client does not receive, reloads the configuration, drains and stops. A client
+ * that has closed its sending side still receives all answers.
+ *
+ * THREADS. `workers` threads serve connections, each with an event loop. A connection stays on the
+ * worker that accepted it. Every callback runs on the thread of the worker that it receives, or
+ * that owns the connection it receives, and uses only this worker and its connections. Data that
+ * workers share needs a lock or atomics. No other thread may call the functions below.
+ *
+ * While a callback runs, all other connections of its worker wait: it must return within
+ * milliseconds. Do longer work in another thread or process, and let it report through a descriptor
+ * that the service watches in worker_base(). Such a thread inherits a signal mask that blocks all
+ * signals, and must keep it: signals belong to the daemon.
+ *
+ * ERRORS. Functions that return int return 0, or -1 on failure, unless stated otherwise. A service
+ * does not have to handle a failed connection_write(): the daemon closes the connection.
+ *
+ * OWNERSHIP. The daemon owns workers, connections and configurations. A connection is valid until
+ * `closed` returns; connection_hold() extends that. No function below frees a connection or calls a
+ * callback: `closed` follows after the running callback has returned. The service owns the pointers
+ * that it stores with worker_set_data() and connection_set_data().
  */
 #ifndef SKELD_SERVICE_H
 #define SKELD_SERVICE_H
 
-#include "base/metric.h"
-#include "base/option.h"
+#include "service_metric.h"
+#include "service_option.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -26,61 +48,94 @@
 
 struct worker;	   /* one thread of the data plane */
 struct connection; /* one accepted connection */
-struct event_base; /* libevent's */
+struct event_base; /* libevent's event loop */
 
 struct service {
-	/* Its section in the configuration; also how it is called in the log. */
+	/* The name of the service's section in the configuration, and its name in the log. */
 	const char *name;
 
 	/*
-	 * Its options, ended by a row without a name, and the size of the structure they fill (see
-	 * base/option.h for the columns). Values are checked before they arrive, and do not change:
-	 * a reload brings a new structure, see worker_config().
+	 * The options of this section, ended by a row without a name; service_option.h has the
+	 * columns. CONFIG_SIZE is the size of the structure that the options fill. The daemon
+	 * checks the values before a callback can see them. NULL: no options.
 	 */
-	const struct option *options;
+	const struct service_option *options;
 	size_t config_size;
 
-	/* Its counters, ended by a row without a name; worker_count() takes the row's number. */
-	const struct metric *metrics;
+	/* The service's counters, ended by a row without a name. NULL: none. */
+	const struct service_metric *metrics;
 
-	/* A worker starts, before it accepts anything. -1: the daemon does not start. May be NULL.
+	/*
+	 * Called once in each worker, before it accepts connections and after root privileges are
+	 * dropped. Events may be added to worker_base(). Returns 0, or -1: the daemon does not
+	 * start. The daemon becomes ready when all workers have returned. May be NULL.
 	 */
 	int (*start)(struct worker *w);
 
-	/* It stops; all connections are closed. Free here what start made. May be NULL. */
+	/*
+	 * Called once in each worker whose `start` succeeded, after the last connection was closed
+	 * and the event loop has ended. Free what `start` allocated. All workers together have 2
+	 * seconds to close connections and return from `stop`; then the process ends without them,
+	 * with exit code 1. May be NULL.
+	 */
 	void (*stop)(struct worker *w);
 
-	/* worker_config() has changed. May be NULL. */
+	/*
+	 * Called in each worker after a reload, also if no option of the service has changed.
+	 * worker_config() returns the new configuration; the old one is valid until this callback
+	 * returns. If reloads follow each other quickly, a worker may see only the last one. May be
+	 * NULL.
+	 */
 	void (*reloaded)(struct worker *w);
 
-	/* The daemon drains: finish what is begun, worker_release() what was held. May be NULL. */
+	/*
+	 * The daemon drains. Called once in each worker, before the first `draining`. Finish the
+	 * work that no connection waits for and call worker_release(). May be NULL.
+	 *
+	 * In a drain, each worker accepts the connections that the kernel has completed, and closes
+	 * the listeners. A connection finishes everything that it has received: it is closed as
+	 * soon as it has no unconsumed bytes, no unsent bytes and no hold. A connection that was
+	 * active within the last second or two may send one more request within 200 ms, so that no
+	 * client loses a request that crosses with the close. At drain_timeout, the remaining
+	 * connections are closed unfinished, also held ones. A forced stop does that at once: it
+	 * calls `drain` and `draining`, then closes all connections.
+	 */
 	void (*drain)(struct worker *w);
 
-	/* A connection was accepted. -1 closes it. May be NULL. */
+	/*
+	 * A client has connected; the header of the PROXY protocol, if any, was received. May write
+	 * and store a pointer. Returns 0, or -1: the connection is closed after all written bytes
+	 * are sent. May be NULL.
+	 */
 	int (*opened)(struct connection *c);
 
 	/*
-	 * N bytes, N > 0: all that was received and not yet consumed. Returns how many of them are
-	 * consumed; the rest is kept, and offered again together with what comes next (also while
-	 * the connection is held: return 0 to wait). The bytes are valid during the call. A request
-	 * longer than limits.buffer cannot be kept: its connection is closed; so is one that takes
-	 * longer than limits.idle_timeout, for nothing is consumed. NULL for a service without
-	 * connections.
+	 * BYTES are the N > 0 bytes that were received and not yet consumed, valid during the call.
+	 * Returns how many of them it has consumed, from the front. The daemon keeps the others and
+	 * offers them again with the next bytes, after a connection_release(), or when the output
+	 * queue has shrunk. `data` is also called for a held connection: return 0 to wait.
+	 *
+	 * A request that is longer than limits.buffer ends the connection. So does one that is not
+	 * complete within limits.idle_timeout: a connection is active when it consumes or sends.
+	 *
+	 * NULL: the service has no connections, and every new one is closed.
 	 */
 	size_t (*data)(struct connection *c, const char *bytes, size_t n);
 
 	/*
-	 * The daemon drains: this connection is closed as soon as what was received is answered. If
-	 * it was not idle before, one more request may come within 200 ms; connection_close() here
-	 * is for who wants none.
+	 * The daemon drains this connection, see `drain`. May write a farewell. A call of
+	 * connection_close() here discards requests that `data` was not yet offered, and refuses
+	 * the one within 200 ms. May be NULL.
 	 */
-	void (*draining)(struct connection *c); /* may be NULL */
+	void (*draining)(struct connection *c);
 
-	/* The connection is over, nothing can be written any more; also after `opened` returned -1.
-	 * Free its data. May be NULL. */
+	/*
+	 * The connection has ended. Called once for each connection that was opened, also if
+	 * `opened` returned -1. Writes fail. Free the connection's data. May be NULL.
+	 */
 	void (*closed)(struct connection *c);
 
-	/* What --self-test sends to the service, and the answer that it expects. NULL: nothing. */
+	/* --self-test sends PROBE and expects ANSWER, at most 1024 bytes. NULL: sends nothing. */
 	const char *probe, *answer;
 };
 
@@ -88,57 +143,63 @@ extern const struct service service;
 
 /* Workers. */
 
-/* To watch timers and descriptors of one's own. Never touch it from another thread. */
+/* The worker's event loop, for timers and descriptors of the service. It has no locks. */
 struct event_base *worker_base(struct worker *w);
 
-unsigned worker_index(const struct worker *w); /* 0 ... workers - 1 */
+unsigned worker_index(const struct worker *w); /* 0 to `workers` - 1 */
 
-/* The structure filled from the service's section. Valid until `reloaded` is called. */
+/* The structure that the options fill, immutable. After a reload the next call returns a new one,
+ * and the old one is freed: a service that keeps the pointer replaces it in `reloaded`. */
 const void *worker_config(const struct worker *w);
 
-/* A pointer of the service's own. */
+/* A pointer of the service, NULL at first. */
 void *worker_data(const struct worker *w);
 void worker_set_data(struct worker *w, void *data);
 
-/* Add N to the counter in row ROW of service.metrics. */
+/* Add N to the counter in row ROW of service.metrics, which shows the sum over all workers. */
 void worker_count(struct worker *w, unsigned row, uint64_t n);
 
-/* A log line. LEVEL as in syslog(3). */
+/* Log a line that begins with the name of the service and the index of the worker. LEVEL is
+ * LOG_ERR to LOG_DEBUG. A text longer than 511 bytes is cut. */
 void worker_log(const struct worker *w, int level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* The worker is not drained while it is held: work that no connection stands for. */
+/* A drain waits for this worker until it is released as often as it was held: for work that
+ * belongs to no connection. */
 void worker_hold(struct worker *w);
 void worker_release(struct worker *w);
 
 /* Connections. */
 
 /*
- * Send N bytes: at once when nothing waits before them, what does not fit is queued. The bytes
- * are copied. Returns 0; 1 when limits.buffer or more is queued now (the bytes were taken; from
- * within `data`, return: what is not consumed is offered again when the queue has shrunk); -1 when
- * the connection is broken or closing (the bytes were dropped).
+ * Send a copy of the N BYTES, in order: at once if the output queue is empty; the queue takes what
+ * the socket does not. Returns
+ *   0: the bytes are sent or queued.
+ *   1: so they are, but the queue has reached limits.buffer. In `data`, return now: the bytes that
+ *      are not consumed are offered again when the queue has shrunk.
+ *  -1: the connection is broken or closing; the bytes are discarded.
  */
 int connection_write(struct connection *c, const void *bytes, size_t n);
 
-/* Close it when what is queued has been sent. `data` is not called any more. */
+/* Close C when the output queue is sent. `data` is not called again. */
 void connection_close(struct connection *c);
 
 /*
- * Keep C valid while an answer is prepared: it is neither idle nor drained, and not freed after
- * `closed` was called (its peer may break it at any time), until it is released as often as it was
- * held. What was not consumed meanwhile is offered again then.
+ * Keep C while the service prepares an answer. Until C is released as often as it was held, it does
+ * not become idle, a drain waits for it, and its memory stays valid. The connection may still
+ * break or reach a deadline: then `closed` is called and writes fail. After the release, unconsumed
+ * bytes are offered again.
  */
 void connection_hold(struct connection *c);
 void connection_release(struct connection *c);
 
 struct worker *connection_worker(const struct connection *c);
 
-/* A pointer of the service's own. */
+/* A pointer of the service, NULL at first. */
 void *connection_data(const struct connection *c);
 void connection_set_data(struct connection *c, void *data);
 
-/* A log line that begins with the peer's address. LEVEL as in syslog(3). */
+/* Log a line that begins with the client's address; else like worker_log(). */
 void connection_log(const struct connection *c, int level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

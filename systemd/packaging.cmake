@@ -1,6 +1,6 @@
-# `cpack -G DEB` makes a package for the Debian that it runs on, of a build configured with
+# `cpack -G DEB` creates a package for the Debian release that it runs on. Configure the build with
 #   -DCMAKE_INSTALL_PREFIX=/usr -DCMAKE_INSTALL_SYSCONFDIR=/etc
-# Included last: include(CPack) takes a picture of all that is set by then.
+# Include this file last: include(CPack) copies the variables that are set before it.
 if(NOT DEFINED CPACK_PACKAGE_CONTACT)
 	set(CPACK_PACKAGE_CONTACT "the ${PROJECT_NAME} authors <${PROJECT_NAME}@example.org>")
 endif()
@@ -16,9 +16,9 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_RELEASE 1)
 set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_PACKAGE_DESCRIPTION
-	"It reloads its configuration without ever being hurt by a bad file,
-drains when it is told to stop, loses no signal, and keeps its listening
-sockets across a restart.")
+	"It keeps running if a new configuration file is wrong, drains its
+connections on a stop, loses no signal, and keeps its listening sockets
+during a restart.")
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 file(CONFIGURE OUTPUT debian/conffiles CONTENT "${CMAKE_INSTALL_FULL_SYSCONFDIR}/skeld.conf\n")

@@ -31,7 +31,7 @@ static bool parse_v4(const char *host, struct address *a)
 	return inet_pton(AF_INET, host, &in->sin_addr) == 1;
 }
 
-/* With a scope, if there is one: fe80::1%eth0. Numbers only, so this asks nobody. */
+/* getaddrinfo(3) parses a scope, fe80::1%eth0. AI_NUMERICHOST: it queries no name server. */
 static bool parse_v6(const char *host, struct address *a)
 {
 	struct addrinfo hints = {.ai_family = AF_INET6, .ai_flags = AI_NUMERICHOST}, *found;
@@ -72,7 +72,7 @@ bool address_parse(const char *text, struct address *a)
 	return true;
 }
 
-void address_show(const struct address *a, char out[ADDRESS_TEXT_MAX])
+void address_format(const struct address *a, char out[ADDRESS_TEXT_MAX])
 {
 	char host[INET6_ADDRSTRLEN + IF_NAMESIZE + 1] = "?";
 	const struct sockaddr_un *un = (const struct sockaddr_un *)&a->sa;
@@ -118,7 +118,7 @@ bool address_equal(const struct address *a, const struct address *b)
 	const char *other = ((const struct sockaddr_un *)&b->sa)->sun_path;
 	if (*one && *other)
 		return strcmp(one, other) == 0;
-	/* Abstract: as many bytes as there are, unix(7). */
+	/* An abstract name may contain NUL bytes; the length limits it, unix(7). */
 	size_t head = offsetof(struct sockaddr_un, sun_path);
 	return a->length == b->length &&
 	       (a->length <= head || memcmp(one, other, a->length - head) == 0);

@@ -1,4 +1,4 @@
-/* Addresses as they are written in the configuration and in the log. Any thread. */
+/* Socket addresses, and their text form in the configuration and in the log. Any thread. */
 #ifndef SKELD_ADDRESS_H
 #define SKELD_ADDRESS_H
 
@@ -6,31 +6,33 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-#define ADDRESS_ACCEPTED "host:port, [v6]:port or unix:/path (numbers: names are not looked up)"
+#define ADDRESS_SYNTAX "host:port, [v6]:port or unix:/path (numbers: names are not looked up)"
 
-enum { ADDRESS_TEXT_MAX = 128 }; /* the longest address as text, with its NUL */
+enum { ADDRESS_TEXT_MAX = 128 }; /* the longest text form, with its NUL */
 
 struct address {
 	struct sockaddr_storage sa;
 	socklen_t length;
 };
 
-/* Numeric addresses only: a look-up could hold up a reload for as long as a name server likes. */
+/* Parse ADDRESS_SYNTAX. Names are rejected, because a slow name server would delay a reload. */
 bool address_parse(const char *text, struct address *a);
 
-/* As it would be written in the configuration; "unix:" alone for a socket without a name, and an
- * abstract one, which can only be passed, as "unix:@name". */
-void address_show(const struct address *a, char out[ADDRESS_TEXT_MAX]);
+/*
+ * Write the text form. An unnamed unix socket is "unix:". An abstract one is "unix:@name"; only the
+ * service manager can pass such a socket, address_parse() rejects the name.
+ */
+void address_format(const struct address *a, char out[ADDRESS_TEXT_MAX]);
 
-/* Only this machine can reach it: a loopback address or a unix socket. */
+/* Can only this machine reach the address: is it a loopback address or a unix socket? */
 bool address_is_local(const struct address *a);
 
 bool address_equal(const struct address *a, const struct address *b);
 
-/* Of two sockets that share nothing, can only one have its address? */
+/* Does a socket without SO_REUSEPORT on A prevent another one on B? */
 bool address_overlaps(const struct address *a, const struct address *b);
 
-/* The TCP port, 0 for a unix address. */
+/* The port, 0 for a unix address. */
 unsigned address_port(const struct address *a);
 void address_set_port(struct address *a, unsigned port);
 

@@ -1,11 +1,11 @@
-/* The kernel's clocks, clock_gettime(2), as numbers. Any thread, and signal handlers. */
+/* The kernel's clocks, clock_gettime(2), as numbers. Any thread; async-signal-safe. */
 #ifndef SKELD_CLOCK_H
 #define SKELD_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>
 
-/* Of any of its clocks: seconds. */
+/* The time of CLOCK in seconds. */
 static inline double clock_seconds(clockid_t clock)
 {
 	struct timespec t;
@@ -13,7 +13,7 @@ static inline double clock_seconds(clockid_t clock)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* CLOCK_MONOTONIC, nanoseconds. */
+/* CLOCK_MONOTONIC in nanoseconds. */
 static inline int64_t now_ns(void)
 {
 	struct timespec t;

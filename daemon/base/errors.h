@@ -1,8 +1,13 @@
 /*
- * What is wrong, for the person who can mend it.
+ * A list of errors for the user.
  *
- * A function that can fail in more than one way at once (a configuration file) appends here and
- * goes on; whoever can tell the person prints the list. Who appends does not log.
+ * There are two conventions for failures in this tree. A function that can fail for a reason that
+ * the user should read takes a struct errors: it appends one error or several, returns -1, NULL or
+ * false, and does not log. The caller passes the list on, or logs it once. All other functions
+ * report a failure by their return value alone: -1, NULL, false or an errno(3), as their header
+ * states.
+ *
+ * A list belongs to one thread.
  */
 #ifndef SKELD_ERRORS_H
 #define SKELD_ERRORS_H
@@ -10,29 +15,30 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { ERRORS_MAX = 100 }; /* as many as anybody reads; the rest is only counted */
+enum { ERRORS_MAX = 100 }; /* texts in a list; further errors are only counted */
 
 struct errors {
-	char *text[ERRORS_MAX]; /* "FILE:LINE: what is wrong", escaped (base/text.h); owned */
-	size_t n;		/* how many there are; those beyond ERRORS_MAX have no text */
-	bool passing; /* of memory, descriptors or a disk, not of what was read: try another time */
+	char *text[ERRORS_MAX]; /* "FILE:LINE: TEXT", escaped (base/text.h); owned */
+	size_t n;		/* errors, also those beyond ERRORS_MAX */
+	bool transient;		/* memory, descriptors or a disk failed: a retry may succeed */
 };
 
-/* Append one. FILE may be NULL, LINE may be 0: then they are left out. Out of memory: counted. */
+/* Append an error. FILE may be NULL, LINE may be 0: the text has no such part then. If there is no
+ * memory for the text, the error counts, without a text, as transient. */
 void errors_add(struct errors *e, const char *file, unsigned line, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* Append "out of memory", which passes. */
-void errors_add_memory(struct errors *e, const char *file, unsigned line);
+/* Append "out of memory", a transient error. */
+void errors_add_no_memory(struct errors *e, const char *file, unsigned line);
 
-/* Is an errno(3) of what may pass? */
-bool errors_is_passing(int error);
+/* May the failure that ERROR, an errno(3), describes be over at the next try? */
+bool errors_is_transient(int error);
 
-/* The i-th text, never NULL. */
+/* The text of error I, never NULL. */
 const char *errors_text(const struct errors *e, size_t i);
 
-/* How many texts errors_text() has: n, or ERRORS_MAX when there are more. */
-size_t errors_shown(const struct errors *e);
+/* The number of texts that errors_text() has: n, at most ERRORS_MAX. */
+size_t errors_stored(const struct errors *e);
 
 void errors_clear(struct errors *e);
 

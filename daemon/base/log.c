@@ -20,21 +20,24 @@
 struct log_target {
 	enum log_kind kind;
 	int fd;
-	bool journal; /* a journal reads it: "<N>text", it knows the time itself */
-	bool socket;  /* send(2) can be told not to block, write(2) must be asked first */
-	bool torn;    /* the last line was cut by a full disk: begin with a new one */
+	bool is_journal;       /* systemd's journal reads it: write "<LEVEL>text", without a time */
+	bool is_socket;	       /* use send(2) with MSG_DONTWAIT, else poll(2) and write(2) */
+	bool has_partial_line; /* a full disk cut the last line: begin a new one */
 };
 
-/* The log is one of the two things that may be global: every thread and every room writes it. */
+/*
+ * The log is global: every function on every thread may log, and the process has one log. A
+ * parameter for it in nearly every function would add nothing.
+ */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct log_target to_stderr = {.kind = LOG_TO_STDERR, .fd = STDERR_FILENO};
-static struct log_target *current; /* under lock; NULL: stderr, not looked at yet */
-static uint64_t untold;		   /* under lock: lost since the last line that went through */
-static _Atomic int least = LOG_INFO;
+static struct log_target *current; /* under lock; NULL: stderr, its type is not detected yet */
+static uint64_t lost_since_line;   /* under lock: dropped since the last line was written */
+static _Atomic int level_limit = LOG_INFO;
 static _Atomic uint64_t lost;
 
-/* systemd.exec(5), JOURNAL_STREAM: "device:inode" of the stream that the journal reads. */
-static bool journal_reads(int fd)
+/* JOURNAL_STREAM is "device:inode" of the stream that the journal reads, systemd.exec(5). */
+static bool is_journal_stream(int fd)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
 	unsigned long long device, inode;
@@ -43,11 +46,11 @@ static bool journal_reads(int fd)
 	       st.st_dev == device && st.st_ino == inode;
 }
 
-static void look_at(struct log_target *t)
+static void detect_type(struct log_target *t)
 {
 	struct stat st;
-	t->socket = fstat(t->fd, &st) == 0 && S_ISSOCK(st.st_mode);
-	t->journal = t->kind == LOG_TO_STDERR && journal_reads(t->fd);
+	t->is_socket = fstat(t->fd, &st) == 0 && S_ISSOCK(st.st_mode);
+	t->is_journal = t->kind == LOG_TO_STDERR && is_journal_stream(t->fd);
 }
 
 static int connect_syslog(void)
@@ -55,16 +58,17 @@ static int connect_syslog(void)
 	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
-		int saved = errno;
+		int error = errno;
 		close(fd);
-		errno = saved;
+		errno = error;
 		return -1;
 	}
 	return fd;
 }
 
-/* syslog(3) blocks while the other side sleeps, and so cannot be used: RFC 3164, by hand. */
-static size_t format_head(char *out, size_t size, const struct log_target *t, int level)
+/* Writes what precedes the text. syslog(3) is no option, because it blocks while the syslog daemon
+ * does not read: this is its format, RFC 3164. */
+static size_t format_prefix(char *out, size_t size, const struct log_target *t, int level)
 {
 	static const char *const names[] = {[LOG_ERR] = "error",
 					    [LOG_WARNING] = "warning",
@@ -81,7 +85,7 @@ static size_t format_head(char *out, size_t size, const struct log_target *t, in
 		return (size_t)snprintf(out, size, "<%d>%s skeld[%d]: ", LOG_DAEMON | level, date,
 					(int)getpid());
 	}
-	if (t->journal)
+	if (t->is_journal)
 		return (size_t)snprintf(out, size, "<%d>", level);
 	char date[32];
 	strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
@@ -89,12 +93,12 @@ static size_t format_head(char *out, size_t size, const struct log_target *t, in
 				names[level]);
 }
 
-static ssize_t write_at_once(const struct log_target *t, const char *line, size_t n)
+static ssize_t write_nonblocking(const struct log_target *t, const char *line, size_t n)
 {
-	if (t->socket)
+	if (t->is_socket)
 		return send(t->fd, line, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-	/* O_NONBLOCK would be shared with whoever else has this stream. A pipe is writable for
-	 * poll(2) when PIPE_BUF bytes fit (pipe(7)); the lock keeps our threads from racing. */
+	/* Do not set O_NONBLOCK: other processes may share this open file. poll(2) reports a pipe
+	 * as writable if PIPE_BUF bytes fit (pipe(7)), and `lock` excludes our other threads. */
 	struct pollfd p = {.fd = t->fd, .events = POLLOUT};
 	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT)) {
 		errno = EAGAIN;
@@ -103,36 +107,41 @@ static ssize_t write_at_once(const struct log_target *t, const char *line, size_
 	return write(t->fd, line, n);
 }
 
-static bool put(struct log_target *t, int level, const char *text, size_t length)
+/* The syslog daemon may have been restarted: connect again. */
+static bool reconnect_syslog(struct log_target *t)
+{
+	int fd = connect_syslog();
+	if (fd < 0)
+		return false;
+	close(t->fd);
+	t->fd = fd;
+	return true;
+}
+
+/* Returns false if the line was not written, or not completely. */
+static bool write_line(struct log_target *t, int level, const char *text, size_t length)
 {
 	char line[LOG_LINE_MAX];
 	size_t n = 0;
-	if (t->torn)
+	if (t->has_partial_line)
 		line[n++] = '\n';
-	n += format_head(line + n, sizeof(line) - n, t, level);
+	n += format_prefix(line + n, sizeof(line) - n, t, level);
 	n += text_escape(line + n, sizeof(line) - n - 1, text, length);
 	if (t->kind != LOG_TO_SYSLOG)
 		line[n++] = '\n';
-	ssize_t sent = write_at_once(t, line, n);
-	if (sent < 0 && t->kind == LOG_TO_SYSLOG &&
-	    errno != EAGAIN) { /* the daemon was restarted */
-		int fd = connect_syslog();
-		if (fd >= 0) {
-			close(t->fd);
-			t->fd = fd;
-			sent = write_at_once(t, line, n);
-		}
-	}
-	if (sent > 0)
-		t->torn = (size_t)sent < n;
-	return sent == (ssize_t)n;
+	ssize_t written = write_nonblocking(t, line, n);
+	if (written < 0 && t->kind == LOG_TO_SYSLOG && errno != EAGAIN && reconnect_syslog(t))
+		written = write_nonblocking(t, line, n);
+	if (written > 0)
+		t->has_partial_line = (size_t)written < n;
+	return written == (ssize_t)n;
 }
 
-static void write_line(int level, const char *format, va_list ap)
+static void log_text(int level, const char *format, va_list ap)
 	__attribute__((format(printf, 2, 0)));
-static void write_line(int level, const char *format, va_list ap)
+static void log_text(int level, const char *format, va_list ap)
 {
-	int saved = errno;
+	int saved_errno = errno;
 	char text[LOG_LINE_MAX];
 	int n = vsnprintf(text, sizeof(text), format, ap);
 	size_t length = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
@@ -140,32 +149,32 @@ static void write_line(int level, const char *format, va_list ap)
 	pthread_mutex_lock(&lock);
 	if (!current) {
 		current = &to_stderr;
-		look_at(current);
+		detect_type(current);
 	}
-	if (untold) {
-		char told[64];
-		int k = snprintf(told, sizeof(told), "%llu log lines before this one were lost",
-				 (unsigned long long)untold);
-		if (put(current, LOG_WARNING, told, (size_t)k))
-			untold = 0;
+	if (lost_since_line) {
+		char report[64];
+		int k = snprintf(report, sizeof(report), "log lines lost: %llu before this one",
+				 (unsigned long long)lost_since_line);
+		if (write_line(current, LOG_WARNING, report, (size_t)k))
+			lost_since_line = 0;
 	}
-	if (untold || !put(current, level, text, length)) {
-		untold++;
+	if (lost_since_line || !write_line(current, level, text, length)) {
+		lost_since_line++;
 		atomic_fetch_add(&lost, 1);
 	}
 	pthread_mutex_unlock(&lock);
-	errno = saved;
+	errno = saved_errno;
 }
 
 void log_line(int level, const char *format, ...)
 {
-	if (level > atomic_load_explicit(&least, memory_order_relaxed))
+	if (level > atomic_load_explicit(&level_limit, memory_order_relaxed))
 		return;
-	if (level < LOG_ERR) /* syslog(3) knows more urgent ones */
+	if (level < LOG_ERR) /* syslog(3) has more urgent levels, this log has none */
 		level = LOG_ERR;
 	va_list ap;
 	va_start(ap, format);
-	write_line(level, format, ap);
+	log_text(level, format, ap);
 	va_end(ap);
 }
 
@@ -173,18 +182,18 @@ void log_always(const char *format, ...)
 {
 	va_list ap;
 	va_start(ap, format);
-	write_line(LOG_NOTICE, format, ap);
+	log_text(LOG_NOTICE, format, ap);
 	va_end(ap);
 }
 
 void log_set_level(int level)
 {
-	atomic_store(&least, level);
+	atomic_store(&level_limit, level);
 }
 
 int log_level(void)
 {
-	return atomic_load(&least);
+	return atomic_load(&level_limit);
 }
 
 uint64_t log_lost(void)
@@ -207,8 +216,9 @@ struct log_target *log_open(enum log_kind kind, const char *file, char *why, siz
 		file = "/dev/log";
 	} else {
 		/*
-		 * O_NONBLOCK: a FIFO without a reader is an error, one with a slow reader drops.
-		 * The directory may be of the user that root becomes: root follows no link there.
+		 * O_NONBLOCK: a FIFO without a reader is an error, a slow reader loses lines.
+		 * O_NOFOLLOW: the user that the daemon changes to may own the directory, and could
+		 * lead root to another file by a symbolic link.
 		 */
 		t->fd = open(file,
 			     O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
@@ -220,7 +230,7 @@ struct log_target *log_open(enum log_kind kind, const char *file, char *why, siz
 		free(t);
 		return NULL;
 	}
-	look_at(t);
+	detect_type(t);
 	return t;
 }
 
@@ -233,33 +243,38 @@ void log_discard(struct log_target *t)
 	free(t);
 }
 
-void log_give_to(uid_t uid, gid_t gid)
+void log_chown(uid_t uid, gid_t gid)
 {
 	pthread_mutex_lock(&lock);
 	struct stat st;
 	bool is_file = current && current->kind == LOG_TO_FILE && fstat(current->fd, &st) == 0 &&
-		       S_ISREG(st.st_mode); /* and no device */
-	errno = EMLINK;
-	bool failed = is_file && (st.st_nlink > 1 || fchown(current->fd, uid, gid) < 0);
+		       S_ISREG(st.st_mode); /* a device keeps its owner */
+	int error = 0;
+	if (is_file && st.st_nlink > 1) /* the other name may be that of a system file */
+		error = EMLINK;
+	else if (is_file && fchown(current->fd, uid, gid) < 0)
+		error = errno;
 	pthread_mutex_unlock(&lock);
-	if (failed)
-		log_warning("the log file cannot be given to uid %u, a reload may not be able to "
-			    "open it: %s",
-			    (unsigned)uid, strerror(errno));
+	if (error)
+		log_warning("cannot change the owner of the log file to uid %u: %s; reloads may "
+			    "be unable to open it",
+			    (unsigned)uid, strerror(error));
 }
 
-bool log_fall_back(void)
+bool log_switch_to_stderr(void)
 {
-	bool elsewhere = current && current->kind != LOG_TO_STDERR;
-	log_use(NULL);
-	return elsewhere;
+	pthread_mutex_lock(&lock);
+	bool was_elsewhere = current && current->kind != LOG_TO_STDERR;
+	pthread_mutex_unlock(&lock);
+	log_switch(NULL);
+	return was_elsewhere;
 }
 
-void log_use(struct log_target *t)
+void log_switch(struct log_target *t)
 {
 	if (!t) {
 		t = &to_stderr;
-		look_at(t);
+		detect_type(t);
 	}
 	pthread_mutex_lock(&lock);
 	struct log_target *old = current;

@@ -4,8 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Length of the well-formed and printable UTF-8 character at s, 0 if there is none (RFC 3629). */
-static size_t printable(const unsigned char *s, size_t n)
+/* Returns the length of the printable UTF-8 character (RFC 3629) at S, 0 if there is none. */
+static size_t printable_length(const unsigned char *s, size_t n)
 {
 	if (s[0] < 0x80)
 		return s[0] >= 0x20 && s[0] != 0x7f;
@@ -18,12 +18,13 @@ static size_t printable(const unsigned char *s, size_t n)
 			return 0;
 		c = c << 6 | (s[i] & 0x3fu);
 	}
-	static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000}; /* 0x80-0x9f: C1 controls */
+	/* By length. A smaller code is an overlong form; 0x80 to 0x9f are the C1 controls. */
+	static const uint32_t smallest[] = {0, 0, 0xa0, 0x800, 0x10000};
 	bool surrogate = c >= 0xd800 && c <= 0xdfff;
-	/* Line and paragraph separators, and what turns the direction of writing, hide text too. */
+	/* Line and paragraph separators and the controls of the writing direction hide text. */
 	bool layout = (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0x200e ||
 		      c == 0x200f || c == 0x061c;
-	return c < least[length] || c > 0x10ffff || surrogate || layout ? 0 : length;
+	return c < smallest[length] || c > 0x10ffff || surrogate || layout ? 0 : length;
 }
 
 size_t text_escape(char *out, size_t size, const char *text, size_t length)
@@ -32,7 +33,7 @@ size_t text_escape(char *out, size_t size, const char *text, size_t length)
 	size_t used = 0;
 	for (size_t i = 0; i < length;) {
 		const unsigned char *s = (const unsigned char *)text + i;
-		size_t n = printable(s, length - i);
+		size_t n = printable_length(s, length - i);
 		if (used + (n ? n : 4) >= size)
 			break;
 		if (n) {
@@ -51,9 +52,9 @@ size_t text_escape(char *out, size_t size, const char *text, size_t length)
 	return used;
 }
 
-bool text_end_stream(FILE *out, char *const *text)
+bool text_close_stream(FILE *out, char *const *text)
 {
 	bool good = out && !ferror(out);
-	/* fclose(3) does not tell when there is no memory for the last piece: TEXT does. */
+	/* If there is no memory for the last piece, fclose(3) succeeds and TEXT is NULL. */
 	return out && fclose(out) == 0 && good && *text;
 }

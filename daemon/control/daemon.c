@@ -1,10 +1,16 @@
 #include "control/daemon.h"
 
+#include "admin/http.h"
 #include "base/clock.h"
+#include "base/event_loop.h"
 #include "base/log.h"
-#include "base/loop.h"
-#include "base/reserve.h"
+#include "control/health.h"
 #include "control/privileges.h"
+#include "control/reload.h"
+#include "control/report.h"
+#include "control/shutdown.h"
+#include "control/state.h"
+#include "control/systemd_sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,83 +21,14 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-const char *const state_names[N_STATES] = {"starting",	"running",  "reloading",
-					   "lame_duck", "draining", "stopped"};
-
-void daemon_set_state(struct daemon *d, enum state s)
-{
-	char first[64] = "";
-	log_debug("state: %s -> %s", state_names[d->state], state_names[s]);
-	d->state = s;
-	if (s == RELOADING) /* with its time in the same datagram, sd_notify(3) */
-		snprintf(first, sizeof(first), "RELOADING=1\nMONOTONIC_USEC=%lld\n",
-			 (long long)(now_ns() / 1000));
-	else if (s == RUNNING)
-		snprintf(first, sizeof(first), "READY=1\n");
-	report_status(d, first);
-	if (d->hooks && d->hooks->changed)
-		d->hooks->changed(d->hooks->context, d);
-}
-
-void daemon_set_timer(struct daemon *d, struct event *e, long long seconds)
-{
-	event_base_update_cache_time(d->base);
-	event_add(e, &(struct timeval){.tv_sec = seconds});
-}
-
-void daemon_leave(struct daemon *d, int exit_code)
-{
-	d->exit_code = exit_code;
-	daemon_set_state(d, STOPPED);
-	event_base_loopbreak(d->base);
-}
-
-struct config *daemon_adjust(struct daemon *d, struct config *c)
-{
-	if (c && d->hooks && d->hooks->adjust)
-		d->hooks->adjust(d->hooks->context, c);
-	return c;
-}
-
-struct log_target *daemon_open_log(const struct config *c, struct errors *e)
-{
-	char why[512];
-	struct log_target *t =
-		log_open((enum log_kind)c->log.target, c->log.file, why, sizeof(why));
-	if (!t)
-		errors_add(e, c->log.place.file, c->log.place.line, "%s", why);
-	return t;
-}
-
-static void tell_listener(const struct listener *l, bool on)
-{
-	char address[ADDRESS_TEXT_MAX];
-	address_show(&l->actual, address);
-	if (!on && l->keeper == KEEPER_UNIT) /* it stays open */
-		log_warning("no listen section asks for %s, passed as %s: nobody answers there",
-			    address, l->title);
-	else
-		log_info("%slistening on %s (%s)", on ? "" : "no longer ", address, l->title);
-}
-
-void daemon_log_listeners(const struct snapshot *new, const struct snapshot *old)
-{
-	for (size_t i = 0; old && i < old->n_listeners; i++)
-		if (!snapshot_has(new, old->listener[i]))
-			tell_listener(old->listener[i], false);
-	for (size_t i = 0; i < new->n_listeners; i++)
-		if (!old || !snapshot_has(old, new->listener[i]))
-			tell_listener(new->listener[i], true);
-}
-
-static void on_news(evutil_socket_t fd, short what, void *arg)
+static void on_workers(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
 	eventfd_t n;
 	(void)what;
 	eventfd_read(fd, &n);
-	reload_news(d);
-	stop_news(d);
+	reload_check(d);
+	shutdown_check(d);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -99,32 +36,17 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	struct daemon *d = arg;
 	(void)fd;
 	(void)what;
-	if (watch_workers(d) && d->watchdog > 0)
+	if (health_check(d) && d->watchdog_seconds > 0)
 		notify_send(&d->notify, "WATCHDOG=1");
-	report_again(d);
-	report_connections(d);
-	admin_listen(d->admin, d->current->admin);
-	admin_tick(d->admin);
+	report_tick(d);
 	notify_retry(&d->notify);
-	signals_look(d);
+	signals_check(d);
 }
 
-static void tell_errors(struct errors *e)
+static void log_errors(struct errors *e)
 {
-	for (size_t i = 0; i < errors_shown(e); i++)
+	for (size_t i = 0; i < errors_stored(e); i++)
 		log_error("%s", errors_text(e, i));
-	errors_clear(e);
-}
-
-/* Also to who has started it, and may look nowhere else. */
-static void tell_not_started(const struct daemon *d, struct errors *e)
-{
-	do {
-		for (size_t i = 0; i < errors_shown(e); i++)
-			log_error("%s", errors_text(e, i));
-		log_error("not started, exit %d", d->exit_code);
-	} while (log_fall_back());
-	errors_clear(e);
 }
 
 static unsigned count_cpus(void)
@@ -134,147 +56,222 @@ static unsigned count_cpus(void)
 	return n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
 }
 
-/* What can fail for lack of memory or descriptors alone. */
-static bool make_events(struct daemon *d)
+/* Once a second; with a watchdog, four times in its interval, so that half of it is never missed.
+ */
+static struct timeval tick_interval(const struct daemon *d)
 {
-	/* Once a second; with a watchdog, often enough that half its interval is never missed. */
-	double seconds = d->watchdog > 0 && d->watchdog < 4 ? d->watchdog / 4 : 1;
-	struct timeval tick = {(time_t)seconds,
-			       (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
-	d->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	d->base = loop_new(NULL);
-	if (d->news_fd < 0 || !d->base)
-		return false;
-	d->news = event_new(d->base, d->news_fd, EV_READ | EV_PERSIST, on_news, d);
-	d->tick = event_new(d->base, -1, EV_PERSIST, on_tick, d);
-	d->deadline = evtimer_new(d->base, stop_deadline, d);
-	d->reloads.overdue = evtimer_new(d->base, reload_overdue, d);
-	bool answers = true;
-	for (size_t i = 0; i < N_ANSWERS; i++)
-		answers = (d->reloads.answer[i] = event_new(d->base, -1, 0, NULL, NULL)) && answers;
-	d->admin = admin_new(d);
-	return d->news && d->tick && d->deadline && d->reloads.overdue && answers && d->admin &&
-	       event_add(d->news, NULL) == 0 && event_add(d->tick, &tick) == 0;
+	double seconds =
+		d->watchdog_seconds > 0 && d->watchdog_seconds < 4 ? d->watchdog_seconds / 4 : 1;
+	return (struct timeval){(time_t)seconds,
+				(suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
 }
 
-/* Everything that may fail, in order; finish() undoes as much of it as was done. */
-static int start(struct daemon *d, struct errors *e)
+/* Fails only for lack of memory or descriptors. */
+static bool make_events(struct daemon *d)
 {
-	struct config *c = daemon_adjust(d, loader_load(&d->loader, e));
-	if (!c) /* what says nothing about the file may be another time */
-		return d->loader.judged ? EX_CONFIG : EXIT_FAILURE;
+	struct timeval tick = tick_interval(d);
+	bool good = true;
+	d->workers_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	d->base = event_loop_new(NULL);
+	if (d->workers_fd < 0 || !d->base)
+		return false;
+	d->workers_event = event_new(d->base, d->workers_fd, EV_READ | EV_PERSIST, on_workers, d);
+	d->tick = event_new(d->base, -1, EV_PERSIST, on_tick, d);
+	d->stop_timer = evtimer_new(d->base, shutdown_on_timer, d);
+	d->reload.overdue_timer = evtimer_new(d->base, reload_overdue, d);
+	for (size_t i = 0; i < N_LOADER_EVENTS; i++) {
+		d->reload.loader_events[i] = event_new(d->base, -1, 0, NULL, NULL);
+		good = good && d->reload.loader_events[i];
+	}
+	d->admin = admin_new(d->base,
+			     &(struct admin_callbacks){d, report_print_metrics, report_print_status,
+						       report_print_json, health_is_ready});
+	return good && d->workers_event && d->tick && d->stop_timer && d->reload.overdue_timer &&
+	       d->admin && event_add(d->workers_event, NULL) == 0 && event_add(d->tick, &tick) == 0;
+}
+
+/* The steps of a start, in order. Each returns 0, or the exit code with errors in E. finish()
+ * undoes as many as were done. */
+
+static int open_configuration(struct daemon *d, struct config **config, struct errors *e)
+{
+	struct config *c = *config = daemon_adjust_config(d, loader_load(&d->loader, e));
+	if (!c) /* 78 only if the file itself is bad: anything else may succeed later */
+		return d->loader.conclusive ? EX_CONFIG : EXIT_FAILURE;
 	struct log_target *log = daemon_open_log(c, e);
 	if (log) {
-		log_use(log);
+		log_switch(log);
 		log_set_level(config_log_level(c));
 	}
-	log_notice("skeld " SKELD_VERSION " starts: pid %d, configuration %s, runtime directory %s",
-		   (int)getpid(), d->options->config, d->options->runtime_dir);
-	unsigned n = c->workers ? (unsigned)c->workers : count_cpus();
-	size_t connections = privileges_raise_nofile(c, n); /* the listeners need some, too */
-	if (!log || runtime_open(&d->runtime, d->options->runtime_dir, e) < 0 ||
-	    !(d->current = snapshot_new(c, NULL, &d->passed, &d->retired, n, e))) {
-		config_unref(c);
+	log_notice("starting: skeld " SKELD_VERSION " pid=%d config=%s runtime_dir=%s",
+		   (int)getpid(), d->config_file, d->runtime_dir);
+	return log ? 0 : EXIT_FAILURE;
+}
+
+static int open_resources(struct daemon *d, struct config *c, unsigned n_workers, struct errors *e)
+{
+	size_t connections = privileges_raise_nofile(c, n_workers); /* listeners need some, too */
+	if (runtime_open(&d->runtime, d->runtime_dir, e) == 0)
+		d->current = snapshot_new(c, NULL, &d->passed, &d->retired, n_workers, e);
+	if (!d->current)
 		return EXIT_FAILURE;
-	}
 	d->current->connections = connections;
-	if (*c->user || *c->group)
-		loader_end(&d->loader); /* it is root's, the next one will be the user's */
+	return 0;
+}
+
+static int drop_privileges(struct daemon *d, struct errors *e)
+{
+	const struct config *c = d->current->config;
+	if (*c->user || *c->group) /* the loader still runs as root; the next one will not */
+		loader_stop(&d->loader);
 	if (privileges_drop(d->current, &d->runtime, e) < 0 ||
 	    (!d->loader.pid && loader_start(&d->loader, e) < 0))
 		return EXIT_FAILURE;
-	if (faccessat(AT_FDCWD, d->options->config, R_OK, AT_EACCESS) < 0)
-		log_warning("%s: a reload cannot read it as user \"%s\", group \"%s\": %s",
-			    d->options->config, c->user, c->group, strerror(errno));
-	d->named = calloc(n, sizeof(*d->named));
-	if (!d->named || !make_events(d)) {
-		errors_add(e, NULL, 0, "cannot make the event loop: %s", strerror(errno));
+	if (faccessat(AT_FDCWD, d->config_file, R_OK, AT_EACCESS) < 0)
+		log_warning("configuration unreadable after dropping privileges: %s as user=\"%s\" "
+			    "group=\"%s\": %s; reloads will be rejected",
+			    d->config_file, c->user, c->group, strerror(errno));
+	return 0;
+}
+
+static int start_workers(struct daemon *d, unsigned n, struct errors *e)
+{
+	d->reported_stuck = calloc(n, sizeof(*d->reported_stuck));
+	if (!d->reported_stuck || !make_events(d)) {
+		errors_add(e, NULL, 0, "cannot create the event loop: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
-	sockets_keep(&d->notify, d->current, NULL);
-	d->plane = plane_new(d->its, n, d->news_fd, e);
-	if (!d->plane || plane_start(d->plane, d->current, e) < 0)
+	systemd_sockets_keep(&d->notify, d->current, NULL);
+	d->workers = workers_new(d->service, n, d->workers_fd, e);
+	if (!d->workers || workers_start(d->workers, d->current, e) < 0)
 		return EXIT_FAILURE;
 	privileges_prefer_this_thread();
 	daemon_log_listeners(d->current, NULL);
-	sockets_sort(&d->passed, d->current, &d->notify);
-	report_init(d);
+	systemd_sockets_sort(&d->passed, d->current, &d->notify);
+	return 0;
+}
+
+static void register_metrics(struct daemon *d)
+{
+	report_register_metrics(d);
+	signals_register_metrics(d, &d->registry);
+	workers_register_metrics(d->workers, &d->registry);
+	process_metrics_register(&d->registry, &d->process);
+}
+
+static int begin_control(struct daemon *d, struct errors *e)
+{
+	register_metrics(d);
 	admin_listen(d->admin, d->current->admin);
 	if (signals_start(d) < 0) {
-		errors_add(e, NULL, 0, "cannot handle signals: %s", strerror(errno));
+		errors_add(e, NULL, 0, "cannot install the signal handlers: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
 	return runtime_announce(&d->runtime, e) < 0 ? EXIT_FAILURE : 0;
 }
 
-/* Stop the workers. False: one is stuck, and what it uses must stay. */
+static int start(struct daemon *d, struct errors *e)
+{
+	struct config *c = NULL;
+	unsigned n = 0;
+	int code = open_configuration(d, &c, e);
+	if (code == 0) {
+		n = c->workers ? (unsigned)c->workers : count_cpus();
+		code = open_resources(d, c, n, e);
+	}
+	if (!d->current) /* else the snapshot owns the configuration */
+		config_unref(c);
+	if (code == 0)
+		code = drop_privileges(d, e);
+	if (code == 0)
+		code = start_workers(d, n, e);
+	if (code == 0)
+		code = begin_control(d, e);
+	return code;
+}
+
+/* Also on stderr if the log is elsewhere: the person who started the daemon may look only there. */
+static void log_failed_start(const struct daemon *d, struct errors *e)
+{
+	do {
+		log_errors(e);
+		log_error("start failed: exit=%d", d->exit_code);
+	} while (log_switch_to_stderr());
+}
+
+/* Returns false if a worker is stuck: what it uses must then stay allocated. */
 static bool end_workers(struct daemon *d)
 {
 	unsigned first = 0;
-	if (!d->plane)
+	if (!d->workers)
 		return true;
-	plane_close(d->plane);
-	unsigned stuck = plane_join(d->plane, JOIN_SECONDS, &first);
+	workers_close_connections(d->workers);
+	unsigned stuck = workers_join(d->workers, JOIN_SECONDS, &first);
 	if (!stuck)
 		return true;
-	log_error("%u worker%s (the first is %u) did not end: stuck in a callback; the process "
-		  "ends without waiting for it",
-		  stuck, stuck == 1 ? "" : "s", first);
+	log_error("workers did not end: count=%u first=%u; a callback of the service is stuck, "
+		  "exiting without them",
+		  stuck, first);
 	d->exit_code = EXIT_FAILURE;
 	return false;
 }
 
 static void free_events(struct daemon *d)
 {
-	struct event *events[] = {d->news,
+	struct event *events[] = {d->workers_event,
 				  d->tick,
-				  d->deadline,
-				  d->reloads.overdue,
-				  d->reloads.answer[0],
-				  d->reloads.answer[1]};
+				  d->stop_timer,
+				  d->reload.overdue_timer,
+				  d->reload.loader_events[0],
+				  d->reload.loader_events[1]};
 	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
 		if (events[i])
 			event_free(events[i]);
 	if (d->base)
 		event_base_free(d->base);
-	if (d->news_fd >= 0)
-		close(d->news_fd);
+	if (d->workers_fd >= 0)
+		close(d->workers_fd);
 }
 
-/* Undo start(), in reverse; once, and after the loop. */
-static void finish(struct daemon *d)
+static void free_all(struct daemon *d, bool workers_ended)
 {
-	bool started = d->state != STARTING;
-	if (d->current) /* also after a failed start: a unix socket leaves no file behind */
-		for (size_t i = 0; i < d->current->n_listeners; i++)
-			listener_retire(d->current->listener[i]);
-	admin_free(d->admin);
-	bool ended = end_workers(d);
-	signals_close(d);
-	if (d->hooks && d->hooks->ends)
-		d->hooks->ends(d->hooks->context, d);
-	if (started)
-		stats_log(&d->stats);
-	signals_stop(d);
-	if (ended) {
-		plane_free(d->plane);
+	if (workers_ended) {
+		workers_free(d->workers);
 		snapshot_unref(d->current);
 		free_events(d);
 	}
 	listeners_clear(&d->passed);
 	listeners_clear(&d->retired);
-	loader_end(&d->loader);
+	loader_stop(&d->loader);
 	runtime_close(&d->runtime);
 	notify_close(&d->notify);
-	free(d->reloads.error);
-	free(d->named);
-	signals_tell_late();
+	free(d->reload.last_error);
+	free(d->reported_stuck);
+}
+
+/* Undo start() in reverse. Runs once, after the event loop, also after a start that failed. */
+static void finish(struct daemon *d)
+{
+	bool started = d->state != STARTING;
+	if (d->current) /* removes the files of unix sockets */
+		for (size_t i = 0; i < d->current->n_listeners; i++)
+			listener_retire(d->current->listener[i]);
+	admin_free(d->admin);
+	bool ended = end_workers(d);
+	signals_close(d);
+	if (d->hooks && d->hooks->stopping)
+		d->hooks->stopping(d->hooks->context, d);
 	if (started)
-		log_notice("stopped after %lld s, exit %d",
-			   (long long)((now_ns() - d->began) / 1000000000), d->exit_code);
-	log_use(NULL);
+		registry_log(&d->registry);
+	signals_stop(d);
+	free_all(d, ended);
+	signals_log_late();
+	if (started)
+		log_notice("stopped: seconds=%lld exit=%d",
+			   (long long)((now_ns() - d->started_ns) / 1000000000), d->exit_code);
+	log_switch(NULL);
 	if (!ended)
-		_exit(d->exit_code); /* exit(3) would pull the ground from under the stuck ones */
+		_exit(d->exit_code); /* exit(3) would free what the stuck workers still use */
 }
 
 static void on_libevent_message(int severity, const char *message)
@@ -283,48 +280,55 @@ static void on_libevent_message(int severity, const char *message)
 	log_line(levels[severity & 3], "libevent: %s", message);
 }
 
-/* libevent would exit(1) after it; nobody may be called any more. */
-static void on_libevent_death(int error)
+/* libevent calls exit(1) if this returns; the handlers of atexit(3) must not run. */
+static void on_libevent_fatal(int error)
 {
-	log_error("libevent cannot go on (%d): the process ends", error);
+	log_error("libevent failed: error=%d, exiting", error);
 	_exit(EXIT_FAILURE);
 }
 
-int daemon_run(const struct options *o, const struct service *its, const struct hooks *hooks)
+static void run(struct daemon *d)
 {
-	struct daemon d = {.options = o,
-			   .its = its,
-			   .hooks = hooks,
-			   .schema = {its->name, its->options, its->config_size},
-			   .loader = {o->config, &d.schema, .seconds = LOAD_SECONDS},
-			   .started = time(NULL),
-			   .began = now_ns(),
-			   .news_fd = -1,
-			   .runtime = {.dir = -1, .pid = -1}};
+	daemon_set_state(d, RUNNING);
+	log_notice("ready: generation=1 workers=%u start_ms=%.1f", workers_count(d->workers),
+		   (double)(now_ns() - d->started_ns) / 1e6);
+	if (d->hooks && d->hooks->ready)
+		d->hooks->ready(d->hooks->context, d);
+	event_base_dispatch(d->base);
+	if (d->state != STOPPED)
+		shutdown_after_failure(d, "the event loop");
+}
+
+int daemon_run(const struct daemon_settings *settings, const struct service *svc,
+	       const struct daemon_hooks *hooks)
+{
+	struct daemon d = {
+		.config_file = settings->config_file,
+		.runtime_dir = settings->runtime_dir,
+		.service = svc,
+		.hooks = hooks,
+		.schema = {svc->name, svc->options, svc->config_size},
+		.loader = {settings->config_file, &d.schema, .seconds = LOADER_TIMEOUT_SECONDS},
+		.started = time(NULL),
+		.started_ns = now_ns(),
+		.workers_fd = -1,
+		.runtime = {.dir = -1, .pid = -1}};
 	struct errors e = {0};
-	event_set_mem_functions(reserve_malloc, reserve_realloc, reserve_free);
 	event_set_log_callback(on_libevent_message);
-	event_set_fatal_callback(on_libevent_death);
-	d.reloads.last_good = d.started;
-	/* Before anything of ours is open: what is not there could be said to be passed. */
-	sockets_take(&d.passed, &e);
-	tell_errors(&e);
+	event_set_fatal_callback(on_libevent_fatal);
+	d.reload.last_success = d.started;
+	/* First, before a descriptor of ours can be mistaken for one that was passed. */
+	systemd_sockets_take(&d.passed, &e);
+	log_errors(&e);
+	errors_clear(&e);
 	notify_open(&d.notify);
-	d.watchdog = notify_watchdog();
+	d.watchdog_seconds = notify_watchdog();
 	d.exit_code = start(&d, &e);
-	if (d.exit_code != 0) {
-		tell_not_started(&d, &e);
-	} else {
-		daemon_set_state(&d, RUNNING);
-		log_notice("ready: generation 1, %u worker%s, started in %.1f ms",
-			   plane_workers(d.plane), plane_workers(d.plane) == 1 ? "" : "s",
-			   (double)(now_ns() - d.began) / 1e6);
-		if (hooks && hooks->ready)
-			hooks->ready(hooks->context, &d);
-		event_base_dispatch(d.base);
-		if (d.state != STOPPED)
-			stop_failed(&d, "the event loop");
-	}
+	if (d.exit_code == 0)
+		run(&d);
+	else
+		log_failed_start(&d, &e);
+	errors_clear(&e);
 	finish(&d);
 	return d.exit_code;
 }

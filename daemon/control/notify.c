@@ -17,14 +17,14 @@ void notify_open(struct notify *n)
 	size_t length = path ? strlen(path) : 0;
 	if (length && (*path == '/' || *path == '@') && length < sizeof(n->address.sun_path)) {
 		memcpy(n->address.sun_path, path, length);
-		/* An abstract address begins with a NUL, and is exactly as long as it is. */
+		/* An abstract address begins with a NUL; its length is part of it, unix(7). */
 		if (*path == '@')
 			n->address.sun_path[0] = '\0';
 		n->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
 		n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	}
 	if (length && n->fd < 0)
-		log_warning("cannot tell the service manager anything: NOTIFY_SOCKET=%s: %s", path,
+		log_warning("cannot notify the service manager: NOTIFY_SOCKET=%s: %s", path,
 			    n->length ? strerror(errno) : "expected /path or @name");
 	unsetenv("NOTIFY_SOCKET");
 	const char *stores = getenv("FDSTORE");
@@ -32,16 +32,17 @@ void notify_open(struct notify *n)
 	unsetenv("FDSTORE");
 }
 
-/* Microseconds. What is no number, or could never be kept, is no watchdog. */
+/* USEC is in microseconds. Returns 0 if it is not a number or too small to be met. */
 static double watchdog_seconds(const char *usec)
 {
-	enum { LEAST = 1000 };
+	enum { MIN_USEC = 1000 };
 	char *end;
 	errno = 0;
 	unsigned long long n = strtoull(usec, &end, 10);
-	if (usec[strspn(usec, "0123456789")] == '\0' && *usec && !errno && n >= LEAST)
+	if (usec[strspn(usec, "0123456789")] == '\0' && *usec && !errno && n >= MIN_USEC)
 		return (double)n / 1e6;
-	log_warning("no watchdog: WATCHDOG_USEC=%s: expected a whole number from %d", usec, LEAST);
+	log_warning("watchdog disabled: WATCHDOG_USEC=%s: expected a whole number of at least %d",
+		    usec, MIN_USEC);
 	return 0;
 }
 
@@ -57,23 +58,24 @@ double notify_watchdog(void)
 
 void notify_retry(struct notify *n)
 {
-	size_t length = strlen(n->owed);
+	size_t length = strlen(n->pending);
 	if (n->fd < 0 || !length)
 		return;
-	ssize_t r = sendto(n->fd, n->owed, length, MSG_DONTWAIT | MSG_NOSIGNAL,
+	ssize_t r = sendto(n->fd, n->pending, length, MSG_DONTWAIT | MSG_NOSIGNAL,
 			   (struct sockaddr *)&n->address, n->length);
 	if (r < 0 && (errno == EAGAIN || errno == ENOBUFS))
 		return;
 	if (r < 0 && !n->warned)
-		log_warning("cannot tell the service manager \"%s\": %s; told once, until it hears "
-			    "us again",
-			    n->owed, strerror(errno));
+		log_warning(
+			"cannot notify the service manager: \"%s\": %s; further failures are not "
+			"logged",
+			n->pending, strerror(errno));
 	n->warned = r < 0;
-	n->owed[0] = '\0';
+	n->pending[0] = '\0';
 }
 
-/* The line of KEY= (or this text), which LENGTH bytes of LINE are, is removed from LINES. */
-static void forget(char *lines, const char *key, size_t length)
+/* Remove each line that begins with KEY (LENGTH bytes) from LINES. */
+static void remove_lines(char *lines, const char *key, size_t length)
 {
 	for (char *line = lines, *next; *line; line = next) {
 		next = line + strcspn(line, "\n");
@@ -100,34 +102,34 @@ void notify_send(struct notify *n, const char *format, ...)
 	if (length < 0)
 		return;
 	/*
-	 * Two messages in one datagram: of two lines with the same key systemd takes the first, but
-	 * of RELOADING=1, READY=1 and STOPPING=1 the last. So the newest of each key stays, at its
-	 * place; and what is owed has an end, for there are few keys and one of them is long.
+	 * Messages that could not be sent are merged into one datagram. Of two lines with the same
+	 * key systemd uses the first, but of RELOADING=1, READY=1 and STOPPING=1 the last. So only
+	 * the newest line of each key is kept. There are few keys: the datagram stays small.
 	 */
 	for (const char *line = text; *line;) {
 		size_t whole = strcspn(line, "\n"), key = strcspn(line, "=\n");
-		forget(n->owed, line, key + (line[key] == '='));
+		remove_lines(n->pending, line, key + (line[key] == '='));
 		line += whole + (line[whole] == '\n');
 	}
-	size_t used = strlen(n->owed);
-	snprintf(n->owed + used, sizeof(n->owed) - used, "%s%s", used ? "\n" : "", text);
+	size_t used = strlen(n->pending);
+	snprintf(n->pending + used, sizeof(n->pending) - used, "%s%s", used ? "\n" : "", text);
 	notify_retry(n);
 }
 
 bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_fds)
 {
-	enum { MOST = 253 }; /* SCM_MAX_FD, unix(7) */
+	enum { MAX_FDS = 253 }; /* SCM_MAX_FD, unix(7) */
 	char text[300];
 	union {
 		struct cmsghdr aligned;
-		char bytes[CMSG_SPACE(MOST * sizeof(int))];
+		char bytes[CMSG_SPACE(MAX_FDS * sizeof(int))];
 	} control = {0};
 	if (n->fd < 0)
 		return false;
-	if (n_fds > MOST) {
-		log_warning("cannot have the service manager keep the socket %s: a message takes "
-			    "%d descriptors",
-			    name, MOST);
+	if (n_fds > MAX_FDS) {
+		log_warning("cannot store socket %s in the service manager: a message takes at "
+			    "most %d descriptors",
+			    name, MAX_FDS);
 		return false;
 	}
 	int length = snprintf(text, sizeof(text), "%s=1\nFDNAME=%s",
@@ -148,8 +150,12 @@ bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_f
 	}
 	if (sendmsg(n->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 		return true;
-	log_warning("cannot have the service manager %s the socket %s: %s",
-		    n_fds ? "keep" : "forget", name, strerror(errno));
+	if (n_fds)
+		log_warning("cannot store socket %s in the service manager: %s", name,
+			    strerror(errno));
+	else
+		log_warning("cannot remove socket %s from the service manager: %s", name,
+			    strerror(errno));
 	return false;
 }
 

@@ -1,7 +1,6 @@
 /*
  * The service manager's notification protocol, sd_notify(3): datagrams of KEY=VALUE lines to the
- * socket named by NOTIFY_SOCKET. libsystemd does it too, and is too large a thing to link for a
- * datagram. Control thread.
+ * socket in NOTIFY_SOCKET. libsystemd is too large a dependency for one datagram. Control thread.
  */
 #ifndef SKELD_NOTIFY_H
 #define SKELD_NOTIFY_H
@@ -14,33 +13,33 @@
 enum { NOTIFY_MAX = 4096 };
 
 struct notify {
-	int fd;	     /* -1: nobody asked */
+	int fd;	     /* -1: no service manager */
 	bool stores; /* the manager keeps descriptors for us, FDSTORE */
-	bool warned; /* that it does not hear us */
+	bool warned; /* the last datagram failed, and the failure is logged */
 	struct sockaddr_un address;
 	socklen_t length;
-	char owed[NOTIFY_MAX]; /* what the manager had no room for yet */
+	char pending[NOTIFY_MAX]; /* lines that found no room in the socket */
 };
 
-/* Reads NOTIFY_SOCKET and removes it from the environment: children must not speak for us. */
+/* Reads NOTIFY_SOCKET and removes it from the environment, so that no child inherits it. */
 void notify_open(struct notify *n);
 
 /*
- * Seconds within which the manager wants to hear WATCHDOG=1, 0 = never. Reads WATCHDOG_USEC and
- * WATCHDOG_PID, sd_watchdog_enabled(3), and removes them.
+ * The interval in seconds within which the manager expects WATCHDOG=1; 0: it expects none. Reads
+ * WATCHDOG_USEC and WATCHDOG_PID, sd_watchdog_enabled(3), and removes them.
  */
 double notify_watchdog(void);
 
 /*
- * Send one datagram; lines are separated by newlines. Never blocks: what finds no room is kept,
- * and goes out first thing with the next one or notify_retry().
+ * Send one datagram; lines are separated by newlines. Never blocks: if the socket is full, the
+ * lines are sent with the next datagram, or by notify_retry().
  */
 void notify_send(struct notify *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void notify_retry(struct notify *n);
 
 /*
- * Have the manager keep copies of N descriptors under NAME for our next start, or forget them
- * (N = 0). False: it was not told.
+ * Store copies of N_FDS descriptors in the manager under NAME, for the next start of this daemon; 0
+ * removes them. Returns false, and logs a warning, if the message could not be sent.
  */
 bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_fds);
 

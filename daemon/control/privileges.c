@@ -1,7 +1,7 @@
 #include "control/privileges.h"
 
+#include "admin/http.h"
 #include "base/log.h"
-#include "control/admin.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* SCHED_FLAG_KEEP_POLICY of linux/sched.h, which does not go together with sched.h. */
+/* SCHED_FLAG_KEEP_POLICY of linux/sched.h, which conflicts with sched.h. */
 enum { KEEP_POLICY = 0x08 };
 
 int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e)
@@ -23,15 +23,15 @@ int privileges_drop(const struct snapshot *s, const struct runtime *r, struct er
 		return 0;
 	if (geteuid() != 0) {
 		errors_add(e, NULL, 0,
-			   "user and group can be changed by root only: start as root, "
-			   "or set user = \"\" and group = \"\"");
+			   "only root can change user and group: start as root, or set "
+			   "user = \"\" and group = \"\"");
 		return -1;
 	}
 	errno = 0;
 	const struct passwd *user = *c->user ? getpwnam(c->user) : NULL;
 	const struct group *group = *c->group ? getgrnam(c->group) : NULL;
 	if ((*c->user && !user) || (*c->group && !group)) {
-		errors_add(e, NULL, 0, "cannot become %s \"%s\": %s",
+		errors_add(e, NULL, 0, "cannot change to %s \"%s\": %s",
 			   *c->user && !user ? "user" : "group",
 			   *c->user && !user ? c->user : c->group,
 			   errno ? strerror(errno) : "does not exist");
@@ -39,14 +39,14 @@ int privileges_drop(const struct snapshot *s, const struct runtime *r, struct er
 	}
 	uid_t uid = user ? user->pw_uid : 0;
 	gid_t gid = group ? group->gr_gid : user->pw_gid;
-	log_give_to(uid, gid);
+	log_chown(uid, gid);
 	for (size_t i = 0; i < s->n_listeners; i++)
-		listener_give_to(s->listener[i], uid, gid);
+		listener_chown(s->listener[i], uid, gid);
 	bool good = (!r->made || fchown(r->dir, uid, gid) == 0) && fchown(r->pid, uid, gid) == 0 &&
 		    (user ? initgroups(c->user, gid) : setgroups(1, &gid)) == 0 &&
 		    setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0;
 	if (!good) {
-		errors_add(e, NULL, 0, "cannot become user \"%s\", group \"%s\": %s", c->user,
+		errors_add(e, NULL, 0, "cannot change to user \"%s\", group \"%s\": %s", c->user,
 			   c->group, strerror(errno));
 		return -1;
 	}
@@ -74,8 +74,8 @@ void privileges_prefer_this_thread(void)
 
 size_t privileges_raise_nofile(const struct config *c, unsigned n)
 {
-	/* Of its own: standard files, log, status, reload, operators; of each worker: its loop and
-	 * sockets. */
+	/* The daemon itself needs some: standard files, log, status file, reload, admin clients;
+	 * each worker needs some for its event loop and its listening sockets. */
 	size_t wanted = (size_t)c->limits.connections;
 	size_t own = 64u + (*c->admin.address ? ADMIN_CLIENTS : 0u) + n * (4 + c->n_listen);
 	struct rlimit r;
@@ -88,9 +88,8 @@ size_t privileges_raise_nofile(const struct config *c, unsigned n)
 	else if (r.rlim_cur >= wanted + own)
 		return wanted;
 	size_t possible = r.rlim_cur > own ? r.rlim_cur - own : 1;
-	log_warning(
-		"limits.connections = %zu, but only %zu can be open: this process may have %llu "
-		"descriptors; raise LimitNOFILE= or ulimit -n",
-		wanted, possible, (unsigned long long)r.rlim_cur);
+	log_warning("limits.connections = %zu: only %zu can be open, RLIMIT_NOFILE is %llu; raise "
+		    "LimitNOFILE= or ulimit -n",
+		    wanted, possible, (unsigned long long)r.rlim_cur);
 	return possible;
 }

@@ -1,5 +1,4 @@
-/* What the process may do: what it gives up, and what it asks for. Control thread, before there is
- * any other. */
+/* User, group, scheduling and resource limits of the process. Control thread. */
 #ifndef SKELD_PRIVILEGES_H
 #define SKELD_PRIVILEGES_H
 
@@ -7,22 +6,22 @@
 #include "data/snapshot.h"
 
 /*
- * Become the configured user and group for good; the log file, unix sockets and, if we made it, the
- * runtime directory become theirs. Nothing when no user is configured. -1 and an error when it
- * cannot be done, or we are not root.
+ * Change to the configured user and group for good. They become the owners of the log file, of the
+ * unix sockets, and of the runtime directory if this process created it. Does nothing if no user is
+ * configured. Called before the workers start. Returns 0, or -1 and an error.
  */
 int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e);
 
 /*
- * Ask for short slices of the processor for this thread, soon when it wakes (sched_setattr(2),
- * sched_runtime, Linux 6.12): signals are answered while every worker is busy. A wish, no more.
+ * Request short time slices for this thread, so that it runs soon after it wakes although all
+ * workers are busy (sched_setattr(2), sched_runtime, Linux 6.12). Failure has no effect.
  */
 void privileges_prefer_this_thread(void);
 
 /*
- * Raise the limit of open descriptors as far as limits.connections and what N workers need
- * themselves, so that clients can never take the last one. Returns how many connections there may
- * be; warns when that is less than limits.connections.
+ * Raise RLIMIT_NOFILE to what limits.connections, N workers and the daemon itself need, so that
+ * clients never use the last descriptor. Returns the number of connections that are possible; warns
+ * if that is less than limits.connections.
  */
 size_t privileges_raise_nofile(const struct config *c, unsigned n);
 

@@ -1,47 +1,54 @@
-/*
- * A reload: read, parse, validate, prepare, commit, and wait until every worker has taken it over.
- * Up to the commit anything may fail and nothing has changed; from there on nothing can fail.
- */
+#include "control/reload.h"
+
+#include "admin/http.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "control/daemon.h"
 #include "control/privileges.h"
+#include "control/state.h"
+#include "control/systemd_sockets.h"
+
+#include <errno.h>
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { OVERDUE_SECONDS = 1, LOOK_MS = 200 };
+enum { OVERDUE_SECONDS = 1, POLL_MS = 200 };
 
 struct prepared {
 	struct snapshot *snapshot;
 	struct log_target *log;
-	struct errors changes; /* lines for the log, if it comes to that */
+	struct errors changes; /* "option: old -> new", logged by the commit */
 };
 
-static void note_change(void *context, const char *line)
+static void add_change(void *context, const char *line)
 {
 	errors_add(context, NULL, 0, "%s", line);
 }
 
-/* Whatever can fail. All of it is undone when one thing does. */
+static bool compare(const struct daemon *d, struct config *c, struct errors *changes)
+{
+	bool good = config_compare(d->current->config, c, add_change, changes);
+	for (size_t i = 0; i < errors_stored(changes); i++)
+		good = good && changes->text[i];
+	return good;
+}
+
+/* Do everything that can fail. If one step fails, undo all of them and return false. */
 static bool prepare(struct daemon *d, struct config *c, struct prepared *p, struct errors *e)
 {
 	int64_t began = now_ns();
-	bool compared = config_compare(d->current->config, c, note_change, &p->changes);
-	for (size_t i = 0; i < errors_shown(&p->changes); i++)
-		compared = compared && p->changes.text[i];
-	if (compared)
+	if (compare(d, c, &p->changes))
 		p->log = daemon_open_log(c, e);
 	else
 		errors_add(e, NULL, 0, "out of memory");
-	size_t connections = privileges_raise_nofile(c, plane_workers(d->plane));
+	size_t connections = privileges_raise_nofile(c, workers_count(d->workers));
 	if (p->log)
 		p->snapshot = snapshot_new(c, d->current, &d->passed, &d->retired,
-					   plane_workers(d->plane), e);
+					   workers_count(d->workers), e);
 	if (p->snapshot) {
 		p->snapshot->connections = connections;
-		log_debug("reload: prepared in %.3f ms", (double)(now_ns() - began) / 1e6);
+		log_debug("reload: prepared duration_ms=%.3f", (double)(now_ns() - began) / 1e6);
 		return true;
 	}
 	log_discard(p->log);
@@ -49,14 +56,9 @@ static bool prepare(struct daemon *d, struct config *c, struct prepared *p, stru
 	return false;
 }
 
-/* From here on nothing can fail. */
-static void commit(struct daemon *d, struct prepared *p)
+static void switch_listeners(struct daemon *d, struct snapshot *new, const struct snapshot *old)
 {
-	struct snapshot *old = d->current, *new = p->snapshot;
-	int64_t began = now_ns();
-	log_use(p->log);
-	log_set_level(config_log_level(new->config));
-	sockets_keep(&d->notify, new, old);
+	systemd_sockets_keep(&d->notify, new, old);
 	for (size_t i = 0; i < old->n_listeners; i++)
 		if (!snapshot_has(new, old->listener[i])) {
 			listener_retire(old->listener[i]);
@@ -68,45 +70,61 @@ static void commit(struct daemon *d, struct prepared *p)
 	for (size_t i = 0; i < new->n_listeners; i++)
 		listener_set_backlog(new->listener[i], new->backlog[i]);
 	daemon_log_listeners(new, old);
+}
+
+static void log_changes(const struct errors *changes)
+{
+	for (size_t i = 0; i < errors_stored(changes); i++)
+		log_notice("%s", errors_text(changes, i));
+	if (changes->n > errors_stored(changes))
+		log_notice("more changes: %zu not shown", changes->n - errors_stored(changes));
+}
+
+/* The commit point: from here on nothing can fail. */
+static void commit(struct daemon *d, struct prepared *p)
+{
+	struct snapshot *old = d->current, *new = p->snapshot;
+	int64_t began = now_ns();
+	log_switch(p->log);
+	log_set_level(config_log_level(new->config));
+	switch_listeners(d, new, old);
 	d->current = new;
-	plane_publish(d->plane, new);
+	workers_publish(d->workers, new);
 	admin_listen(d->admin, new->admin);
 	snapshot_unref(old);
-	for (size_t i = 0; i < errors_shown(&p->changes); i++)
-		log_notice("%s", errors_text(&p->changes, i));
-	if (p->changes.n > errors_shown(&p->changes))
-		log_notice("and %zu more changes", p->changes.n - errors_shown(&p->changes));
-	log_debug("reload: generation %llu committed in %.3f ms",
+	log_changes(&p->changes);
+	log_debug("reload: committed generation=%llu duration_ms=%.3f",
 		  (unsigned long long)new->generation, (double)(now_ns() - began) / 1e6);
 }
 
-static void count(struct reloads *r, enum outcome outcome, char *error)
+/* Takes ERROR, which may be NULL. */
+static void count(struct reload_state *r, enum reload_outcome outcome, char *error)
 {
-	free(r->error);
-	r->error = error;
-	r->last = outcome;
-	if (outcome == OUTCOME_OK) {
+	free(r->last_error);
+	r->last_error = error;
+	r->last_outcome = outcome;
+	if (outcome == RELOAD_OK) {
 		r->ok++;
-		r->last_good = time(NULL);
+		r->last_success = time(NULL);
 	} else {
 		r->rejected++;
 	}
-	event_del(r->overdue);
+	event_del(r->overdue_timer);
 }
 
-static void conclude(struct daemon *d, enum outcome outcome, char *error)
+static void conclude(struct daemon *d, enum reload_outcome outcome, char *error)
 {
-	struct reloads *r = &d->reloads;
+	struct reload_state *r = &d->reload;
 	count(r, outcome, error);
-	runtime_hold(&d->runtime); /* which closing a log file may have let go of */
 	daemon_set_state(d, RUNNING);
-	if (!r->again)
+	if (!r->queued)
 		return;
-	r->again = false;
+	r->queued = false;
 	reload_begin(d);
 }
 
-/* "FILE:LINE: text (and 2 more)", for the status file and systemctl status. */
+/* "FILE:LINE: text (and 2 more)", for the status file and STATUS=. Returns NULL if out of memory.
+ */
 static char *summary(const struct errors *e)
 {
 	const char *first = errors_text(e, 0);
@@ -119,35 +137,37 @@ static char *summary(const struct errors *e)
 
 static void reject(struct daemon *d, const struct errors *e)
 {
-	for (size_t i = 0; i < errors_shown(e); i++)
+	for (size_t i = 0; i < errors_stored(e); i++)
 		log_error("%s", errors_text(e, i));
-	log_error("reload rejected, %zu error%s: still generation %llu, nothing changed", e->n,
-		  e->n == 1 ? "" : "s", (unsigned long long)d->current->generation);
-	conclude(d, OUTCOME_REJECTED, summary(e));
+	log_error(
+		"reload rejected: errors=%zu generation=%llu; the previous configuration stays in "
+		"force",
+		e->n, (unsigned long long)d->current->generation);
+	conclude(d, RELOAD_REJECTED, summary(e));
 }
 
 static void unwatch_loader(struct daemon *d)
 {
-	for (size_t i = 0; i < N_ANSWERS; i++)
-		event_del(d->reloads.answer[i]);
+	for (size_t i = 0; i < N_LOADER_EVENTS; i++)
+		event_del(d->reload.loader_events[i]);
 }
 
-static void on_answer(evutil_socket_t fd, short what, void *arg)
+static void on_loader(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
 	struct prepared p = {0};
 	struct errors e = {0};
 	(void)fd;
 	(void)what;
-	if (!loader_look(&d->loader))
+	if (!loader_poll(&d->loader))
 		return;
 	unwatch_loader(d);
-	struct config *c = daemon_adjust(d, loader_take(&d->loader, &e));
-	log_debug("reload: read, parsed and validated in %.3f ms",
-		  (double)(now_ns() - d->reloads.began) / 1e6);
+	struct config *c = daemon_adjust_config(d, loader_result(&d->loader, &e));
+	log_debug("reload: parsed duration_ms=%.3f",
+		  (double)(now_ns() - d->reload.started_ns) / 1e6);
 	if (c && prepare(d, c, &p, &e)) {
 		commit(d, &p);
-		daemon_set_timer(d, d->reloads.overdue, OVERDUE_SECONDS);
+		daemon_set_timer(d, d->reload.overdue_timer, OVERDUE_SECONDS);
 	} else {
 		reject(d, &e);
 	}
@@ -155,83 +175,84 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
 	errors_clear(&e);
 }
 
-/* It may be another one than the last time. Also when it says nothing it is looked at. */
+/* Assigns the events anew: the loader may have been restarted. The timeout lets loader_poll()
+ * notice that the loader is late. */
 static bool watch_loader(struct daemon *d, struct errors *e)
 {
-	const int fds[N_ANSWERS] = {d->loader.orders, d->loader.answers};
-	const struct timeval look = {.tv_usec = LOOK_MS * 1000L};
+	const int fds[N_LOADER_EVENTS] = {d->loader.orders, d->loader.answers};
+	const struct timeval interval = {.tv_usec = POLL_MS * 1000L};
 	bool good = true;
-	for (size_t i = 0; i < N_ANSWERS; i++) {
-		struct event *ev = d->reloads.answer[i];
-		event_assign(ev, d->base, fds[i], EV_READ | EV_PERSIST, on_answer, d);
-		good = event_add(ev, &look) == 0 && good;
+	for (size_t i = 0; i < N_LOADER_EVENTS; i++) {
+		struct event *ev = d->reload.loader_events[i];
+		event_assign(ev, d->base, fds[i], EV_READ | EV_PERSIST, on_loader, d);
+		good = event_add(ev, &interval) == 0 && good;
 	}
 	if (good)
 		return true;
-	errors_add(e, d->loader.file, 0, "cannot be waited for: %s", strerror(errno));
+	errors_add(e, d->loader.file, 0, "cannot watch the configuration loader: %s",
+		   strerror(errno));
 	unwatch_loader(d);
-	loader_drop(&d->loader);
+	loader_cancel(&d->loader);
 	return false;
 }
 
 void reload_begin(struct daemon *d)
 {
 	struct errors e = {0};
-	d->reloads.began = now_ns();
+	d->reload.started_ns = now_ns();
 	d->signals.sender = (struct sender_cache){0};
 	daemon_set_state(d, RELOADING);
-	if (loader_ask(&d->loader, &e) < 0 || !watch_loader(d, &e))
+	if (loader_request(&d->loader, &e) < 0 || !watch_loader(d, &e))
 		reject(d, &e);
 	errors_clear(&e);
 }
 
-void reload_again(struct daemon *d)
+void reload_queue(struct daemon *d)
 {
-	d->reloads.again = true;
+	d->reload.queued = true;
 }
 
-void reload_news(struct daemon *d)
+void reload_check(struct daemon *d)
 {
-	listeners_prune(&d->retired); /* the last worker has let go: closed */
+	listeners_prune(&d->retired);
 	uint64_t generation = d->current->generation;
-	if (d->state != RELOADING || d->loader.busy || plane_behind(d->plane, generation, NULL))
+	if (d->state != RELOADING || d->loader.busy || workers_behind(d->workers, generation, NULL))
 		return;
-	log_notice("reloaded: generation %llu is served by every worker, %.1f ms",
-		   (unsigned long long)generation, (double)(now_ns() - d->reloads.began) / 1e6);
-	conclude(d, OUTCOME_OK, NULL);
+	log_notice("reloaded: generation=%llu duration_ms=%.1f; every worker serves it",
+		   (unsigned long long)generation, (double)(now_ns() - d->reload.started_ns) / 1e6);
+	conclude(d, RELOAD_OK, NULL);
 }
 
-/* A worker is stuck. The others serve the new configuration: that is what counts. */
+/* A worker is stuck. The reload is successful all the same: the other workers serve it. */
 void reload_overdue(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
-	unsigned first = 0, n = plane_behind(d->plane, d->current->generation, &first);
+	unsigned first = 0, n = workers_behind(d->workers, d->current->generation, &first);
 	(void)fd;
 	(void)what;
-	if (!n) { /* all have, and the loop has not looked yet */
-		reload_news(d);
+	if (!n) { /* the last acknowledgement has not been read yet */
+		reload_check(d);
 		return;
 	}
-	log_warning("reloaded: generation %llu, but %u worker%s (the first is %u) did not take it "
-		    "over within %d s: stuck in a callback? It will as soon as it can",
-		    (unsigned long long)d->current->generation, n, n == 1 ? "" : "s", first,
-		    OVERDUE_SECONDS);
-	conclude(d, OUTCOME_OK, NULL);
+	log_warning("reloaded: generation=%llu, not acknowledged within %d s by workers=%u "
+		    "first=%u; a callback may be stuck, they switch when it returns",
+		    (unsigned long long)d->current->generation, OVERDUE_SECONDS, n, first);
+	conclude(d, RELOAD_OK, NULL);
 }
 
 void reload_abandon(struct daemon *d)
 {
-	struct reloads *r = &d->reloads;
+	struct reload_state *r = &d->reload;
 	if (d->loader.busy) {
 		unwatch_loader(d);
-		loader_drop(&d->loader);
-		log_notice("the reload is dropped: the daemon stops");
-	} else if (d->state == RELOADING) { /* it was committed */
-		count(r, OUTCOME_OK, NULL);
-		log_notice("reloaded: generation %llu, while the daemon stops",
+		loader_cancel(&d->loader);
+		log_notice("reload dropped: the daemon is stopping");
+	} else if (d->state == RELOADING) { /* committed, not acknowledged by all workers */
+		count(r, RELOAD_OK, NULL);
+		log_notice("reloaded: generation=%llu while stopping",
 			   (unsigned long long)d->current->generation);
 	}
-	if (r->again)
-		log_notice("the reload that was asked for meanwhile is dropped: the daemon stops");
-	r->again = false;
+	if (r->queued)
+		log_notice("queued reload dropped: the daemon is stopping");
+	r->queued = false;
 }

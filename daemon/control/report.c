@@ -1,16 +1,21 @@
+#include "control/report.h"
+
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/process.h"
 #include "base/text.h"
-#include "control/daemon.h"
+#include "control/state.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+const char *const state_names[N_STATES] = {"starting",	"running",  "reloading",
+					   "lame_duck", "draining", "stopped"};
+
 static const char *const outcomes[] = {"none", "ok", "rejected"};
 
-/* Replace a runtime file by what PRINT writes. Failing costs the file, never the daemon. */
+/* Replace a runtime file by the output of PRINT. Returns false, with a warning unless QUIET, if
+ * that fails. */
 static bool replace(struct daemon *d, const char *name,
 		    void (*print)(const struct daemon *d, FILE *out), bool quiet)
 {
@@ -21,24 +26,24 @@ static bool replace(struct daemon *d, const char *name,
 	bool good = false;
 	if (out)
 		print(d, out);
-	if (text_end_stream(out, &text))
+	if (text_close_stream(out, &text))
 		good = runtime_replace(&d->runtime, name, text, length, &e) == 0;
-	else if (!quiet) /* at once: there may be no memory to keep it for the next line, either */
-		log_warning("cannot write %s/%s: %s; the one that was there stays", d->runtime.path,
+	else if (!quiet) /* not through E: there may be no memory for its text */
+		log_warning("cannot write %s/%s: %s; the previous file stays", d->runtime.path,
 			    name, strerror(ENOMEM));
-	for (size_t i = 0; !quiet && i < errors_shown(&e); i++)
+	for (size_t i = 0; !quiet && i < errors_stored(&e); i++)
 		log_warning("%s", errors_text(&e, i));
 	errors_clear(&e);
 	free(text);
 	return good;
 }
 
-/* Why the last reload was rejected; "" when it was not. */
+/* The reason why the last reload was rejected, or "". */
 static const char *rejection(const struct daemon *d)
 {
-	if (d->reloads.last != OUTCOME_REJECTED)
+	if (d->reload.last_outcome != RELOAD_REJECTED)
 		return "";
-	return d->reloads.error ? d->reloads.error : "out of memory";
+	return d->reload.last_error ? d->reload.last_error : "out of memory";
 }
 
 void report_print_status(const struct daemon *d, FILE *out)
@@ -48,13 +53,13 @@ void report_print_status(const struct daemon *d, FILE *out)
 		"last_reload=%s\nlast_reload_error=%s\nstarted=%lld\nlame_duck=%lld\n"
 		"drain_timeout=%lld\n",
 		(int)getpid(), state_names[d->state], (unsigned long long)d->current->generation,
-		(unsigned long long)d->reloads.ok, (unsigned long long)d->reloads.rejected,
-		outcomes[d->reloads.last], rejection(d), (long long)d->started,
+		(unsigned long long)d->reload.ok, (unsigned long long)d->reload.rejected,
+		outcomes[d->reload.last_outcome], rejection(d), (long long)d->started,
 		(long long)d->current->config->lame_duck,
 		(long long)d->current->config->drain_timeout);
 }
 
-/* TEXT has no control characters: it went through text_escape(), or is a name of ours. */
+/* TEXT has no control characters: it is escaped by text_escape(), or a name in this program. */
 static void print_string(const char *text, FILE *out)
 {
 	fputc('"', out);
@@ -66,7 +71,7 @@ static void print_string(const char *text, FILE *out)
 	fputc('"', out);
 }
 
-/* "key=value" lines as members of an object. Numbers are those that look like one. */
+/* Print "key=value" lines as members of an object. A value of digits becomes a number. */
 static void print_members(char *lines, FILE *out)
 {
 	for (char *line; (line = strsep(&lines, "\n")) && *line;) {
@@ -82,12 +87,12 @@ static void print_members(char *lines, FILE *out)
 
 static void print_signals(const struct signals *s, FILE *out)
 {
-	for (size_t i = 0; i < REMEMBERED && i < s->n_last; i++) {
-		const struct handled *h = &s->last[(s->n_last - 1 - i) % REMEMBERED];
+	for (size_t i = 0; i < RECENT_SIGNALS && i < s->n_recent; i++) {
+		const struct handled_signal *h = &s->recent[(s->n_recent - 1 - i) % RECENT_SIGNALS];
 		fprintf(out,
 			"%s{\"signal\":\"%s\",\"count\":%llu,\"at\":%.3f,\"does\":", i ? "," : "",
-			h->signal, (unsigned long long)h->count, h->at);
-		print_string(h->does, out);
+			h->name, (unsigned long long)h->count, h->at);
+		print_string(h->action, out);
 		fputs(",\"sender\":", out);
 		print_string(h->sender, out);
 		fputc('}', out);
@@ -102,114 +107,110 @@ void report_print_json(const struct daemon *d, FILE *out)
 	if (status)
 		report_print_status(d, status);
 	fputc('{', out);
-	if (text_end_stream(status, &lines))
+	if (text_close_stream(status, &lines))
 		print_members(lines, out);
 	free(lines);
 	fprintf(out, "\"name\":\"skeld\",\"version\":\"" SKELD_VERSION "\",\"service\":");
-	print_string(d->its->name, out);
+	print_string(d->service->name, out);
 	fprintf(out, ",\"time\":%.3f,\"signals\":[", clock_seconds(CLOCK_REALTIME));
 	print_signals(&d->signals, out);
 	fputs("]}\n", out);
 }
 
-/* A disk that is full is told once, not at every change of state until it is not. */
+/* A full disk is logged once, not at every change of the state. */
 static void write_status(struct daemon *d)
 {
-	bool was_stale = d->stale;
-	d->stale = !replace(d, "status", report_print_status, was_stale);
-	if (was_stale && !d->stale)
-		log_notice("the status file can be written again");
+	bool was_stale = d->status_is_stale;
+	d->status_is_stale = !replace(d, "status", report_print_status, was_stale);
+	if (was_stale && !d->status_is_stale)
+		log_notice("status file written again");
 }
 
-static void tell_manager(struct daemon *d, const char *first)
+static void send_status(struct daemon *d, const char *lines)
 {
-	size_t open = plane_open(d->plane);
+	size_t open = workers_open_connections(d->workers);
 	const char *error = rejection(d);
-	char cut[401]; /* at a whole character: systemd ignores what is not UTF-8 */
+	char cut[401]; /* at a whole character: systemd ignores a text that is not UTF-8 */
 	text_escape(cut, sizeof(cut), error, strlen(error));
-	d->told_open = open;
-	notify_send(&d->notify, "%sSTATUS=%s, generation %llu, %zu connection%s%s%s", first,
+	d->reported_connections = open;
+	notify_send(&d->notify, "%sSTATUS=%s, generation %llu, %zu connection%s%s%s", lines,
 		    state_names[d->state], (unsigned long long)d->current->generation, open,
 		    open == 1 ? "" : "s", *error ? "; last reload rejected: " : "", cut);
 }
 
-void report_status(struct daemon *d, const char *first)
+void report_status(struct daemon *d, const char *lines)
 {
 	write_status(d);
-	tell_manager(d, first);
+	send_status(d, lines);
 }
 
-void report_again(struct daemon *d)
+void report_tick(struct daemon *d)
 {
-	if (d->stale)
+	if (d->status_is_stale)
 		write_status(d);
+	if (workers_open_connections(d->workers) != d->reported_connections)
+		send_status(d, "");
 }
 
-void report_connections(struct daemon *d)
+void report_print_metrics(const struct daemon *d, FILE *out)
 {
-	if (plane_open(d->plane) != d->told_open)
-		tell_manager(d, "");
+	registry_write(&d->registry, out);
 }
 
-void report_print_stats(const struct daemon *d, FILE *out)
+void report_dump(struct daemon *d)
 {
-	stats_write(&d->stats, out);
-}
-
-void report_stats(struct daemon *d)
-{
-	stats_log(&d->stats);
-	replace(d, "stats.prom", report_print_stats, false);
+	registry_log(&d->registry);
+	replace(d, "stats.prom", report_print_metrics, false);
 }
 
 /* The daemon's own metrics. */
 
-static double one(const struct family *f, unsigned i)
+static double one(const struct metric_family *f, unsigned i)
 {
 	(void)f;
 	(void)i;
 	return 1;
 }
 
-static double in_state(const struct family *f, unsigned i)
+static double in_state(const struct metric_family *f, unsigned i)
 {
 	return ((const struct daemon *)f->context)->state == i;
 }
 
-static double generation(const struct family *f, unsigned i)
+static double generation(const struct metric_family *f, unsigned i)
 {
 	(void)i;
 	return (double)((const struct daemon *)f->context)->current->generation;
 }
 
-static double reload_count(const struct family *f, unsigned i)
+static double reload_count(const struct metric_family *f, unsigned i)
 {
-	const struct reloads *r = &((const struct daemon *)f->context)->reloads;
+	const struct reload_state *r = &((const struct daemon *)f->context)->reload;
 	return (double)(i == 0 ? r->ok : r->rejected);
 }
 
-static double last_successful(const struct family *f, unsigned i)
+static double last_successful(const struct metric_family *f, unsigned i)
 {
 	(void)i;
-	return ((const struct daemon *)f->context)->reloads.last != OUTCOME_REJECTED;
+	return ((const struct daemon *)f->context)->reload.last_outcome != RELOAD_REJECTED;
 }
 
-static double last_success(const struct family *f, unsigned i)
+static double last_success(const struct metric_family *f, unsigned i)
 {
 	(void)i;
-	return (double)((const struct daemon *)f->context)->reloads.last_good;
+	return (double)((const struct daemon *)f->context)->reload.last_success;
 }
 
-static double lost_lines(const struct family *f, unsigned i)
+static double lost_lines(const struct metric_family *f, unsigned i)
 {
 	(void)f;
 	(void)i;
 	return (double)log_lost();
 }
 
-void report_init(struct daemon *d)
+void report_register_metrics(struct daemon *d)
 {
-	static const struct metric rows[] = {
+	static const struct service_metric rows[] = {
 		{"skeld_build_info", METRIC_GAUGE, "The version that runs", NULL, NULL},
 		{"skeld_state", METRIC_GAUGE, "1 for the state that the daemon is in", "config",
 		 "state"},
@@ -226,7 +227,7 @@ void report_init(struct daemon *d)
 		 "Log lines that could not be written", "log", "lost"}};
 	static const char *const versions[] = {SKELD_VERSION};
 	static const char *const results[] = {"ok", "rejected"};
-	const struct family families[] = {
+	const struct metric_family families[] = {
 		{&rows[0], "version", versions, 1, .value = one},
 		{&rows[1], "state", state_names, N_STATES, .value = in_state},
 		{&rows[2], .n = 1, .value = generation},
@@ -234,12 +235,9 @@ void report_init(struct daemon *d)
 		{&rows[4], .n = 1, .value = last_successful},
 		{&rows[5], .n = 1, .value = last_success}};
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++) {
-		struct family f = families[i];
+		struct metric_family f = families[i];
 		f.context = d;
-		stats_add(&d->stats, &f);
+		registry_add(&d->registry, &f);
 	}
-	signals_register(d, &d->stats);
-	plane_register(d->plane, &d->stats);
-	stats_add(&d->stats, &(struct family){&rows[6], .n = 1, .value = lost_lines});
-	process_register(&d->stats, &d->process);
+	registry_add(&d->registry, &(struct metric_family){&rows[6], .n = 1, .value = lost_lines});
 }

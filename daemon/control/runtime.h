@@ -1,6 +1,6 @@
 /*
- * The runtime directory: the locked pid file, and files that are replaced in one step.
- * Control thread; `-s` reads them from another process.
+ * The runtime directory: the locked pid file, and files that are replaced atomically. Control
+ * thread. A `-s` command reads the files from another process.
  */
 #ifndef SKELD_RUNTIME_H
 #define SKELD_RUNTIME_H
@@ -12,34 +12,30 @@
 
 struct runtime {
 	const char *path;
-	int dir, pid; /* descriptors; pid is locked for life */
-	bool made;    /* the directory is ours: remove it at the end */
+	int dir, pid; /* descriptors of the directory and of the locked pid file */
+	bool made;    /* this process created the directory, and removes it at the end */
 };
 
 /*
- * Open the directory, make it if it is missing, and take the lock. -1 and an error when it cannot
- * be had, or another instance has it.
+ * Open the directory, create it if it is missing, lock the pid file and remove the files of a
+ * daemon that was killed. Returns -1 and an error if that fails or another instance holds the lock.
  */
 int runtime_open(struct runtime *r, const char *path, struct errors *e);
 
-/*
- * Have our pid named as the owner's; once more after anything that may have opened and closed the
- * pid file in this process: who logs into it, say.
- */
-void runtime_hold(const struct runtime *r);
-
-/* Write our pid into the locked file: we are there. */
+/* Write our pid into the locked file, for scripts: the daemon has started. */
 int runtime_announce(const struct runtime *r, struct errors *e);
 
-/* Replace file NAME by TEXT: a reader sees the old one or the new one. */
+/* Replace file NAME by TEXT atomically: a reader sees the old file or the new one. */
 int runtime_replace(const struct runtime *r, const char *name, const char *text, size_t length,
 		    struct errors *e);
 
-/* Remove the files, and the directory if we made it. */
+/* Remove the files, and the directory if runtime_open() created it. */
 void runtime_close(struct runtime *r);
 
-/* Who holds the lock in directory PATH; 0 when nobody does, -1 and EACCES when that cannot be seen.
- * Never believes the file's text. */
+/*
+ * The process that holds the lock in directory PATH. The text of the file is not trusted. Returns 0
+ * if there is none, -1 and EACCES if the file may not be read.
+ */
 pid_t runtime_owner(const char *path);
 
 #endif

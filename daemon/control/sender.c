@@ -8,14 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The kernel shows this user for those that have no number here (user_namespaces(7)). */
+/* The uid of users without a mapping in this user namespace, user_namespaces(7). */
 enum { OVERFLOW_UID = 65534 };
 
-static void look_up(struct sender_cache *cache, uid_t uid)
+static void read_user(struct sender_cache *cache, uid_t uid)
 {
 	cache->uid = uid;
 	snprintf(cache->name, sizeof(cache->name), "uid %u", (unsigned)uid);
-	/* By hand: fgetpwent_r(3) stays for ever before a line that is too long for its buffer. */
+	/* Not fgetpwent_r(3): it never gets past a line that is longer than its buffer. */
 	FILE *in = fopen("/etc/passwd", "re");
 	char *line = NULL, *end;
 	size_t room = 0;
@@ -46,7 +46,8 @@ static void read_comm(pid_t pid, char out[64])
 	out[strcspn(out, "\n")] = '\0';
 }
 
-void sender_describe(const struct arrival *a, struct sender_cache *cache, char out[SENDER_MAX])
+void sender_describe(const struct signal_arrival *a, struct sender_cache *cache,
+		     char out[SENDER_MAX])
 {
 	char comm[64], text[SENDER_MAX];
 	if (a->code == SI_KERNEL) {
@@ -54,17 +55,17 @@ void sender_describe(const struct arrival *a, struct sender_cache *cache, char o
 		return;
 	}
 	if (a->pid == 0) {
-		snprintf(out, SENDER_MAX, "a process outside of this pid namespace");
+		snprintf(out, SENDER_MAX, "a process in another pid namespace");
 		return;
 	}
 	read_comm(a->pid, comm);
 	if (a->uid != OVERFLOW_UID && (!*cache->name || cache->uid != a->uid))
-		look_up(cache, a->uid);
-	/* The kernel fills in who has called kill(2), not who has queued it, sigqueue(3). */
-	bool vouched = a->code >= 0 || a->code == SI_TKILL;
+		read_user(cache, a->uid);
+	/* The kernel fills in the sender of kill(2); the caller of sigqueue(3) fills in its own. */
+	bool verified = a->code >= 0 || a->code == SI_TKILL;
 	snprintf(text, sizeof(text), "pid %d (%s), %s%s", (int)a->pid,
-		 *comm ? comm : "gone or hidden",
-		 a->uid == OVERFLOW_UID ? "a user unknown here" : cache->name,
-		 vouched ? "" : ", as it says");
-	text_escape(out, SENDER_MAX, text, strlen(text)); /* a process calls itself as it likes */
+		 *comm ? comm : "exited or hidden",
+		 a->uid == OVERFLOW_UID ? "unknown user" : cache->name,
+		 verified ? "" : ", not verified");
+	text_escape(out, SENDER_MAX, text, strlen(text)); /* a process chooses its name freely */
 }

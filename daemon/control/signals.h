@@ -1,57 +1,60 @@
 /*
- * What every signal does in every state: one table, in signals.c.
+ * The signals that the daemon handles. One table in signals.c says what each does in each state.
+ * Control thread.
  */
 #ifndef SKELD_SIGNALS_H
 #define SKELD_SIGNALS_H
 
-#include "base/stats.h"
 #include "control/sender.h"
+#include "metrics/registry.h"
 
 struct daemon;
 struct event;
 
-enum { N_SIGNALS = 6, REMEMBERED = 8 };
+enum { N_SIGNALS = 6, RECENT_SIGNALS = 8 };
 
-/* One that was handled, for those who ask later who sent it. */
-struct handled {
-	const char *signal, *does; /* NULL: none yet */
-	uint64_t count;
-	double at; /* it arrived, seconds since the epoch */
+struct handled_signal {
+	const char *name, *action;
+	uint64_t count; /* deliveries */
+	double at;	/* of the first delivery, seconds since the epoch */
 	char sender[SENDER_MAX];
 };
 
 struct signals {
 	struct event *event[N_SIGNALS];
-	uint64_t handled[N_SIGNALS], coalesced[N_SIGNALS];
-	struct histogram latency;   /* arrival to handler */
-	struct sender_cache sender; /* forgotten by a reload */
-	struct handled last[REMEMBERED];
-	size_t n_last; /* all that were ever put there: the latest is at (n_last - 1) % REMEMBERED
-			*/
+	uint64_t handled[NSIG], coalesced[NSIG]; /* by signal number */
+	struct histogram latency;		 /* from arrival to handler */
+	struct sender_cache sender;		 /* cleared by a reload */
+	/* A ring: the latest signal is at (n_recent - 1) % RECENT_SIGNALS. */
+	struct handled_signal recent[RECENT_SIGNALS];
+	size_t n_recent;
 };
 
-/* The first thing main does: until there are handlers, no signal may arrive. */
+/* Block all handled signals until signals_start(). main() calls this first. */
 void signals_block(void);
 
-/* Add the events, put the relay in front of them, and only then let signals in. -1 and errno. */
+/* Install the handlers, then unblock. Returns 0, or -1 and errno. */
 int signals_start(struct daemon *d);
 
-/* Every now and then: handle those that libevent was not woken for. */
-void signals_look(struct daemon *d);
+/*
+ * Once a tick: handle arrivals that did not wake the loop. libevent reports no error when its
+ * handler cannot write the byte that wakes the loop (a pipe may lack memory), and the queue calls
+ * the handler only once.
+ */
+void signals_check(struct daemon *d);
 
-/* Block all, and account for what has arrived. */
+/* Block all signals for good, and handle those that have arrived. */
 void signals_close(struct daemon *d);
-
-/* The last thing: log which have come since then. Nobody acts on them. */
-void signals_tell_late(void);
 
 /* Remove the events. */
 void signals_stop(struct daemon *d);
 
-void signals_register(struct daemon *d, struct stats *s);
+/* Log the signals that came after signals_close(). */
+void signals_log_late(void);
 
-/* "SIGHUP"; and the signal in the I-th row of the table. */
+void signals_register_metrics(struct daemon *d, struct registry *r);
+
+/* "SIGHUP"; "?" for a signal that is not handled. */
 const char *signal_name(int signal);
-int signals_at(unsigned i);
 
 #endif

@@ -1,76 +1,93 @@
+#include "data/acceptor.h"
+
 #include "base/log.h"
-#include "data/worker.h"
+#include "data/connection.h"
 
 #include <errno.h>
+#include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-/* Accepted in one turn of the loop at most: a flood of connects starves nobody. */
-enum { ACCEPT_BATCH = 64, RECOVER_MS = 100, EMPTY_MOST = 65536 };
+enum {
+	ACCEPT_BATCH = 64,	 /* per turn of the loop: new connections do not starve open ones */
+	RETRY_MS = 100,		 /* after descriptors or memory ran out */
+	QUEUE_LENGTH_MAX = 65536 /* no configured backlog is larger */
+};
 
-static void turn_away(struct worker *w, int fd)
+struct acceptor {
+	struct worker *worker;
+	struct listener *listener;
+	struct event event;
+	bool removal_pending; /* connections wait in the queue, and no descriptor is free */
+	bool proxied;	      /* connections begin with a PROXY header */
+	TAILQ_ENTRY(acceptor) entry;
+};
+
+/* The connection limit is reached: close FD. */
+static void close_surplus(struct worker *w, int fd)
 {
 	evutil_closesocket(fd);
 	worker_add(w, COUNT_CLOSED + CLOSED_LIMIT, 1);
-	w->turned_away++;
+	w->refused++;
 	if (worker_may_warn(w, &w->warned_limit))
-		log_warning(
-			"%zu connections are open, as many as there may be: others are accepted "
-			"and closed, %llu so far by worker %u",
-			w->snapshot->connections, (unsigned long long)w->turned_away, w->index);
+		log_warning("connection limit reached (limits.connections = %zu): closing new "
+			    "connections, %llu so far by worker %u",
+			    w->snapshot->connections, (unsigned long long)w->refused, w->index);
 }
 
-/* Out of descriptors or memory: let the listeners rest, others give something back meanwhile. */
-static void rest(struct worker *w, int error)
+/* Descriptors or memory have run out: leave new connections in the backlog for RETRY_MS. */
+static void pause_accepting(struct worker *w, int error)
 {
 	struct acceptor *a;
 	TAILQ_FOREACH (a, &w->acceptors, entry)
 		event_del(&a->event);
-	/* Cannot fail: libevent has room for more timers than a worker has without asking. */
-	event_add(w->recover, &(struct timeval){.tv_usec = RECOVER_MS * 1000L});
-	if (worker_may_warn(w, &w->warned_rest))
-		log_warning("cannot accept connections: %s; they wait in the backlog, trying again "
+	/* This needs no memory unless the service has many timers: libevent's heap of timers
+	 * starts with 8 elements, and a worker uses 3. */
+	event_add(w->resume_accepting, &(struct timeval){.tv_usec = RETRY_MS * 1000L});
+	if (worker_may_warn(w, &w->warned_accept))
+		log_warning("cannot accept connections: %s; they wait in the backlog, retrying "
 			    "every %d ms",
-			    strerror(error), RECOVER_MS);
+			    strerror(error), RETRY_MS);
 }
 
-/* Unless all rest. */
-static void watch(struct acceptor *a)
+/* Unless accepting is paused. */
+static void start_accepting(struct acceptor *a)
 {
 	struct worker *w = a->worker;
-	if (!event_pending(w->recover, EV_TIMEOUT, NULL) && event_add(&a->event, NULL) < 0)
-		rest(w, errno ? errno : ENOMEM);
+	if (!event_pending(w->resume_accepting, EV_TIMEOUT, NULL) && event_add(&a->event, NULL) < 0)
+		pause_accepting(w, errno ? errno : ENOMEM);
 }
 
-/* What accept(2) passes on from the one connection that it would have returned. */
-static bool is_of_one_connection(int error)
+/* accept(2) also returns pending network errors of the new connection; the next one may be fine. */
+static bool is_error_of_connection(int error)
 {
 	return error == ECONNABORTED || error == EPROTO || error == EINTR || error == ENETDOWN ||
 	       error == ENOPROTOOPT || error == EHOSTDOWN || error == ENONET ||
 	       error == EHOSTUNREACH || error == ENETUNREACH;
 }
 
-/* Accept up to MOST from one of A's sockets. Returns 0, or the errno that ended it. */
-static int accept_some(const struct acceptor *a, int fd, unsigned most)
+/* Accept up to MAX connections from FD, a socket of A's listener. Returns 0, or the errno for which
+ * it stopped; EAGAIN: the queue is empty. */
+static int accept_some(const struct acceptor *a, int fd, unsigned max)
 {
 	struct worker *w = a->worker;
-	struct plane *p = w->plane;
-	while (most--) {
+	_Atomic size_t *n_connections = &w->workers->n_connections;
+	while (max--) {
 		struct sockaddr_storage peer = {0};
 		socklen_t length = sizeof(peer);
 		int c = accept4(fd, (struct sockaddr *)&peer, &length,
 				SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (c < 0 && !is_of_one_connection(errno))
+		if (c < 0 && !is_error_of_connection(errno))
 			return errno;
 		if (c < 0)
 			continue;
 		worker_add(w, COUNT_ACCEPTED, 1);
-		if (atomic_fetch_add(&p->open, 1) < w->snapshot->connections) {
-			connection_accept(a, c, &peer);
+		if (atomic_fetch_add(n_connections, 1) < w->snapshot->connections) {
+			connection_accept(w, c, &peer, a->listener, a->proxied);
 		} else {
-			atomic_fetch_sub(&p->open, 1);
-			turn_away(w, c);
+			atomic_fetch_sub(n_connections, 1);
+			close_surplus(w, c);
 		}
 	}
 	return 0;
@@ -82,7 +99,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	int error = accept_some(a, fd, ACCEPT_BATCH);
 	if (error && error != EAGAIN)
-		rest(a->worker, error);
+		pause_accepting(a->worker, error);
 }
 
 static void free_acceptor(struct acceptor *a)
@@ -94,15 +111,16 @@ static void free_acceptor(struct acceptor *a)
 }
 
 /*
- * The kernel completed these connections before the listener was retired: serve them, those of
- * the other workers too, who may be stuck.
+ * Accept the connections that the kernel completed before the listener was retired, from the
+ * sockets of all workers: another worker may be stuck. Returns 0, or an errno if some remain.
  */
-static int empty(const struct acceptor *a)
+static int accept_queued(const struct acceptor *a)
 {
 	const struct listener *l = a->listener;
 	for (size_t j = 0; j < l->n_fds; j++) {
-		int error = accept_some(a, l->fds[j], EMPTY_MOST);
-		if (error && error != EAGAIN && error != EINVAL) /* EINVAL: shut down, and empty */
+		int error = accept_some(a, l->fds[j], QUEUE_LENGTH_MAX);
+		/* EINVAL: a unix socket after shutdown(2), with an empty queue. */
+		if (error && error != EAGAIN && error != EINVAL)
 			return error;
 	}
 	return 0;
@@ -110,27 +128,27 @@ static int empty(const struct acceptor *a)
 
 static void remove_acceptor(struct acceptor *a)
 {
-	int error = a->listener->keeper == KEEPER_UNIT ? 0 : empty(a);
-	a->leaving = error != 0;
+	int error = a->listener->keeper == KEEPER_UNIT ? 0 : accept_queued(a);
+	a->removal_pending = error != 0;
 	if (error)
-		rest(a->worker, error);
+		pause_accepting(a->worker, error);
 	else
 		free_acceptor(a);
 }
 
-void acceptors_recover(struct worker *w)
+void acceptors_resume(struct worker *w)
 {
 	struct acceptor *a, *next;
 	for (a = TAILQ_FIRST(&w->acceptors); a; a = next) {
 		next = TAILQ_NEXT(a, entry);
-		if (a->leaving)
+		if (a->removal_pending)
 			remove_acceptor(a);
 		else
-			watch(a);
+			start_accepting(a);
 	}
-	if (!(w->done & ORDER_DRAIN)) /* there may be some that could not be made */
-		acceptors_update(w, w->snapshot);
-	worker_check_drained(w);
+	if (!(w->orders_done & ORDER_DRAIN))
+		acceptors_update(w, w->snapshot); /* add acceptors that lacked memory */
+	worker_report_if_drained(w);
 }
 
 void acceptors_abandon(struct worker *w)
@@ -138,13 +156,13 @@ void acceptors_abandon(struct worker *w)
 	struct acceptor *a;
 	acceptors_update(w, NULL);
 	while ((a = TAILQ_FIRST(&w->acceptors))) {
-		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the one freed is no longer in it */
-		log_warning(
-			"connections that wait on listen \"%s\" are lost: no descriptor is free",
-			a->listener->title);
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): TAILQ_REMOVE precedes each free() */
+		log_warning("connections lost: listen \"%s\" has waiting connections, no "
+			    "descriptor is free to accept them",
+			    a->listener->title);
 		free_acceptor(a);
 	}
-	event_del(w->recover);
+	event_del(w->resume_accepting);
 }
 
 static bool accepts_on(const struct worker *w, const struct listener *l, int fd)
@@ -156,28 +174,32 @@ static bool accepts_on(const struct worker *w, const struct listener *l, int fd)
 	return false;
 }
 
-static void add_acceptor(struct worker *w, struct listener *l, int fd, bool proxy)
+static void add_acceptor(struct worker *w, struct listener *l, int fd, bool proxied)
 {
 	if (accepts_on(w, l, fd))
 		return;
 	struct acceptor *a = calloc(1, sizeof(*a));
 	if (!a) {
-		rest(w, ENOMEM); /* and then once more */
+		pause_accepting(w, ENOMEM); /* acceptors_resume() tries again */
 		return;
 	}
 	a->worker = w;
 	a->listener = listener_ref(l);
-	a->proxy = proxy;
+	a->proxied = proxied;
 	event_assign(&a->event, w->base, fd, EV_READ | EV_PERSIST, on_accept, a);
 	TAILQ_INSERT_TAIL(&w->acceptors, a, entry);
-	watch(a);
+	start_accepting(a);
 }
 
-static void add_acceptors(struct worker *w, struct listener *l, bool proxy)
+/* Add acceptors for the sockets of S's listeners that are assigned to this worker. */
+static void add_acceptors(struct worker *w, const struct snapshot *s)
 {
-	for (size_t j = 0; j < l->n_fds; j++)
-		if (listener_is_for(l, j, w->index, w->plane->n_workers))
-			add_acceptor(w, l, l->fds[j], proxy);
+	for (size_t i = 0; i < s->n_listeners; i++) {
+		struct listener *l = s->listener[i];
+		for (size_t j = 0; l != s->admin && j < l->n_fds; j++)
+			if (listener_is_assigned(l, j, w->index, w->workers->n_workers))
+				add_acceptor(w, l, l->fds[j], s->proxied[i]);
+	}
 }
 
 void acceptors_update(struct worker *w, const struct snapshot *s)
@@ -189,28 +211,24 @@ void acceptors_update(struct worker *w, const struct snapshot *s)
 			remove_acceptor(a);
 			continue;
 		}
-		a->proxy = snapshot_is_proxied(s, a->listener);
-		a->leaving = false; /* it may have been asked for again */
+		a->proxied = snapshot_is_proxied(s, a->listener);
+		a->removal_pending = false; /* a reload may have added the listener again */
 	}
-	for (size_t i = 0; s && i < s->n_listeners; i++)
-		if (s->listener[i] != s->admin)
-			add_acceptors(w, s->listener[i], s->proxy[i]);
+	if (s)
+		add_acceptors(w, s);
 	if (TAILQ_EMPTY(&w->acceptors) && (!s || !s->n_listeners))
-		event_del(w->recover);
+		event_del(w->resume_accepting);
 }
 
-/* Listeners that came and went meanwhile: whoever connected waits there. */
 void acceptors_catch_up(struct worker *w, struct snapshot *s)
 {
-	struct snapshot *before = s->skipped[w->index];
-	s->skipped[w->index] = NULL;
-	while (before) {
-		struct snapshot *older = before->skipped[w->index];
-		before->skipped[w->index] = NULL;
-		for (size_t i = 0; i < before->n_listeners; i++)
-			if (before->listener[i] != before->admin)
-				add_acceptors(w, before->listener[i], before->proxy[i]);
-		snapshot_unref(before);
-		before = older;
+	struct snapshot *untaken = s->untaken[w->index];
+	s->untaken[w->index] = NULL;
+	while (untaken) {
+		struct snapshot *older = untaken->untaken[w->index];
+		untaken->untaken[w->index] = NULL;
+		add_acceptors(w, untaken);
+		snapshot_unref(untaken);
+		untaken = older;
 	}
 }

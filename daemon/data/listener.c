@@ -14,15 +14,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { SYN = 0x02, ACK = 0x10 }; /* RFC 9293, 3.1 */
+enum { SYN = 0x02, ACK = 0x10, FLAGS_OFFSET = 13 }; /* of the TCP header, RFC 9293 3.1 */
 
 static const char *path_of(const struct address *a)
 {
 	return ((const struct sockaddr_un *)&a->sa)->sun_path;
 }
 
-/* A socket file that nobody listens on is left over from a crash. Anything else stays. */
-static void remove_stale(const struct address *a)
+/* Remove a socket file that no process listens on: a crash left it behind. Keep all other files. */
+static void remove_stale_file(const struct address *a)
 {
 	struct stat st;
 	if (lstat(path_of(a), &st) < 0 || !S_ISSOCK(st.st_mode))
@@ -35,24 +35,28 @@ static void remove_stale(const struct address *a)
 	close(fd);
 }
 
+static bool set_tcp_options(int fd, int family, bool share)
+{
+	int one = 1;
+	/* Accepted sockets inherit TCP_NODELAY, which saves a system call for each. */
+	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
+	       setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) == 0 &&
+	       (family != AF_INET6 ||
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) == 0) &&
+	       (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0);
+}
+
+/* Returns a bound socket, or -1 and errno. */
 static int open_socket(const struct address *a, bool share)
 {
-	int one = 1, family = a->sa.ss_family;
+	int family = a->sa.ss_family;
 	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -1;
-	bool good = true;
-	if (family == AF_UNIX) {
-		remove_stale(a);
-	} else {
-		/* TCP_NODELAY is inherited by what is accepted: no system call for each. */
-		good = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
-		       setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) == 0 &&
-		       (family != AF_INET6 ||
-			setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) == 0) &&
-		       (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0);
-	}
-	if (good && bind(fd, (const struct sockaddr *)&a->sa, a->length) == 0)
+	if (family == AF_UNIX)
+		remove_stale_file(a);
+	if ((family == AF_UNIX || set_tcp_options(fd, family, share)) &&
+	    bind(fd, (const struct sockaddr *)&a->sa, a->length) == 0)
 		return fd;
 	int saved = errno;
 	close(fd);
@@ -61,9 +65,10 @@ static int open_socket(const struct address *a, bool share)
 }
 
 /*
- * The first socket is bound without SO_REUSEPORT, so that an address which another process has is
- * refused: with it, the kernel would silently share connections with a second daemon of the same
- * user. Once it listens, it lets the others in.
+ * The first socket is bound and listens without SO_REUSEPORT, so that an address which another
+ * process uses is an error. With the option, the kernel would share the connections with a second
+ * daemon of the same user. Until one of them listens, SO_REUSEADDR lets all sockets bind to the
+ * port (socket(7)). listener_listen() then sets SO_REUSEPORT on the first socket too.
  */
 static int open_sockets(struct listener *l, size_t n, bool share)
 {
@@ -72,7 +77,7 @@ static int open_sockets(struct listener *l, size_t n, bool share)
 		if (fd < 0)
 			return -1;
 		l->fds[l->n_fds++] = fd;
-		if (i > 0 || l->asked.sa.ss_family == AF_UNIX)
+		if (i > 0 || l->configured.sa.ss_family == AF_UNIX)
 			continue;
 		l->actual.length = sizeof(l->actual.sa);
 		if (getsockname(fd, (struct sockaddr *)&l->actual.sa, &l->actual.length) < 0)
@@ -81,8 +86,8 @@ static int open_sockets(struct listener *l, size_t n, bool share)
 	return 0;
 }
 
-/* So that the file is removed later, and no other one. */
-static int remember_file(struct listener *l)
+/* Record which file bind(2) has created, so that only this one is removed later. */
+static int record_file(struct listener *l)
 {
 	struct stat st;
 	if (l->actual.sa.ss_family != AF_UNIX)
@@ -94,13 +99,28 @@ static int remember_file(struct listener *l)
 	return 0;
 }
 
-static void cannot_listen(const struct listen_config *c, const struct address *a, struct errors *e)
+/* Report errno. */
+static void add_error(const struct listen_config *c, const struct address *a, struct errors *e)
 {
-	int why = errno;
+	int error = errno;
 	char text[ADDRESS_TEXT_MAX];
-	address_show(a, text);
-	errors_add(e, c->place.file, c->place.line, "cannot listen on %s (%s): %s", text, c->title,
-		   strerror(why));
+	address_format(a, text);
+	errors_add(e, c->location.file, c->location.line, "cannot listen on %s (listen \"%s\"): %s",
+		   text, c->title, strerror(error));
+}
+
+/* Returns a listener without sockets and with room for MAX_FDS, or NULL. */
+static struct listener *alloc_listener(const char *title, const struct address *a, size_t max_fds)
+{
+	struct listener *l = calloc(1, sizeof(*l) + max_fds * sizeof(int));
+	char *copy = strdup(title);
+	if (!l || !copy) {
+		free(l);
+		free(copy);
+		return NULL;
+	}
+	*l = (struct listener){.refs = 1, .title = copy, .configured = *a, .actual = *a};
+	return l;
 }
 
 struct listener *listener_open(const struct listen_config *c, const struct address *a, size_t n,
@@ -108,16 +128,13 @@ struct listener *listener_open(const struct listen_config *c, const struct addre
 {
 	if (a->sa.ss_family == AF_UNIX)
 		n = 1;
-	struct listener *l = calloc(1, sizeof(*l) + n * sizeof(int));
-	if (l)
-		*l = (struct listener){
-			.refs = 1, .title = strdup(c->title), .asked = *a, .actual = *a};
-	bool opened = l && l->title && open_sockets(l, n, share) == 0;
-	if (opened && remember_file(l) == 0)
+	struct listener *l = alloc_listener(c->title, a, n);
+	bool opened = l && open_sockets(l, n, share) == 0;
+	if (opened && record_file(l) == 0)
 		return l;
-	cannot_listen(c, a, e);
+	add_error(c, a, e);
 	if (opened)
-		unlink(path_of(a)); /* bound a moment ago */
+		unlink(path_of(a)); /* only record_file() can have failed: bind(2) created it */
 	if (l)
 		listener_unref(l);
 	return NULL;
@@ -127,75 +144,81 @@ int listener_listen(const struct listener *l, const struct listen_config *c, str
 {
 	int one = 1;
 	for (size_t i = 0; i < l->n_fds; i++) {
+		bool is_first_of_port = i == 0 && l->actual.sa.ss_family != AF_UNIX;
 		if (listen(l->fds[i], (int)c->backlog) == 0 &&
-		    (i > 0 || l->inode ||
+		    (!is_first_of_port ||
 		     setsockopt(l->fds[i], SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0))
 			continue;
-		cannot_listen(c, &l->actual, e);
+		add_error(c, &l->actual, e);
 		return -1;
 	}
 	return 0;
 }
 
+/* Store the address of FD in A. Returns false if FD is not a listening stream socket. */
 static bool is_listening(int fd, struct address *a)
 {
-	int type = 0, accepts = 0, family;
+	int type = 0, listening = 0, family;
 	socklen_t length = sizeof(type);
 	a->length = sizeof(a->sa);
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &length) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&a->sa, &a->length) < 0)
 		return false;
 	family = a->sa.ss_family;
-	return type == SOCK_STREAM && accepts &&
+	return type == SOCK_STREAM && listening &&
 	       (family == AF_INET || family == AF_INET6 || family == AF_UNIX);
+}
+
+/* Add FD to the listener with this address and keeper, or to a new one. Returns NULL or an error.
+ */
+static const char *add_socket(struct listeners *all, int fd, const struct address *a,
+			      const char *name, enum keeper keeper)
+{
+	size_t i = 0;
+	while (i < all->n &&
+	       !(all->listener[i]->keeper == keeper && address_equal(&all->listener[i]->actual, a)))
+		i++;
+	if (i == LISTENERS_MAX)
+		return "too many";
+	struct listener *l;
+	if (i == all->n)
+		l = alloc_listener(name, a, 1);
+	else /* no other reference exists, the listener may move */
+		l = realloc(all->listener[i],
+			    sizeof(*l) + (all->listener[i]->n_fds + 1) * sizeof(int));
+	if (!l)
+		return "out of memory";
+	all->listener[i] = l;
+	if (i == all->n) {
+		all->n++;
+		l->keeper = keeper;
+		record_file(l);
+	}
+	l->fds[l->n_fds++] = fd;
+	return NULL;
 }
 
 bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keeper keeper,
 		     struct errors *e)
 {
 	struct address a = {0};
-	struct listener *l = NULL;
-	size_t at = 0;
 	int one = 1;
-	char *title = strdup(name);
-	if (!is_listening(fd, &a)) {
-		errors_add(e, NULL, 0, "descriptor %d (%s) is no listening stream socket: closed",
-			   fd, name);
-	} else {
-		while (at < all->n && !(all->listener[at]->keeper == keeper &&
-					address_equal(&all->listener[at]->actual, &a)))
-			at++;
-		size_t n = at < all->n ? all->listener[at]->n_fds : 0;
-		if (title && at < LISTENERS_MAX)
-			l = realloc(at < all->n ? all->listener[at] : NULL,
-				    sizeof(*l) + (n + 1) * sizeof(int));
-		if (!l)
-			errors_add(e, NULL, 0, "descriptor %d (%s): %s: closed", fd, name,
-				   at < LISTENERS_MAX ? "out of memory" : "too many");
-	}
-	if (!l) {
-		free(title);
+	const char *error = is_listening(fd, &a) ? add_socket(all, fd, &a, name, keeper)
+						 : "not a listening stream socket";
+	if (error) {
+		errors_add(e, NULL, 0, "descriptor %d (%s): %s; closed", fd, name, error);
 		close(fd);
 		return false;
 	}
-	all->listener[at] = l;
-	if (at == all->n) {
-		all->n++;
-		*l = (struct listener){
-			.refs = 1, .keeper = keeper, .title = title, .asked = a, .actual = a};
-		title = NULL;
-		remember_file(l);
-	}
-	free(title);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	/* One that we stored may have been left with the filter of listener_retire(). */
+	/* The filter of listener_retire() is still there if the request to remove the socket from
+	 * the store was lost. */
 	if (keeper == KEEPER_STORE)
 		setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof(one));
 	if (a.sa.ss_family != AF_UNIX)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	l->fds[l->n_fds++] = fd;
 	return true;
 }
 
@@ -234,9 +257,11 @@ void listeners_clear(struct listeners *all)
 		listener_unref(all->listener[--all->n]);
 }
 
-bool listener_is_for(const struct listener *l, size_t j, unsigned i, unsigned n)
+bool listener_is_assigned(const struct listener *l, size_t socket_index, unsigned worker,
+			  unsigned n_workers)
 {
-	return l->n_fds < n ? i % l->n_fds == j : j % n == i;
+	return l->n_fds < n_workers ? worker % l->n_fds == socket_index
+				    : socket_index % n_workers == worker;
 }
 
 void listener_set_backlog(const struct listener *l, int backlog)
@@ -247,36 +272,45 @@ void listener_set_backlog(const struct listener *l, int backlog)
 		listen(l->fds[i], backlog);
 }
 
+/*
+ * Drop every SYN that arrives at FD (SO_ATTACH_FILTER, socket(7)); the filter sees the segment from
+ * its TCP header. A handshake that has begun completes; close(2) would reset it. If the filter
+ * cannot be attached, connections that complete between the last accept(2) and close(2) are reset.
+ */
+static void drop_new_connections(int fd)
+{
+	struct sock_filter drop_syn[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS_OFFSET),
+					 BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+					 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
+					 BPF_STMT(BPF_RET | BPF_K, 0),
+					 BPF_STMT(BPF_RET | BPF_K, UINT32_MAX)};
+	struct sock_fprog program = {sizeof(drop_syn) / sizeof(*drop_syn), drop_syn};
+	setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
+static void remove_file(const struct listener *l)
+{
+	struct stat st;
+	const char *path = path_of(&l->actual);
+	int result = lstat(path, &st);
+	if (result == 0 && st.st_dev == l->device && st.st_ino == l->inode)
+		result = unlink(path);
+	if (result < 0 && errno != ENOENT)
+		log_warning("cannot remove socket file %s: %s", path, strerror(errno));
+}
+
 void listener_retire(const struct listener *l)
 {
-	/*
-	 * A filter that drops each SYN (socket(7), SO_ATTACH_FILTER; it sees the TCP header, flags
-	 * in byte 13): nobody begins any more, those who have begun get through. If it cannot be
-	 * had, the gap between the last accept(2) and close(2) is microseconds.
-	 */
-	struct sock_filter no_syn[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
-				       BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
-				       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
-				       BPF_STMT(BPF_RET | BPF_K, 0),
-				       BPF_STMT(BPF_RET | BPF_K, UINT32_MAX)};
-	struct sock_fprog program = {sizeof(no_syn) / sizeof(*no_syn), no_syn};
-	struct stat st;
 	if (l->keeper != KEEPER_NONE)
 		return;
 	for (size_t i = 0; i < l->n_fds; i++)
-		if (l->asked.sa.ss_family == AF_UNIX)
-			shutdown(l->fds[i], SHUT_RD); /* connect(2) is refused, the queue stays */
+		if (l->actual.sa.ss_family == AF_UNIX)
+			/* The kernel then refuses connect(2) and keeps the queue. */
+			shutdown(l->fds[i], SHUT_RD);
 		else
-			setsockopt(l->fds[i], SOL_SOCKET, SO_ATTACH_FILTER, &program,
-				   sizeof(program));
-	if (!l->inode)
-		return;
-	const char *path = path_of(&l->asked);
-	int there = lstat(path, &st);
-	if (there == 0 && st.st_dev == l->device && st.st_ino == l->inode)
-		there = unlink(path);
-	if (there < 0 && errno != ENOENT)
-		log_warning("%s stays behind: %s", path, strerror(errno));
+			drop_new_connections(l->fds[i]);
+	if (l->inode)
+		remove_file(l);
 }
 
 void listener_revive(const struct listener *l)
@@ -286,11 +320,11 @@ void listener_revive(const struct listener *l)
 		setsockopt(l->fds[i], SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof(one));
 }
 
-void listener_give_to(const struct listener *l, uid_t uid, gid_t gid)
+void listener_chown(const struct listener *l, uid_t uid, gid_t gid)
 {
 	if (l->inode && l->keeper == KEEPER_NONE && lchown(path_of(&l->actual), uid, gid) < 0)
-		log_warning("the socket %s cannot be given to uid %u: %s", path_of(&l->actual),
-			    (unsigned)uid, strerror(errno));
+		log_warning("cannot change the owner of socket %s to uid %u: %s",
+			    path_of(&l->actual), (unsigned)uid, strerror(errno));
 }
 
 struct listener *listener_ref(struct listener *l)

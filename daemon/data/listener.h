@@ -1,91 +1,112 @@
 /*
- * A listening address and its sockets.
+ * A listener: one address and its listening sockets. A TCP address has a socket for each worker, so
+ * that the kernel spreads the connections (SO_REUSEPORT, socket(7)). A unix address has one socket.
  *
- * Opened by the control thread, read by the workers, closed by whoever drops the last reference.
+ * The control thread opens and changes listeners, and calls every function below that does not name
+ * another thread. Workers accept from the sockets. The thread that drops the last reference closes
+ * them.
  */
 #ifndef SKELD_LISTENER_H
 #define SKELD_LISTENER_H
 
 #include "base/address.h"
-#include "base/config.h"
+#include "config/config.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Whose the sockets are, besides ours. */
+/* What keeps the sockets open besides this process. */
 enum keeper {
-	KEEPER_NONE,  /* nobody's: closed at the end */
-	KEEPER_STORE, /* the service manager keeps a copy for our next start: not filtered */
-	KEEPER_UNIT   /* a socket unit's: never emptied, unlinked or configured */
+	KEEPER_NONE,  /* nothing: the address is free once this process has closed them */
+	KEEPER_STORE, /* the descriptor store of the service manager, sd_notify(3) FDSTORE=1 */
+	KEEPER_UNIT   /* a socket unit: its settings, its queue and its file belong to the unit */
 };
 
 struct listener {
 	_Atomic unsigned refs;
-	_Atomic enum keeper keeper; /* set by the control thread, read by workers */
-	char *title;	       /* of its section; of the descriptor while no section asks for it */
-	struct address asked;  /* as configured, the port may be 0 */
-	struct address actual; /* as bound */
-	dev_t device; /* of a unix socket's file: it is unlinked only if it is still ours */
-	ino_t inode;
+	_Atomic enum keeper keeper; /* written by the control thread, read by workers */
+	char *title; /* of the listen section; of the passed descriptor while no section uses it */
+	struct address configured; /* its port may be 0 */
+	struct address actual;	   /* as bound */
+	dev_t device;		   /* of the file of a unix socket; only this file is removed */
+	ino_t inode;		   /* 0: no file */
 	size_t n_fds;
 	int fds[];
 };
 
 /*
- * Bind A, the address of C: N sockets with SO_REUSEPORT, or one for a unix address.
- * SHARE tells that the port is also that of a listener of our own that is about to go (0.0.0.0:80
- * to 127.0.0.1:80). Another process that has the address is an error. NULL and an error when it
- * fails.
+ * Bind N sockets (one for a unix address) to A, the address of C. Clients cannot connect before
+ * listener_listen(). Returns a reference, or NULL and an error.
+ *
+ * SHARE: a listener of this process that is being removed has an overlapping address, such as
+ * 0.0.0.0:80 when A is 127.0.0.1:80. Both then share the port until the old one is closed. The
+ * kernel allows that only if both sockets were created under the same user (socket(7),
+ * SO_REUSEPORT), so not if the old one was opened before privileges were dropped.
  */
 struct listener *listener_open(const struct listen_config *c, const struct address *a, size_t n,
 			       bool share, struct errors *e);
 
-/* From now on who connects is L's: once nothing else can fail. -1 and an error when it does. */
+/*
+ * Start to listen. Clients can connect from now on, so call this only after every other step of a
+ * reload that can fail. Returns 0, or -1 and an error.
+ */
 int listener_listen(const struct listener *l, const struct listen_config *c, struct errors *e);
 
-enum { LISTENERS_MAX = CONFIG_LISTEN_MAX + 1 }; /* that of the admin server is the last one */
+enum { LISTENERS_MAX = CONFIG_LISTEN_MAX + 1 }; /* listen sections and the admin server */
 
-/* Listeners that were there before we were. */
+/* A set of listeners. It owns one reference to each. */
 struct listeners {
 	size_t n;
 	struct listener *listener[LISTENERS_MAX];
 };
 
 /*
- * Take over descriptor FD, which the service manager passed under NAME. Several of one address
- * become one listener. False and an error, with FD closed, when it is no listening stream socket.
+ * Take over descriptor FD, which the service manager passed under NAME. Descriptors with the same
+ * address become one listener. Returns false and an error if FD is not a listening stream socket;
+ * FD is closed then. Call it before any other reference to the listeners exists.
  */
-bool listeners_adopt(struct listeners *l, int fd, const char *name, enum keeper keeper,
+bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keeper keeper,
 		     struct errors *e);
 
-/* Keep a reference of L while others have one; forget those that nobody else has any more. */
+/* Add L with a reference of its own. A full set ignores it. */
 void listeners_remember(struct listeners *all, struct listener *l);
+
+/* Remove the listeners to which nothing else has a reference. */
 void listeners_prune(struct listeners *all);
 
-/* Forget L: true when it was one of them; or all. */
+/* Remove L. Returns false if ALL does not contain it. */
 bool listeners_forget(struct listeners *all, const struct listener *l);
 void listeners_clear(struct listeners *all);
 
-/* Does worker I of N accept on the J-th of L's sockets? Each socket has a worker at least. */
-bool listener_is_for(const struct listener *l, size_t j, unsigned i, unsigned n);
+/*
+ * Does this worker accept on l->fds[SOCKET_INDEX]? With fewer sockets than workers, several workers
+ * share a socket; with more, a worker has several. Any thread.
+ */
+bool listener_is_assigned(const struct listener *l, size_t socket_index, unsigned worker,
+			  unsigned n_workers);
 
-/* listen(2) once more, for a new backlog. */
+/* Change the backlog: listen(2) again. Leaves the sockets of a socket unit alone. */
 void listener_set_backlog(const struct listener *l, int backlog);
 
 /*
- * The listener is about to go. From now on the kernel completes no further connection: those it
- * has completed are there to be accepted, whoever comes now is refused once it is closed.
+ * L is being removed: let the kernel complete no new connections, and remove the file of a unix
+ * socket. Connections that the kernel has already completed stay in the queue; a worker accepts
+ * them before it drops its reference. Does nothing if a keeper holds the sockets open.
+ *
+ * A TCP client that connects now gets no answer and sends its SYN again after one second. Once the
+ * sockets are closed, it is refused, or served by another listener of this address.
  */
 void listener_retire(const struct listener *l);
 
-/* It stays after all: no unix socket. */
+/* Undo listener_retire() for a TCP listener. A retired unix socket cannot be used again. */
 void listener_revive(const struct listener *l);
 
-/* The file of a unix socket of ours becomes this user's: who connects needs to write to it. */
-void listener_give_to(const struct listener *l, uid_t uid, gid_t gid);
+/* Change the owner of the socket file: connect(2) needs write permission on it, unix(7). */
+void listener_chown(const struct listener *l, uid_t uid, gid_t gid);
 
+/* Any thread. */
 struct listener *listener_ref(struct listener *l);
 void listener_unref(struct listener *l);
 

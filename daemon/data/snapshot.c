@@ -5,150 +5,177 @@
 
 enum { ADMIN_BACKLOG = 64 };
 
-/* OLD's listener on this address, if NEW has it not yet (port 0 may be asked for twice). */
-static struct listener *find(const struct snapshot *old, const struct address *a,
-			     const struct snapshot *new)
-{
-	for (size_t i = 0; old && i < old->n_listeners; i++)
-		if ((address_equal(&old->listener[i]->asked, a) ||
-		     address_equal(&old->listener[i]->actual, a)) &&
-		    !snapshot_has(new, old->listener[i]))
-			return old->listener[i];
-	return NULL;
-}
-
-/* One that went, and that a worker still has: what is opened beside it would share its port. */
-static struct listener *find_retired(const struct listeners *retired, const struct address *a,
-				     const struct snapshot *new)
-{
-	for (size_t i = 0; i < retired->n; i++)
-		if (address_equal(&retired->listener[i]->actual, a) && a->sa.ss_family != AF_UNIX &&
-		    !snapshot_has(new, retired->listener[i]))
-			return retired->listener[i];
-	return NULL;
-}
-
-struct others {
+/* A snapshot under construction, and the listeners that it may reuse. */
+struct build {
+	struct snapshot *s;
 	const struct config *config;
-	const struct snapshot *old;
-	const struct listeners *there, *retired;
-	const struct listen_config **opened; /* the section of each that was not there */
+	const struct snapshot *old; /* may be NULL */
+	const struct listeners *passed, *retired;
+	struct listen_config admin;			   /* the admin section */
+	const struct listen_config *opened[LISTENERS_MAX]; /* NULL: s->listener[i] is reused */
 };
 
-static bool asks_for(const char *address, const struct listener *l)
+static bool has_address(const struct listener *l, const struct address *a)
+{
+	return address_equal(&l->configured, a) || address_equal(&l->actual, a);
+}
+
+static bool is_address_of(const char *text, const struct listener *l)
 {
 	struct address a;
-	return *address && address_parse(address, &a) &&
-	       (address_equal(&l->asked, &a) || address_equal(&l->actual, &a));
+	return *text && address_parse(text, &a) && has_address(l, &a);
 }
 
-static bool stays(const struct listener *l, const struct config *c)
+/* Does a section have the address of L? */
+static bool is_configured(const struct listener *l, const struct config *c)
 {
 	for (size_t i = 0; i < c->n_listen; i++)
-		if (asks_for(c->listen[i].address, l))
+		if (is_address_of(c->listen[i].address, l))
 			return true;
-	return asks_for(c->admin.address, l);
-}
-
-/* One that the service manager passed: the one with this address, else the first of this title that
- * no section asks for by its address. */
-static struct listener *find_passed(const struct others *others, const char *title,
-				    const struct address *a, const struct snapshot *new)
-{
-	const struct listeners *there = others->there;
-	struct listener *named = NULL;
-	for (size_t i = 0; i < there->n; i++) {
-		struct listener *l = there->listener[i];
-		if (snapshot_has(new, l))
-			continue;
-		if (address_equal(&l->actual, a))
-			return l;
-		if (!named && l->keeper == KEEPER_UNIT && strcmp(l->title, title) == 0 &&
-		    !stays(l, others->config))
-			named = l;
-	}
-	return named;
+	return is_address_of(c->admin.address, l);
 }
 
 /*
- * Is this address in the way of one of ours that goes, or has gone? Then they share it for as long
- * as both are there. Nobody else shares: what another process has is an error.
+ * The functions find_..._listener() return NULL if there is none. They never return a listener that
+ * the snapshot contains already: two sections may have the same address with port 0.
  */
-static bool is_in_our_way(const struct others *o, const struct address *a)
+
+static struct listener *find_passed_listener(const struct build *b, const char *title,
+					     const struct address *a)
 {
-	for (size_t i = 0; o->old && i < o->old->n_listeners; i++)
-		if (address_overlaps(&o->old->listener[i]->actual, a) &&
-		    !stays(o->old->listener[i], o->config))
+	struct listener *same_title = NULL;
+	for (size_t i = 0; i < b->passed->n; i++) {
+		struct listener *l = b->passed->listener[i];
+		if (snapshot_has(b->s, l))
+			continue;
+		if (address_equal(&l->actual, a))
+			return l;
+		if (!same_title && l->keeper == KEEPER_UNIT && strcmp(l->title, title) == 0 &&
+		    !is_configured(l, b->config))
+			same_title = l;
+	}
+	return same_title;
+}
+
+static struct listener *find_old_listener(const struct build *b, const struct address *a)
+{
+	for (size_t i = 0; b->old && i < b->old->n_listeners; i++) {
+		struct listener *l = b->old->listener[i];
+		if (has_address(l, a) && !snapshot_has(b->s, l))
+			return l;
+	}
+	return NULL;
+}
+
+/* A new listener would share its port with the retired one: the kernel would pass some of the
+ * clients to sockets that drop them. */
+static struct listener *find_retired_listener(const struct build *b, const struct address *a)
+{
+	for (size_t i = 0; i < b->retired->n; i++) {
+		struct listener *l = b->retired->listener[i];
+		if (address_equal(&l->actual, a) && a->sa.ss_family != AF_UNIX &&
+		    !snapshot_has(b->s, l))
+			return l;
+	}
+	return NULL;
+}
+
+/* Must a socket on A share its port with a listener that is being removed, or is retired? */
+static bool overlaps_removed(const struct build *b, const struct address *a)
+{
+	for (size_t i = 0; b->old && i < b->old->n_listeners; i++)
+		if (address_overlaps(&b->old->listener[i]->actual, a) &&
+		    !is_configured(b->old->listener[i], b->config))
 			return true;
-	for (size_t i = 0; i < o->retired->n; i++)
-		if (address_overlaps(&o->retired->listener[i]->actual, a))
+	for (size_t i = 0; i < b->retired->n; i++)
+		if (address_overlaps(&b->retired->listener[i]->actual, a))
 			return true;
 	return false;
 }
 
-/* The listener for this section, kept, passed or opened. NULL when it is off, or with an error. */
-static struct listener *add(struct snapshot *s, const struct listen_config *l,
-			    const struct others *others, size_t n, struct errors *e)
+/* Add the listener of section C. Returns NULL if C has no address, or NULL and an error. */
+static struct listener *add_listener(struct build *b, const struct listen_config *c,
+				     size_t n_sockets, struct errors *e)
 {
+	struct snapshot *s = b->s;
 	struct address a;
-	if (!*l->address || !address_parse(l->address, &a))
+	if (!*c->address || !address_parse(c->address, &a))
 		return NULL;
-	struct listener *found = find_passed(others, l->title, &a, s);
-	if (found && found->keeper == KEEPER_STORE) { /* called like its descriptor so far */
-		free(found->title);
-		found->title = strdup(l->title);
+	struct listener *l = find_passed_listener(b, c->title, &a);
+	if (l && l->keeper == KEEPER_STORE) { /* so far, its title is the name of the descriptor */
+		free(l->title);
+		l->title = strdup(c->title);
 	}
-	if (!found)
-		found = find(others->old, &a, s);
-	if (!found)
-		found = find_retired(others->retired, &a, s);
-	bool there = found != NULL;
-	if (there)
-		listener_ref(found);
+	if (!l)
+		l = find_old_listener(b, &a);
+	if (!l)
+		l = find_retired_listener(b, &a);
+	bool reused = l != NULL;
+	if (reused)
+		listener_ref(l);
 	else
-		found = listener_open(l, &a, n, is_in_our_way(others, &a), e);
-	if (found) {
-		others->opened[s->n_listeners] = there ? NULL : l;
-		s->backlog[s->n_listeners] = (int)l->backlog;
-		s->proxy[s->n_listeners] = l->proxy;
-		s->listener[s->n_listeners++] = found;
+		l = listener_open(c, &a, n_sockets, overlaps_removed(b, &a), e);
+	if (!l)
+		return NULL;
+	b->opened[s->n_listeners] = reused ? NULL : c;
+	s->backlog[s->n_listeners] = (int)c->backlog;
+	s->proxied[s->n_listeners] = c->proxy;
+	s->listener[s->n_listeners++] = l;
+	return l;
+}
+
+static void add_listeners(struct build *b, struct errors *e)
+{
+	const struct config *c = b->config;
+	size_t errors_before = e->n;
+	for (size_t i = 0; i < c->n_listen; i++)
+		add_listener(b, &c->listen[i], b->s->n_workers, e);
+	b->s->admin = add_listener(b, &b->admin, 1, e);
+	/* Listen only when all are bound: clients that connect to 127.0.0.1:80 in place of OLD's
+	 * 0.0.0.0:80 would be reset if the reload were rejected. */
+	for (size_t i = 0; e->n == errors_before && i < b->s->n_listeners; i++)
+		if (b->opened[i])
+			listener_listen(b->s->listener[i], b->opened[i], e);
+}
+
+static struct snapshot *alloc_snapshot(size_t n_workers)
+{
+	struct snapshot *s = calloc(1, sizeof(*s) + n_workers * sizeof(struct snapshot *));
+	if (s) {
+		s->refs = 1;
+		s->n_workers = n_workers;
 	}
-	return found;
+	return s;
 }
 
 struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
-			      const struct listeners *there, const struct listeners *retired,
-			      size_t n, struct errors *e)
+			      const struct listeners *passed, const struct listeners *retired,
+			      size_t n_workers, struct errors *e)
 {
-	struct snapshot *s = calloc(1, sizeof(*s) + n * sizeof(struct snapshot *));
+	struct snapshot *s = alloc_snapshot(n_workers);
+	struct build b = {.s = s,
+			  .config = config,
+			  .old = old,
+			  .passed = passed,
+			  .retired = retired,
+			  .admin = {.location = config->admin.location,
+				    .title = "admin",
+				    .address = config->admin.address,
+				    .backlog = ADMIN_BACKLOG}};
+	size_t errors_before = e->n;
 	if (!s) {
 		errors_add(e, NULL, 0, "out of memory");
 		return NULL;
 	}
-	s->n_workers = n;
-	s->refs = 1;
 	s->generation = old ? old->generation + 1 : 1;
 	s->connections = (size_t)config->limits.connections;
-	size_t before = e->n;
-	const struct listen_config *opened[LISTENERS_MAX];
-	struct others others = {config, old, there, retired, opened};
-	for (size_t i = 0; i < config->n_listen; i++)
-		add(s, &config->listen[i], &others, n, e);
-	struct listen_config admin = {.place = config->admin.place,
-				      .title = "admin",
-				      .address = config->admin.address,
-				      .backlog = ADMIN_BACKLOG};
-	s->admin = add(s, &admin, &others, 1, e);
-	/* Not before: who connects to a more specific address than OLD's would be lost with it. */
-	for (size_t i = 0; e->n == before && i < s->n_listeners; i++)
-		if (opened[i])
-			listener_listen(s->listener[i], opened[i], e);
-	if (e->n == before) {
+	add_listeners(&b, e);
+	if (e->n == errors_before) {
 		s->config = config;
 		return s;
 	}
 	for (size_t i = 0; i < s->n_listeners; i++)
-		if (!old || !snapshot_has(old, s->listener[i]))
+		if (b.opened[i])
 			listener_retire(s->listener[i]); /* removes the file of a unix socket */
 	snapshot_unref(s);
 	return NULL;
@@ -156,18 +183,15 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 
 struct snapshot *snapshot_without_listeners(const struct snapshot *old)
 {
-	size_t n = old->n_workers;
-	struct snapshot *s = calloc(1, sizeof(*s) + n * sizeof(struct snapshot *));
-	if (s) {
-		s->n_workers = n;
-		s->refs = 1;
-		s->generation = old->generation;
-		s->config = config_ref(old->config);
-		s->connections = old->connections;
-		if (old->admin) {
-			s->listener[s->n_listeners++] = listener_ref(old->admin);
-			s->admin = old->admin;
-		}
+	struct snapshot *s = alloc_snapshot(old->n_workers);
+	if (!s)
+		return NULL;
+	s->generation = old->generation;
+	s->config = config_ref(old->config);
+	s->connections = old->connections;
+	if (old->admin) {
+		s->listener[s->n_listeners++] = listener_ref(old->admin);
+		s->admin = old->admin;
 	}
 	return s;
 }
@@ -189,27 +213,27 @@ bool snapshot_is_proxied(const struct snapshot *s, const struct listener *l)
 {
 	for (size_t i = 0; i < s->n_listeners; i++)
 		if (s->listener[i] == l)
-			return s->proxy[i];
+			return s->proxied[i];
 	return false;
 }
 
-static bool has_all(const struct snapshot *s, const struct snapshot *missed)
+static bool has_all_listeners(const struct snapshot *s, const struct snapshot *of)
 {
-	for (size_t i = 0; i < missed->n_listeners; i++)
-		if (!snapshot_has(s, missed->listener[i]))
+	for (size_t i = 0; i < of->n_listeners; i++)
+		if (!snapshot_has(s, of->listener[i]))
 			return false;
 	return true;
 }
 
-void snapshot_skip(struct snapshot *s, size_t i, struct snapshot *missed)
+void snapshot_set_untaken(struct snapshot *s, size_t worker, struct snapshot *replaced)
 {
-	s->skipped[i] = missed;
-	if (!missed || !has_all(s, missed))
+	s->untaken[worker] = replaced;
+	if (!replaced || !has_all_listeners(s, replaced))
 		return;
-	/* It has no listener that has gone, but those before it may. */
-	s->skipped[i] = missed->skipped[i];
-	missed->skipped[i] = NULL;
-	snapshot_unref(missed);
+	/* The worker does not need REPLACED, but it may need the snapshots before it. */
+	s->untaken[worker] = replaced->untaken[worker];
+	replaced->untaken[worker] = NULL;
+	snapshot_unref(replaced);
 }
 
 struct snapshot *snapshot_ref(struct snapshot *s)
@@ -225,7 +249,7 @@ void snapshot_unref(struct snapshot *s)
 	for (size_t i = 0; i < s->n_listeners; i++)
 		listener_unref(s->listener[i]);
 	for (size_t i = 0; i < s->n_workers; i++)
-		snapshot_unref(s->skipped[i]);
+		snapshot_unref(s->untaken[i]);
 	config_unref(s->config);
 	free(s);
 }

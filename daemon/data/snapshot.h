@@ -1,57 +1,82 @@
 /*
- * What the data plane works by: a configuration and the listeners made for it, with a generation
- * number. Immutable once published; each holder has a reference, and the last one out frees it,
- * on whatever thread that is.
+ * A snapshot: the configuration and the listeners that the workers serve. A reload makes a new one,
+ * with the next generation number.
+ *
+ * The control thread creates snapshots and publishes them (data/workers.h). A published snapshot is
+ * immutable, except for untaken[]. Each holder has a reference; the thread that drops the last one
+ * frees the snapshot.
+ *
+ * Untaken snapshots. While a worker is busy, one snapshot may replace another that the worker has
+ * not taken yet. Clients may already have connected to a listener that only the replaced snapshot
+ * contains. To serve them, a published snapshot keeps for each worker a reference to the snapshot
+ * before it if the worker has not taken that one. The untaken snapshots of a worker thus form a
+ * list. When the worker takes the newest snapshot, it first accepts the connections that wait at
+ * the listeners of the list, see acceptors_catch_up(). A snapshot is left out of the list if its
+ * successor contains all of its listeners.
  */
 #ifndef SKELD_SNAPSHOT_H
 #define SKELD_SNAPSHOT_H
 
-#include "base/config.h"
+#include "config/config.h"
 #include "data/listener.h"
 
 struct snapshot {
 	_Atomic unsigned refs;
 	uint64_t generation;
-	double published; /* to the workers: when, monotonic seconds */
+	int64_t published_ns; /* CLOCK_MONOTONIC */
 	struct config *config;
-	size_t connections; /* limits.connections, or fewer: for as many there are descriptors */
+	size_t connections; /* limits.connections, or fewer if RLIMIT_NOFILE allows fewer */
 	size_t n_listeners;
 	struct listener *listener[LISTENERS_MAX];
-	int backlog[LISTENERS_MAX]; /* of each, as now configured */
-	bool proxy[LISTENERS_MAX];  /* the same */
-	struct listener *admin;	    /* one of them, no worker's; NULL: off */
+	int backlog[LISTENERS_MAX];  /* of each listener, as configured in this snapshot */
+	bool proxied[LISTENERS_MAX]; /* connections of the listener begin with a PROXY header */
+	struct listener *admin;	     /* in listener[]; workers do not accept on it. NULL: off */
 	size_t n_workers;
-	/* For each worker, and its alone once published: the one before that it has not taken, and
-	 * whose listeners it has to empty. */
-	struct snapshot *skipped[];
+	/* For each worker, see above: an owned reference or NULL. Only the worker uses its element
+	 * once the snapshot is published. */
+	struct snapshot *untaken[];
 };
 
 /*
- * Take over CONFIG, keep those of OLD's listeners whose address is still asked for, use those of
- * THERE that have the address or the section's title, and open the others with N sockets each.
- * OLD may be NULL. RETIRED are those that some worker has not let go of yet. When one cannot be
- * opened: NULL, errors, nothing opened, CONFIG still the caller's.
+ * Create the successor of OLD (NULL: the first snapshot) from CONFIG. Each section gets the first
+ * of these listeners that exists:
+ * - one that the service manager PASSED and that has the configured address;
+ * - one of a socket unit with the title of the section, if no section has its address;
+ * - one of OLD, or one of RETIRED, that has the configured address. RETIRED are listeners that were
+ *   removed but to which a worker still has a reference;
+ * - a new one, with a socket for each of N_WORKERS workers.
+ *
+ * Takes over CONFIG. Returns a reference. If a listener cannot be opened, returns NULL and errors;
+ * nothing is left open, and CONFIG still belongs to the caller. Control thread.
  */
 struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
-			      const struct listeners *there, const struct listeners *retired,
-			      size_t n, struct errors *e);
+			      const struct listeners *passed, const struct listeners *retired,
+			      size_t n_workers, struct errors *e);
 
-/* OLD's configuration and generation without the workers' listeners: what a drain begins with. */
+/*
+ * Copy OLD without the listeners of workers, for a drain. The generation stays. Returns a
+ * reference, or NULL if out of memory. Control thread.
+ */
 struct snapshot *snapshot_without_listeners(const struct snapshot *old);
 
-/* Is this listener among its own? */
+/*
+ * Record that WORKER has not taken REPLACED (may be NULL), the snapshot published before S. Takes
+ * over the reference. Call it before S is published to this worker. Control thread.
+ */
+void snapshot_set_untaken(struct snapshot *s, size_t worker, struct snapshot *replaced);
+
+/* The remaining functions may be called by any thread. */
+
+/* Does S contain the listener L? */
 bool snapshot_has(const struct snapshot *s, const struct listener *l);
 
-/* And one that workers accept on? */
+/* Does S contain the listener L, and do workers accept on it? */
 bool snapshot_serves(const struct snapshot *s, const struct listener *l);
 
-/* Do connections that it accepts begin with a PROXY header? */
+/* Do connections that are accepted from L begin with a PROXY header? */
 bool snapshot_is_proxied(const struct snapshot *s, const struct listener *l);
 
 struct snapshot *snapshot_ref(struct snapshot *s);
-void snapshot_unref(struct snapshot *s);
-
-/* Before S is published: worker I has not taken MISSED (may be NULL). The reference becomes S's. */
-void snapshot_skip(struct snapshot *s, size_t i, struct snapshot *missed);
+void snapshot_unref(struct snapshot *s); /* S may be NULL */
 
 #endif

@@ -1,4 +1,4 @@
-/* The example: every byte comes back. Yours goes in its place. */
+/* The example service: it sends every byte back. Replace this file with your service. */
 #include "service.h"
 
 #include <string.h>
@@ -7,17 +7,17 @@ struct echo_config {
 	char *banner;
 };
 
-static const struct option options[] = {
+static const struct service_option options[] = {
 	{.name = "banner",
 	 .type = OPTION_TEXT,
 	 .offset = offsetof(struct echo_config, banner),
-	 .initial = "",
+	 .default_value = "",
 	 .help = "Sent to each new connection"},
 	{0},
 };
 
 enum { MESSAGES };
-static const struct metric metrics[] = {
+static const struct service_metric metrics[] = {
 	[MESSAGES] = {"skeld_echo_messages_total", METRIC_COUNTER, "Pieces echoed", "echo",
 		      "messages"},
 	{0},

@@ -1,5 +1,5 @@
 /*
- * Clients that send a request, wait for the whole reply, and go on: one thread, many connections.
+ * Clients that repeat: send a request, wait for the complete reply. One thread, many connections.
  */
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H
@@ -9,39 +9,40 @@
 struct client;
 
 struct load {
-	/* What to do; set before load_open(). The request and the reply belong to the caller. */
+	/* Set by the caller before load_open(). The caller owns the request and the reply. */
 	unsigned short port;
 	size_t connections;
 	const char *request, *reply; /* the same bytes for an echo */
 	size_t request_size, reply_size;
-	bool reconnect; /* a new connection for every message */
-	double rate;	/* messages a second over all connections; 0 = as fast as answers come */
+	bool reconnect; /* open a new connection for every message */
+	double rate;	/* messages per second over all connections; 0: closed loop, no pauses */
 
 	/*
-	 * What was seen. Latency is from the write() to the last byte of the reply; with a rate
-	 * it is from the moment the message was due, so that a stall counts for every message
-	 * it held up. With reconnect it includes the connect.
+	 * The result. Latency is the time from the write(2) to the last byte of the reply. With a
+	 * rate it starts when the message is due, so that a stall counts for each message that it
+	 * delays. With reconnect it includes the connect(2).
 	 */
 	struct samples latency;
-	long errors; /* connections refused, closed or reset, and wrong bytes */
+	long errors; /* connections refused, closed or reset, and wrong replies */
 
 	/* Private. */
 	int epoll;
 	struct client *clients;
-	size_t live, ungreeted;
+	size_t live;	   /* open connections */
+	size_t unanswered; /* connections without a first reply */
 	unsigned opened;
-	struct client **idle; /* with a rate: those without a message, a ring */
+	struct client **idle; /* with a rate: ring of the clients that wait for a message */
 	size_t idle_first, idle_count;
-	double due;
+	double due_us; /* clock_us() of the next message */
 };
 
-/* Connects all clients. Ends the program when one is refused. */
+/* Connect all clients. Ends the program if a connection is refused. */
 void load_open(struct load *load);
 
-/* Runs until every connection was answered once. Ends the program when that takes 5 s. */
-void load_greet(struct load *load);
+/* Run until every connection has its first reply. Ends the program after 5 s. */
+void load_wait_first_replies(struct load *load);
 
-/* Runs for SECONDS, adding to latency and errors; stops early when no client is left. */
+/* Run for SECONDS and add to latency and errors. Returns early if no connection is left. */
 void load_run(struct load *load, double seconds);
 
 void load_close(struct load *load);

@@ -9,27 +9,27 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, BUFFER = 65536, PATIENCE_US = 5000000 };
+enum { EVENTS = 256, BUFFER = 65536, TIMEOUT_US = 5000000 };
 
 struct client {
 	int fd;
 	size_t sent, received; /* of the request, of the reply */
-	double since;
+	double since_us;       /* start of the latency of this message */
 	bool waits_to_write;
-	bool greeted; /* it was answered once */
+	bool answered; /* has received its first reply */
 };
 
-static void client_greeted(struct load *load, struct client *client)
+static void set_answered(struct load *load, struct client *client)
 {
-	load->ungreeted -= !client->greeted;
-	client->greeted = true;
+	load->unanswered -= !client->answered;
+	client->answered = true;
 }
 
-static void client_lost(struct load *load, struct client *client)
+static void client_fail(struct load *load, struct client *client)
 {
 	load->errors++;
 	load->live--;
-	client_greeted(load, client);
+	set_answered(load, client);
 	close(client->fd);
 	client->fd = -1;
 }
@@ -47,7 +47,7 @@ static bool client_open(struct load *load, struct client *client)
 	return true;
 }
 
-/* Writes what is left of the request; waits for EPOLLOUT only when it does not fit at once. */
+/* Write the rest of the request. Waits for EPOLLOUT only if the socket does not take all of it. */
 static void client_write(struct load *load, struct client *client)
 {
 	struct epoll_event watch = {.events = EPOLLIN, .data.ptr = client};
@@ -56,7 +56,7 @@ static void client_write(struct load *load, struct client *client)
 	bool wait;
 
 	if (n < 0 && errno != EAGAIN) {
-		client_lost(load, client);
+		client_fail(load, client);
 		return;
 	}
 	client->sent += n > 0 ? (size_t)n : 0;
@@ -69,19 +69,19 @@ static void client_write(struct load *load, struct client *client)
 	epoll_ctl(load->epoll, EPOLL_CTL_MOD, client->fd, &watch);
 }
 
-static void client_ask(struct load *load, struct client *client, double since)
+static void client_request(struct load *load, struct client *client, double since_us)
 {
 	client->sent = client->received = 0;
-	client->since = since;
+	client->since_us = since_us;
 	client_write(load, client);
 }
 
-static void client_answered(struct load *load, struct client *client)
+static void client_complete(struct load *load, struct client *client)
 {
 	double now = clock_us();
 
-	client_greeted(load, client);
-	samples_add(&load->latency, now - client->since);
+	set_answered(load, client);
+	samples_add(&load->latency, now - client->since_us);
 	if (load->reconnect) {
 		close(client->fd);
 		now = clock_us();
@@ -95,7 +95,7 @@ static void client_answered(struct load *load, struct client *client)
 		load->idle[(load->idle_first + load->idle_count++) % load->connections] = client;
 		return;
 	}
-	client_ask(load, client, now);
+	client_request(load, client, now);
 }
 
 static void client_read(struct load *load, struct client *client)
@@ -107,31 +107,31 @@ static void client_read(struct load *load, struct client *client)
 		return;
 	if (n <= 0 || (size_t)n > load->reply_size - client->received ||
 	    memcmp(buffer, load->reply + client->received, (size_t)n) != 0) {
-		client_lost(load, client);
+		client_fail(load, client);
 		return;
 	}
 	client->received += (size_t)n;
 	if (client->received == load->reply_size)
-		client_answered(load, client);
+		client_complete(load, client);
 }
 
-/* Sends every message that is due and has an idle connection; returns the time to the next. */
+/* Send the messages that are due, while connections are idle. Returns the time to the next one. */
 static double send_due(struct load *load)
 {
 	double now = clock_us();
 
-	while (load->idle_count && load->due <= now) {
+	while (load->idle_count && load->due_us <= now) {
 		struct client *client = load->idle[load->idle_first];
 
 		load->idle_first = (load->idle_first + 1) % load->connections;
 		load->idle_count--;
-		client_ask(load, client, load->due);
-		load->due += 1e6 / load->rate;
+		client_request(load, client, load->due_us);
+		load->due_us += 1e6 / load->rate;
 	}
-	return load->idle_count ? load->due - now : 1e5;
+	return load->idle_count ? load->due_us - now : 1e5;
 }
 
-/* epoll_wait() counts in milliseconds, which is too coarse for a rate. */
+/* The timeout of epoll_wait(2) is in milliseconds, too coarse for a rate. */
 static void wait_until_due(struct load *load, double us)
 {
 	struct pollfd ready = {.fd = load->epoll, .events = POLLIN};
@@ -146,22 +146,22 @@ void load_open(struct load *load)
 	load->clients = calloc(load->connections, sizeof(*load->clients));
 	load->idle = calloc(load->connections, sizeof(struct client *));
 	if (load->epoll < 0 || !load->clients || !load->idle)
-		die("no room for %zu connections", load->connections);
+		die("cannot allocate %zu connections", load->connections);
 	for (size_t i = 0; i < load->connections; i++) {
 		if (!client_open(load, &load->clients[i]))
-			die("connection %zu of %zu to port %d", i + 1, load->connections,
-			    load->port);
+			die("cannot open connection %zu of %zu to port %d", i + 1,
+			    load->connections, load->port);
 		load->live++;
-		load->ungreeted++;
+		load->unanswered++;
 		if (load->rate > 0)
 			load->idle[load->idle_count++] = &load->clients[i];
 		else
-			client_ask(load, &load->clients[i], clock_us());
+			client_request(load, &load->clients[i], clock_us());
 	}
-	load->due = clock_us();
+	load->due_us = clock_us();
 }
 
-static void turn(struct load *load)
+static void run_once(struct load *load)
 {
 	struct epoll_event events[EVENTS];
 	int n;
@@ -179,15 +179,15 @@ static void turn(struct load *load)
 	}
 }
 
-void load_greet(struct load *load)
+void load_wait_first_replies(struct load *load)
 {
-	double end = clock_us() + PATIENCE_US;
+	double end = clock_us() + TIMEOUT_US;
 
-	while (load->ungreeted) {
+	while (load->unanswered) {
 		if (clock_us() > end)
-			diex("%zu of %zu connections are not answered after 5 s", load->ungreeted,
+			diex("%zu of %zu connections have no reply after 5 s", load->unanswered,
 			     load->connections);
-		turn(load);
+		run_once(load);
 	}
 }
 
@@ -196,7 +196,7 @@ void load_run(struct load *load, double seconds)
 	double end = clock_us() + seconds * 1e6;
 
 	while (load->live && clock_us() < end)
-		turn(load);
+		run_once(load);
 }
 
 void load_close(struct load *load)

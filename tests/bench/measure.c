@@ -57,7 +57,7 @@ double number_between(const char *text, double low, double high, const char *nam
 	double value = strtod(text, &end);
 
 	if (end == text || *end || !(value >= low && value <= high))
-		diex("%s is \"%s\": expected a number from %.10g to %.10g", name, text, low, high);
+		diex("%s = \"%s\": expected a number from %.10g to %.10g", name, text, low, high);
 	return value;
 }
 
@@ -83,9 +83,9 @@ void pause_us(double us)
 		;
 }
 
-void be_prompt(void)
+void set_low_latency(void)
 {
-	/* struct sched_attr, which not every libc has. */
+	/* struct sched_attr, sched_setattr(2): missing in some C libraries. */
 	struct {
 		uint32_t size, policy;
 		uint64_t flags;
@@ -94,9 +94,10 @@ void be_prompt(void)
 		uint64_t runtime, deadline, period;
 	} slice = {.size = sizeof(slice), .policy = SCHED_OTHER, .runtime = 100000};
 
-	prctl(PR_SET_TIMERSLACK, 1); /* the default of 50 us would show in every pause */
+	prctl(PR_SET_TIMERSLACK, 1); /* the default is 50 us, too long for these measurements */
+	/* From Linux 6.12 on, a thread with a short slice runs sooner. */
 	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = 1}))
-		syscall(SYS_sched_setattr, 0, &slice, 0); /* Linux 6.12: runs soon, but not long */
+		syscall(SYS_sched_setattr, 0, &slice, 0);
 }
 
 double process_cpu_us(pid_t pid)
@@ -105,7 +106,7 @@ double process_cpu_us(pid_t pid)
 	struct timespec used;
 
 	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used))
-		diex("no processor clock of process %d", pid);
+		diex("cannot read the processor time of process %d", pid);
 	return microseconds(&used);
 }
 
@@ -118,7 +119,7 @@ static void add_memory_of(pid_t pid, struct memory *sum)
 	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
 	file = fopen(path, "re");
 	if (!file)
-		die("%s", path);
+		die("cannot open %s", path);
 	while (fgets(line, sizeof(line), file)) {
 		if (sscanf(line, "Pss: %lf", &kilobytes) == 1)
 			sum->pss += kilobytes * 1024;
@@ -140,7 +141,7 @@ struct memory process_memory(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
 	children = fopen(path, "re");
 	if (!children)
-		die("%s", path);
+		die("cannot open %s", path);
 	while (fscanf(children, "%d", &child) == 1)
 		add_memory_of(child, &sum);
 	fclose(children);
@@ -154,7 +155,7 @@ void samples_add(struct samples *samples, double value)
 		samples->values =
 			realloc(samples->values, samples->room * sizeof(*samples->values));
 		if (!samples->values)
-			die("samples");
+			die("cannot allocate samples");
 	}
 	samples->values[samples->n++] = value;
 }
@@ -177,7 +178,7 @@ static int by_value(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
-double samples_at(struct samples *samples, double fraction)
+double samples_quantile(struct samples *samples, double fraction)
 {
 	if (!samples->n)
 		return 0;
@@ -190,16 +191,16 @@ void raise_descriptor_limit(void)
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit))
-		die("getrlimit");
+		die("cannot read RLIMIT_NOFILE");
 	limit.rlim_cur = limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit))
-		die("setrlimit");
+		die("cannot raise RLIMIT_NOFILE");
 }
 
 int client_connect(unsigned short port, unsigned number, bool blocking)
 {
 	const int on = 1;
-	const struct timeval patience = {.tv_sec = 5};
+	const struct timeval timeout = {.tv_sec = 5};
 	struct sockaddr_in from = {.sin_family = AF_INET,
 				   .sin_addr.s_addr =
 					   htonl(INADDR_LOOPBACK + 1 + number % SOURCE_ADDRESSES)};
@@ -210,12 +211,12 @@ int client_connect(unsigned short port, unsigned number, bool blocking)
 
 	if (fd < 0)
 		return -1;
-	/* Without this, bind() would have to find a port that is free for every destination. */
+	/* Otherwise bind(2) reserves a port for all destinations, and ports run out. */
 	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (blocking) {
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 	}
 	if (bind(fd, (struct sockaddr *)&from, sizeof(from)) ||
 	    (connect(fd, (struct sockaddr *)&to, sizeof(to)) && errno != EINPROGRESS)) {

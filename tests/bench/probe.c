@@ -1,6 +1,4 @@
-/*
- * probe: one moment in the life of a daemon, measured from outside.
- */
+/* probe: measures one operation of a daemon from outside. */
 #include "probe.h"
 
 #include "measure.h"
@@ -15,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Below the ports the kernel gives to clients, so that no client takes it meanwhile. */
+/* Below the ephemeral ports, so that no client takes the port before the server does. */
 static void probe_port(int argc, char **argv)
 {
 	(void)argc, (void)argv;
@@ -26,10 +24,10 @@ static void probe_port(int argc, char **argv)
 					      .sin_port = htons(port),
 					      .sin_addr.s_addr = htonl(INADDR_ANY)};
 		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		bool taken = bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0;
+		bool in_use = bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0;
 
 		close(fd);
-		if (!taken) {
+		if (!in_use) {
 			printf("%d\n", port);
 			return;
 		}
@@ -67,30 +65,31 @@ static void probe_memory(int argc, char **argv)
 static const struct command {
 	const char *name;
 	void (*run)(int argc, char **argv);
-	int arguments; /* at least */
+	int min_arguments;
 	const char *usage;
 } commands[] = {
 	{"port", probe_port, 0, "                 print a free port"},
-	{"wait", probe_wait, 2, "PORT PID         until PID listens on PORT, 5 s at most"},
-	{"memory", probe_memory, 1, "PID            pss_bytes and private_bytes, with children"},
+	{"wait", probe_wait, 2, "PORT PID         wait up to 5 s until PID listens on PORT"},
+	{"memory", probe_memory, 1,
+	 "PID            pss_bytes and private_bytes, including children"},
 	{"hold", probe_hold, 3,
 	 "PORT COUNT PID [stop]\n"
-	 "                        COUNT connections, each used once, then idle: bytes_each;\n"
-	 "                        with stop: SIGINT until PID is gone, drain_us, and reset"},
+	 "                        open COUNT connections, use each once: bytes_each;\n"
+	 "                        stop: from SIGINT to the end of PID: drain_us, reset"},
 	{"signal", probe_signal, 4,
 	 "PID TEXT COUNT SECONDS <OUTPUT-OF-PID\n"
-	 "                        SIGUSR2 until TEXT comes out, COUNT times or for SECONDS:\n"
+	 "                        from SIGUSR2 to TEXT in the output, COUNT times or for SECONDS:\n"
 	 "                        p50_us, p99_us"},
 	{"start", probe_start, 5,
 	 "ready|answer COUNT PORT REQUEST COMMAND...\n"
-	 "                        COMMAND until READY=1, or until REQUEST is answered: start_us"},
+	 "                        from COMMAND to READY=1 or to a reply to REQUEST: start_us"},
 	{"reload", probe_reload, 5,
 	 "TEMPLATE CONFIG PID PORT COUNT [REQUEST]\n"
-	 "                        a new CONFIG and SIGHUP until a new connection is told the new\n"
-	 "                        text: served_us; until none is told the old: settled_us; errors"},
+	 "                        new CONFIG, SIGHUP; time until a connection gets the new text:\n"
+	 "                        served_us; until none gets the old one: settled_us; errors"},
 	{"reloads", probe_reloads, 5,
 	 "TEMPLATE CONFIG PID RATE SECONDS\n"
-	 "                        RATE times a second a new CONFIG and SIGHUP: sent"},
+	 "                        write a new CONFIG and send SIGHUP, RATE times per second: sent"},
 };
 
 static void print_usage(FILE *to)
@@ -104,7 +103,8 @@ int main(int argc, char **argv)
 {
 	raise_descriptor_limit();
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(*commands); i++) {
-		if (strcmp(argv[1], commands[i].name) == 0 && argc - 2 >= commands[i].arguments) {
+		if (strcmp(argv[1], commands[i].name) == 0 &&
+		    argc - 2 >= commands[i].min_arguments) {
 			commands[i].run(argc - 1, argv + 1);
 			return 0;
 		}

@@ -1,6 +1,6 @@
 /*
- * The commands of probe. Each gets its arguments (argv[0] is its name), prints `name value`
- * lines, and ends the program with a message when the measurement failed.
+ * The commands of probe. argv[0] is the name of the command. Each prints `name value` lines. If the
+ * measurement fails, it ends the program with a message.
  */
 #ifndef BENCH_PROBE_H
 #define BENCH_PROBE_H

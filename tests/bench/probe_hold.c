@@ -1,4 +1,4 @@
-/* What idle connections cost, and how long it takes to be rid of them. */
+/* Memory of idle connections, and the duration of a drain with them. */
 #include "measure.h"
 #include "probe.h"
 
@@ -14,42 +14,43 @@
 enum { MESSAGE = 64, BATCH = 100 };
 
 /*
- * Connections that were served once: one that only waits in the backlog costs nothing yet.
- * Some at a time, for the backlog is not endless either.
+ * Open connections and use each once: a connection in the backlog costs the server nothing yet. In
+ * batches, because the backlog is limited.
  */
 static void open_and_use(unsigned short port, int *fds, unsigned count)
 {
-	char sent[MESSAGE], answer[MESSAGE];
+	char sent[MESSAGE], reply[MESSAGE];
 
 	memset(sent, 'x', sizeof(sent));
 	for (unsigned i = 0; i < count; i++) {
 		fds[i] = client_connect(port, i, true);
 		if (fds[i] < 0 || !client_send(fds[i], sent, sizeof(sent)))
-			die("connection %u", i + 1);
+			die("cannot open connection %u", i + 1);
 		if ((i + 1) % BATCH && i + 1 < count)
 			continue;
 		for (unsigned j = i / BATCH * BATCH; j <= i; j++) {
-			if (!client_receive(fds[j], answer, sizeof(answer)))
-				die("connection %u has no answer", j + 1);
-			if (memcmp(sent, answer, sizeof(sent)) != 0)
-				diex("connection %u has a wrong answer", j + 1);
+			if (!client_receive(fds[j], reply, sizeof(reply)))
+				die("no reply on connection %u", j + 1);
+			if (memcmp(sent, reply, sizeof(sent)) != 0)
+				diex("wrong reply on connection %u", j + 1);
 		}
 	}
 }
 
+/* Returns the time from SIGINT to the end of PID. */
 static double stop(pid_t pid)
 {
-	struct pollfd gone = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+	struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
 	double began = clock_us();
 
-	if (gone.fd < 0 || kill(pid, SIGINT))
-		die("process %d", pid);
-	if (poll(&gone, 1, 30000) != 1)
-		diex("process %d is still there after 30 s", pid);
+	if (ended.fd < 0 || kill(pid, SIGINT))
+		die("cannot signal process %d", pid);
+	if (poll(&ended, 1, 30000) != 1)
+		diex("process %d has not ended after 30 s", pid);
 	return clock_us() - began;
 }
 
-/* Connections that ended in anything but an orderly close. */
+/* Connections that ended with an error instead of a normal close. */
 static unsigned count_reset(const int *fds, unsigned count)
 {
 	unsigned reset = 0;
@@ -69,8 +70,8 @@ void probe_hold(int argc, char **argv)
 	struct memory before, after;
 
 	if (!fds)
-		die("%u connections", count);
-	/* The first one brings in what is needed once, not once each. */
+		die("cannot allocate %u connections", count);
+	/* The first connection allocates memory that is needed only once. */
 	open_and_use(port, fds, 1);
 	close(fds[0]);
 	before = process_memory(pid);
@@ -78,7 +79,7 @@ void probe_hold(int argc, char **argv)
 	after = process_memory(pid);
 	printf("bytes_each %.0f\n", (after.private_used - before.private_used) / count);
 	if (argc > 4 && strcmp(argv[4], "stop") == 0) {
-		pause_us(3e6); /* until they are idle: a drain waits a little for the others */
+		pause_us(3e6); /* a drain closes a connection at once if it was idle for 2 s */
 		printf("drain_us %.0f\n", stop(pid));
 		printf("reset %u\n", count_reset(fds, count));
 	}

@@ -1,6 +1,6 @@
 /*
- * Reloads, one watched or many in a row. TEMPLATE is a configuration that holds @N@ somewhere,
- * a number that goes up with each reload; CONFIG is what the daemon reads.
+ * Reloads: measure each one, or send many. The daemon reads CONFIG. Each reload writes it from
+ * TEMPLATE, with a new number in place of @N@.
  */
 #include "measure.h"
 #include "probe.h"
@@ -14,10 +14,10 @@
 #include <unistd.h>
 
 enum {
-	FIRST = 1000, /* CONFIG holds this number at the start; always four digits */
+	FIRST = 1000, /* the number in CONFIG at the start; four digits, like all numbers */
 	LAST = 9999,
-	PAUSE_US = 100,	   /* between connections: at this rate nginx serves the new soonest */
-	QUIET_US = 150000, /* without the old generation, and it is taken for gone */
+	PAUSE_US = 100,	   /* between connections; nginx is fastest with this pause */
+	QUIET_US = 150000, /* without the old number: the reload is complete */
 };
 
 struct config {
@@ -34,11 +34,11 @@ static void config_open(struct config *config, const char *template, const char 
 	config->path = path;
 	config->template = calloc(1, ROOM);
 	if (!file || !config->template)
-		die("%s", template);
+		die("cannot read %s", template);
 	n = fread(config->template, 1, ROOM - 1, file);
 	fclose(file);
 	if (n == ROOM - 1 || !strstr(config->template, "@N@"))
-		diex("%s: too long, or without @N@", template);
+		diex("%s: longer than %d bytes, or without @N@", template, ROOM);
 }
 
 static void config_write(const struct config *config, int number)
@@ -50,47 +50,47 @@ static void config_write(const struct config *config, int number)
 	snprintf(temporary, sizeof(temporary), "%s.new", config->path);
 	file = fopen(temporary, "we");
 	if (!file)
-		die("%s", temporary);
+		die("cannot write %s", temporary);
 	while ((at = strstr(rest, "@N@"))) {
 		fprintf(file, "%.*s%d", (int)(at - rest), rest, number);
 		rest = at + 3;
 	}
 	fputs(rest, file);
 	if (fclose(file) || rename(temporary, config->path))
-		die("%s", config->path);
+		die("cannot write %s", config->path);
 }
 
 /*
- * The generation a new connection is told: the number after "generation-" in what it receives.
- * 0 when it is told none.
+ * Open a connection and read the number after "generation-" in the bytes received. Returns 0 if
+ * there is none.
  */
-static int ask(unsigned short port, const char *request, unsigned source)
+static int read_generation(unsigned short port, const char *request, unsigned source)
 {
-	static const char word[] = "generation-";
-	char answer[4096];
-	size_t have = 0;
-	int told = 0, fd = client_connect(port, source, true);
+	static const char marker[] = "generation-";
+	char reply[4096];
+	size_t received = 0;
+	int generation = 0, fd = client_connect(port, source, true);
 
 	if (fd < 0)
 		return 0;
 	if (*request && !client_send(fd, request, strlen(request)))
-		have = sizeof(answer);
-	while (have < sizeof(answer) - 1) {
-		ssize_t n = recv(fd, answer + have, sizeof(answer) - 1 - have, 0);
+		received = sizeof(reply);
+	while (received < sizeof(reply) - 1) {
+		ssize_t n = recv(fd, reply + received, sizeof(reply) - 1 - received, 0);
 		const char *at;
 
 		if (n <= 0)
 			break;
-		have += (size_t)n;
-		answer[have] = '\0';
-		at = strstr(answer, word);
-		if (at && strlen(at) >= sizeof(word) - 1 + 4) {
-			told = atoi(at + sizeof(word) - 1);
+		received += (size_t)n;
+		reply[received] = '\0';
+		at = strstr(reply, marker);
+		if (at && strlen(at) >= sizeof(marker) - 1 + 4) {
+			generation = atoi(at + sizeof(marker) - 1);
 			break;
 		}
 	}
 	close(fd);
-	return told;
+	return generation;
 }
 
 struct reload_times {
@@ -99,24 +99,24 @@ struct reload_times {
 };
 
 /*
- * Served: the first connection that is told the new generation. Settled: the first after the
- * last one that was told an old one; servers that replace processes serve both for a while.
+ * Served: the first connection that receives the new number. Settled: the first one after the last
+ * that received an old number. A server that replaces its processes serves both for a while.
  */
-static void watch_reload(const struct config *config, pid_t pid, unsigned short port,
-			 const char *request, int number, struct reload_times *times)
+static void measure_reload(const struct config *config, pid_t pid, unsigned short port,
+			   const char *request, int number, struct reload_times *times)
 {
 	double began, served = 0, settled = 0, elapsed = 0;
 
 	config_write(config, number);
 	began = clock_us();
 	if (kill(pid, SIGHUP))
-		die("process %d", pid);
+		die("cannot signal process %d", pid);
 	for (unsigned source = 0; !settled || elapsed < settled + QUIET_US; source++) {
-		int told = ask(port, request, source);
+		int generation = read_generation(port, request, source);
 
 		elapsed = clock_us() - began;
-		times->errors += told == 0;
-		if (told == number) {
+		times->errors += generation == 0;
+		if (generation == number) {
 			served = served ? served : elapsed;
 			settled = settled ? settled : elapsed;
 		} else {
@@ -141,9 +141,9 @@ void probe_reload(int argc, char **argv)
 
 	config_open(&config, argv[1], argv[2]);
 	for (int i = 1; i <= count; i++)
-		watch_reload(&config, pid, port, argc > 6 ? argv[6] : "", FIRST + i, &times);
-	printf("served_us %.1f\n", samples_at(&times.served, 0.50));
-	printf("settled_us %.1f\n", samples_at(&times.settled, 0.50));
+		measure_reload(&config, pid, port, argc > 6 ? argv[6] : "", FIRST + i, &times);
+	printf("served_us %.1f\n", samples_quantile(&times.served, 0.50));
+	printf("settled_us %.1f\n", samples_quantile(&times.settled, 0.50));
 	printf("errors %ld\n", times.errors);
 	samples_free(&times.served);
 	samples_free(&times.settled);
@@ -154,22 +154,22 @@ void probe_reloads(int argc, char **argv)
 {
 	struct config config;
 	pid_t pid = (pid_t)number_between(argv[3], 1, 1 << 30, "PID");
-	double period = 1e6 / number_between(argv[4], 1, 1e5, "RATE");
-	double due = clock_us();
-	double end = due + number_between(argv[5], 0.001, 3600, "SECONDS") * 1e6;
+	double period_us = 1e6 / number_between(argv[4], 1, 1e5, "RATE");
+	double due_us = clock_us();
+	double end_us = due_us + number_between(argv[5], 0.001, 3600, "SECONDS") * 1e6;
 	int sent = 0;
 
 	(void)argc;
-	be_prompt();
+	set_low_latency();
 	config_open(&config, argv[1], argv[2]);
-	while (due < end) {
+	while (due_us < end_us) {
 		config_write(&config, FIRST + 1 + sent % (LAST - FIRST));
 		if (kill(pid, SIGHUP))
-			die("process %d", pid);
+			die("cannot signal process %d", pid);
 		sent++;
-		due += period;
-		if (due > clock_us())
-			pause_us(due - clock_us());
+		due_us += period_us;
+		if (due_us > clock_us())
+			pause_us(due_us - clock_us());
 	}
 	printf("sent %d\n", sent);
 	free(config.template);

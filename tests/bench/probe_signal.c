@@ -1,4 +1,4 @@
-/* From kill() to what the handler wrote. */
+/* The time from kill(2) to the line that the handler writes. */
 #include "measure.h"
 #include "probe.h"
 
@@ -10,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OUTPUT = 65536, PATIENCE_MS = 5000 };
+enum { OUTPUT = 65536, TIMEOUT_MS = 5000 };
 
-/* What the daemon wrote and was not looked at yet. */
+/* Output of the daemon that was not searched yet. */
 struct output {
 	char bytes[OUTPUT];
 	size_t n;
@@ -23,15 +23,15 @@ static bool output_read(struct output *output)
 	ssize_t n;
 
 	if (output->n > OUTPUT / 2) {
-		/* Keep a tail: the text may have come in halves. */
+		/* Keep a tail: the text may be split between two reads. */
 		memmove(output->bytes, output->bytes + output->n - 256, 256);
 		output->n = 256;
 	}
 	n = read(STDIN_FILENO, output->bytes + output->n, OUTPUT - output->n);
 	if (n == 0)
-		diex("the output ended");
+		diex("end of output");
 	if (n < 0 && errno != EAGAIN)
-		die("read");
+		die("cannot read the output");
 	output->n += n > 0 ? (size_t)n : 0;
 	return n > 0;
 }
@@ -43,14 +43,14 @@ static bool output_wait(struct output *output, const char *text)
 	for (;;) {
 		if (memmem(output->bytes, output->n, text, strlen(text)))
 			return true;
-		if (poll(&readable, 1, PATIENCE_MS) != 1)
+		if (poll(&readable, 1, TIMEOUT_MS) != 1)
 			return false;
 		output_read(output);
 	}
 }
 
-/* One signal may cause several lines: none of them may pass for the answer to the next. */
-static void output_settle(struct output *output, double us)
+/* A signal may cause several lines. Discard them, so that none counts for the next signal. */
+static void output_discard(struct output *output, double us)
 {
 	pause_us(us);
 	while (output_read(output))
@@ -68,22 +68,22 @@ void probe_signal(int argc, char **argv)
 	struct samples delay = {0};
 
 	(void)argc;
-	be_prompt();
+	set_low_latency();
 	if (fcntl(STDIN_FILENO, F_SETFL, fcntl(STDIN_FILENO, F_GETFL) | O_NONBLOCK))
-		die("stdin");
-	/* An even number leaves a toggle as it was. */
+		die("cannot make stdin non-blocking");
+	/* An even number of signals restores the log level that SIGUSR2 toggles. */
 	while ((delay.n < count && clock_us() < end) || delay.n % 2) {
 		double sent;
 
-		output_settle(&output, 500);
+		output_discard(&output, 500);
 		sent = clock_us();
 		if (kill(pid, SIGUSR2))
-			die("process %d", pid);
+			die("cannot signal process %d", pid);
 		if (!output_wait(&output, text))
-			diex("signal %zu had no effect in %d ms", delay.n + 1, PATIENCE_MS);
+			diex("signal %zu: no output within %d ms", delay.n + 1, TIMEOUT_MS);
 		samples_add(&delay, clock_us() - sent);
 	}
-	printf("p50_us %.2f\n", samples_at(&delay, 0.50));
-	printf("p99_us %.2f\n", samples_at(&delay, 0.99));
+	printf("p50_us %.2f\n", samples_quantile(&delay, 0.50));
+	printf("p99_us %.2f\n", samples_quantile(&delay, 0.99));
 	samples_free(&delay);
 }

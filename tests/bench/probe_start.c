@@ -1,4 +1,4 @@
-/* From exec to readiness, by what the daemon says or by what a client sees. */
+/* The time from exec to READY=1, or to the first reply that a client receives. */
 #include "measure.h"
 #include "probe.h"
 
@@ -14,12 +14,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATIENCE_US = 100000 };
+enum { STOP_TIMEOUT_US = 100000 };
 
-/* Stands in for the service manager. Abstract, so that nothing is left behind. */
-static int notify_socket(void)
+/* Act as the service manager. The socket is abstract, so that no file remains. */
+static int open_notify_socket(void)
 {
-	const struct timeval patience = {.tv_sec = 5};
+	const struct timeval timeout = {.tv_sec = 5};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	char name[64];
 	socklen_t size;
@@ -29,9 +29,9 @@ static int notify_socket(void)
 	memcpy(address.sun_path + 1, name + 1, (size_t)length - 1);
 	size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)length);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&address, size) ||
-	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) ||
 	    setenv("NOTIFY_SOCKET", name, 1))
-		die("NOTIFY_SOCKET");
+		die("cannot open the notify socket %s", name);
 	return fd;
 }
 
@@ -43,13 +43,13 @@ static void wait_ready(int notify)
 		ssize_t n = recv(notify, message, sizeof(message) - 1, 0);
 
 		if (n < 0)
-			die("no READY=1");
+			die("no READY=1 received");
 		message[n] = '\0';
 	} while (!strstr(message, "READY=1"));
 }
 
-/* Half-started daemons accept by their backlog: only an answer counts. */
-static void wait_answer(unsigned short port, const char *request, pid_t pid)
+/* The kernel accepts connections for a daemon that is still starting, so wait for a reply. */
+static void wait_reply(unsigned short port, const char *request, pid_t pid)
 {
 	double end = clock_us() + 5e6;
 	char byte;
@@ -59,25 +59,25 @@ static void wait_answer(unsigned short port, const char *request, pid_t pid)
 
 		if (fd < 0) {
 			if (waitpid(pid, NULL, WNOHANG) == pid)
-				diex("it ended before it answered");
+				diex("process %d ended before it replied", pid);
 			pause_us(50);
 			continue;
 		}
 		if (!client_send(fd, request, strlen(request)) || !client_receive(fd, &byte, 1))
-			die("no answer on port %d", port);
+			die("no reply on port %d", port);
 		close(fd);
 		return;
 	}
 	diex("nothing listens on port %d", port);
 }
 
-/* In a group of its own, with what it forks. */
+/* In a new process group, so that stop() reaches the children, too. */
 static pid_t spawn(char **command)
 {
 	pid_t pid = vfork();
 
 	if (pid < 0)
-		die("vfork");
+		die("cannot create a process");
 	if (pid == 0) {
 		setpgid(0, 0);
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -89,11 +89,11 @@ static pid_t spawn(char **command)
 
 static void stop(pid_t pid)
 {
-	double end = clock_us() + PATIENCE_US;
+	double end = clock_us() + STOP_TIMEOUT_US;
 
 	kill(pid, SIGTERM);
 	while (waitpid(pid, NULL, WNOHANG) == 0) {
-		/* memcached needs a second to stop. */
+		/* memcached needs a second to stop; do not wait for it. */
 		if (clock_us() > end)
 			kill(-pid, SIGKILL);
 		pause_us(500);
@@ -106,7 +106,7 @@ void probe_start(int argc, char **argv)
 	int count = (int)number_between(argv[2], 1, 1e5, "COUNT");
 	unsigned short port = (unsigned short)number_between(argv[3], 1, 65535, "PORT");
 	struct samples start = {0};
-	int notify = by_ready ? notify_socket() : -1;
+	int notify = by_ready ? open_notify_socket() : -1;
 
 	(void)argc;
 	for (int i = 0; i < count; i++) {
@@ -116,11 +116,11 @@ void probe_start(int argc, char **argv)
 		if (by_ready)
 			wait_ready(notify);
 		else
-			wait_answer(port, argv[4], pid);
+			wait_reply(port, argv[4], pid);
 		samples_add(&start, clock_us() - began);
 		stop(pid);
 	}
-	printf("start_us %.1f\n", samples_at(&start, 0.50));
+	printf("start_us %.1f\n", samples_quantile(&start, 0.50));
 	samples_free(&start);
 	if (by_ready)
 		close(notify);

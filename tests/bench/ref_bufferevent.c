@@ -1,7 +1,7 @@
 /*
- * ref_bufferevent PORT [THREADS]: the echo server of libevent's documentation.
+ * ref_bufferevent PORT [THREADS]: an echo server as in libevent's documentation.
  *
- * evconnlistener and bufferevent, used the plain way; one event_base per thread.
+ * evconnlistener and bufferevent, with one event_base per thread.
  */
 #include <arpa/inet.h>
 #include <event2/buffer.h>
@@ -58,7 +58,7 @@ static struct event_base *listening_base(unsigned short port)
 					      LEV_OPT_REUSEABLE | LEV_OPT_REUSEABLE_PORT |
 						      LEV_OPT_CLOSE_ON_FREE,
 					      4096, (struct sockaddr *)&address, sizeof(address))) {
-		perror("ref_bufferevent: listen");
+		perror("ref_bufferevent: cannot listen");
 		exit(1);
 	}
 	return base;

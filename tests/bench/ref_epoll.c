@@ -1,8 +1,8 @@
 /*
- * ref_epoll PORT [THREADS]: the least an echo server can do per message.
+ * ref_epoll PORT [THREADS]: an echo server with the least possible work per message.
  *
  * epoll_wait, read, write: no timeouts, no limits, no accounting, and a short write closes the
- * connection. What another server spends beyond this is the price of its features.
+ * connection. Any cost of another server beyond this is the cost of its features.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,7 +30,7 @@ static int listen_on(unsigned short port)
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
 	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) ||
 	    bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, BACKLOG)) {
-		perror("ref_epoll: listen");
+		perror("ref_epoll: cannot listen");
 		exit(1);
 	}
 	return fd;
@@ -67,7 +67,7 @@ static void *serve(void *listener_of_thread)
 	struct epoll_event watch = {.events = EPOLLIN, .data.fd = listener}, events[EVENTS];
 
 	if (epoll < 0 || !buffer || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &watch)) {
-		perror("ref_epoll: epoll");
+		perror("ref_epoll: cannot start");
 		exit(1);
 	}
 	for (;;) {

@@ -1,8 +1,8 @@
-# The tables and the JSON of scripts/bench.
+# Prints the tables and the JSON of scripts/bench.
 #
-# Input: rows as scripts/bench lists them. Variables: print_what (speed, figures or json), samples (a
-# file of `figure TAB of-whom TAB value`), facts (a file of `name: text`), absent (who is not installed).
-# A figure NAME.FIELD is failed when samples hold `NAME TAB of-whom TAB failed`.
+# Input: rows in the format that scripts/bench describes. Variables: print_what (speed, figures or json),
+# samples (a file of `figure TAB subject TAB value`), facts (a file of `name: text`), absent (the programs that
+# are not installed). A figure NAME.FIELD has failed if samples has the line `NAME TAB subject TAB failed`.
 
 function load_samples(    line, part, n)
 {
@@ -34,7 +34,7 @@ function total(figure, of,    i, sum)
 	return sum + 0
 }
 
-# Why there is no figure; empty when there is one.
+# The reason why there is no figure; "" if there is one.
 function missing(figure, of,    measurement)
 {
 	measurement = figure
@@ -46,7 +46,7 @@ function missing(figure, of,    measurement)
 	return index(absent, " " of " ") ? "not installed" : "-"
 }
 
-function shown(v, unit,    digits)
+function format_value(v, unit,    digits)
 {
 	if (unit == "ms")
 		v /= 1e3
@@ -59,21 +59,21 @@ function shown(v, unit,    digits)
 function cell(figure, of, unit,    why)
 {
 	why = missing(figure, of)
-	return why == "" ? shown(median(figure, of), unit) : why
+	return why == "" ? format_value(median(figure, of), unit) : why
 }
 
-function put(row, column, text)
+function set_cell(row, column, text)
 {
 	table[row, column] = text
 	if (length(text) > width[column])
 		width[column] = length(text)
 }
 
-function put_titles(list,    i, title)
+function set_titles(list,    i, title)
 {
 	columns = split(list, title, "|")
 	for (i = 1; i <= columns; i++)
-		put(0, i, title[i])
+		set_cell(0, i, title[i])
 }
 
 function print_row(row,    c)
@@ -132,35 +132,35 @@ BEGIN {
 	FS = "|"
 	load_samples()
 	if (print_what == "speed")
-		put_titles("what|skeld|against|figure|ratio|at most| ")
+		set_titles("what|skeld|against|figure|ratio|at most| ")
 	else if (print_what == "figures")
-		put_titles("what|skeld|bare epoll|bufferevent|bare libevent|nginx|memcached")
+		set_titles("what|skeld|bare epoll|bufferevent|bare libevent|nginx|memcached")
 	subjects = split("skeld epoll bufferevent libevent nginx memcached", subject, " ")
 }
 
-# Not asked for (--only).
+# Not selected by --only.
 missing($2, "skeld") == "-" {
 	next
 }
 
 print_what == "speed" {
-	put(++rows, 1, $1)
-	put(rows, 2, cell($2, "skeld", $7))
-	put(rows, 3, $3)
-	put(rows, 4, cell($4, $5, $7))
-	put(rows, 6, $6 "x")
+	set_cell(++rows, 1, $1)
+	set_cell(rows, 2, cell($2, "skeld", $7))
+	set_cell(rows, 3, $3)
+	set_cell(rows, 4, cell($4, $5, $7))
+	set_cell(rows, 6, $6 "x")
 	if (missing($2, "skeld") == "" && missing($4, $5) == "") {
 		ratio = median($2, "skeld") / median($4, $5)
-		put(rows, 5, sprintf("%.2fx", ratio))
-		put(rows, 7, ratio <= $6 && ($8 == "" || !total($8, "skeld")) ? "ok" : "missed")
+		set_cell(rows, 5, sprintf("%.2fx", ratio))
+		set_cell(rows, 7, ratio <= $6 && ($8 == "" || !total($8, "skeld")) ? "ok" : "missed")
 	}
 }
 
 print_what == "figures" {
-	put(++rows, 1, $1)
+	set_cell(++rows, 1, $1)
 	for (i = 1; i <= subjects; i++)
 		if (index(" " $4 " ", " " subject[i] " "))
-			put(rows, i + 1, cell($2, subject[i], $3))
+			set_cell(rows, i + 1, cell($2, subject[i], $3))
 }
 
 print_what == "json" {

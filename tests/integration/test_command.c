@@ -25,12 +25,12 @@ static bool err_contains(const char *part)
 	return strstr(f->err.bytes, part);
 }
 
-static int tell(const char *command)
+static int send_command(const char *command)
 {
 	return skeld_run(f, "-r", f->runtime, "-s", command, NULL);
 }
 
-Test(command, check_is_0_or_78_with_the_place)
+Test(command, check_exits_with_0_or_with_78_and_the_line)
 {
 	config_write(f, "%s", BASE);
 	cr_assert_eq(skeld_run(f, "-t", "-c", f->config, NULL), 0);
@@ -46,7 +46,7 @@ Test(command, check_is_0_or_78_with_the_place)
 	cr_assert(err_contains("/nonexistent.conf"), "%s", f->err.bytes);
 }
 
-Test(command, check_tells_what_a_reload_would)
+Test(command, check_reports_the_errors_of_a_reload)
 {
 	static const char *const bad[] = {"limits {\n", "workers = 1", "", "include(\"x.conf\")\n"};
 	daemon_start(f, BASE);
@@ -61,7 +61,7 @@ Test(command, check_tells_what_a_reload_would)
 	daemon_finish(f);
 }
 
-Test(command, dump_fed_back_gives_the_same)
+Test(command, a_dumped_configuration_loads_to_the_same)
 {
 	char first[16384];
 	config_write(f, BASE "listen \"b\" { address = \"unix:/tmp/\\\"q\\\" ${x} \\\\ b\" }\n"
@@ -80,18 +80,18 @@ Test(command, dump_fed_back_gives_the_same)
 	cr_assert_eq(f->out.size, 0, "%s", f->out.bytes);
 }
 
-Test(command, a_wrong_use_is_64)
+Test(command, wrong_usage_exits_with_64)
 {
 	cr_assert_eq(skeld_run(f, "--nonsense", NULL), 64);
 	cr_assert_gt(f->err.size, 0);
 	cr_assert_eq(skeld_run(f, "-c", NULL), 64);
 	cr_assert_eq(skeld_run(f, "argument", NULL), 64);
-	cr_assert_eq(tell("dance"), 64);
-	cr_assert(err_contains("reload"), "what is accepted is not said: %s", f->err.bytes);
+	cr_assert_eq(send_command("dance"), 64);
+	cr_assert(err_contains("reload"), "the accepted commands are not listed: %s", f->err.bytes);
 	cr_assert_eq(skeld_run(f, "--self-test=dance", NULL), 64);
 }
 
-Test(command, help_and_version_are_0)
+Test(command, help_and_version_exit_with_0)
 {
 	static const char *const options[] = {"--config",      "--runtime-dir", "--check",
 					      "--dump-config", "--signal",	"--self-test",
@@ -105,11 +105,11 @@ Test(command, help_and_version_are_0)
 	cr_assert_eq(skeld_run(f, "--version", NULL), 0);
 }
 
-Test(command, with_nothing_running_it_is_3)
+Test(command, signal_commands_exit_with_3_if_no_daemon_runs)
 {
 	static const char *const commands[] = {"reload", "stats", "stop", "status"};
 	for (size_t i = 0; i < 4; i++) {
-		cr_assert_eq(tell(commands[i]), 3, "%s", commands[i]);
+		cr_assert_eq(send_command(commands[i]), 3, "%s", commands[i]);
 		cr_assert_gt(f->err.size, 0);
 	}
 	cr_assert_eq(skeld_run(f, "-r", "/nonexistent", "-s", "status", NULL), 3);
@@ -120,7 +120,7 @@ Test(command, status_prints_the_state)
 	char pid[32];
 	daemon_start(f, BASE);
 	snprintf(pid, sizeof(pid), "%d", (int)f->pid);
-	cr_assert_eq(tell("status"), 0);
+	cr_assert_eq(send_command("status"), 0);
 	cr_assert(out_contains("running") && out_contains(pid), "%s", f->out.bytes);
 	daemon_finish(f);
 }
@@ -129,23 +129,23 @@ Test(command, reload_waits_for_the_outcome)
 {
 	daemon_start(f, BASE);
 	config_write(f, BASE "drain_timeout = 7\n");
-	cr_assert_eq(tell("reload"), 0, "%s", f->err.bytes);
-	expect_status(f, "generation", "2"); /* it has happened already */
+	cr_assert_eq(send_command("reload"), 0, "%s", f->err.bytes);
+	expect_status(f, "generation", "2"); /* the daemon has ended already */
 	config_write(f, BASE "drain_timeout = never\n");
-	cr_assert_eq(tell("reload"), 78);
+	cr_assert_eq(send_command("reload"), 78);
 	cr_assert(err_contains("skeld.conf:4: "), "%s", f->err.bytes);
 	expect_status(f, "generation", "2");
 	config_write(f, BASE);
-	cr_assert_eq(tell("reload"), 0, "%s", f->err.bytes);
+	cr_assert_eq(send_command("reload"), 0, "%s", f->err.bytes);
 	expect_status(f, "generation", "3");
 	daemon_finish(f);
 }
 
-Test(command, stats_prints_them)
+Test(command, stats_prints_the_metrics)
 {
 	daemon_start(f, BASE);
 	client_echo(f, client_connect(f, "main"), "hello\n");
-	cr_assert_eq(tell("stats"), 0);
+	cr_assert_eq(send_command("stats"), 0);
 	cr_assert(out_contains("skeld_config_generation 1\n"), "%s", f->out.bytes);
 	cr_assert(out_contains("skeld_connections_accepted_total 1\n"), "%s", f->out.bytes);
 	daemon_finish(f);
@@ -154,36 +154,36 @@ Test(command, stats_prints_them)
 Test(command, stop_waits_for_the_end)
 {
 	daemon_start(f, BASE);
-	cr_assert_eq(tell("stop"), 0, "%s", f->err.bytes);
+	cr_assert_eq(send_command("stop"), 0, "%s", f->err.bytes);
 	cr_assert(!runtime_file_exists(f, "skeld.pid"));
 	cr_assert_eq(daemon_wait_exit(f), 0);
-	cr_assert_eq(tell("stop"), 3);
+	cr_assert_eq(send_command("stop"), 3);
 }
 
-/* Who is waited for is not cut off because two want the stop. */
+/* Two stop commands do not cut off the connections that the drain waits for. */
 Test(command, a_second_stop_waits_with_the_first)
 {
 	daemon_start(f, BASE "drain_timeout = 2\nlame_duck = 1\n");
 	client_echo(f, client_connect(f, "main"), "hello\n");
 	daemon_signal(f, SIGTERM);
 	await(f, strcmp(status_get(f, "state"), "lame_duck") == 0);
-	cr_assert_eq(tell("stop"), 0, "%s", f->err.bytes);
+	cr_assert_eq(send_command("stop"), 0, "%s", f->err.bytes);
 	cr_assert_eq(daemon_wait_exit(f), 0);
 	cr_assert(!log_contains(f, "stopping now"), "%s", log_text(f));
 }
 
-/* Nor because the status file does not say that it stops, as on a disk that is full. */
-Test(command, a_stop_that_finds_no_status_cuts_off_nobody)
+/* The same without a status file, as on a full disk. */
+Test(command, a_stop_without_status_file_cuts_off_no_connection)
 {
 	char path[64];
 	daemon_start(f, BASE "drain_timeout = 2\nlame_duck = 5\n");
 	daemon_signal(f, SIGTERM);
 	await(f, strcmp(status_get(f, "state"), "lame_duck") == 0);
 	MUST(unlink(path_in(f, "run/status", path)) == 0);
-	cr_assert_eq(tell("stop"), 0, "%s", f->err.bytes);
+	cr_assert_eq(send_command("stop"), 0, "%s", f->err.bytes);
 	cr_assert_eq(daemon_wait_exit(f), 0);
-	cr_assert(log_contains(f, "as it says: the daemon is stopping"), "%s", log_text(f));
-	expect_signals_told(f);
+	cr_assert(log_contains(f, "not verified: ignored, already stopping"), "%s", log_text(f));
+	expect_signals_logged(f);
 }
 
 static void into_a_full_disk(struct fixture *of)
@@ -193,7 +193,7 @@ static void into_a_full_disk(struct fixture *of)
 		_exit(99);
 }
 
-Test(command, what_cannot_be_printed_is_1)
+Test(command, output_that_cannot_be_written_exits_with_1)
 {
 	config_write(f, "%s", BASE);
 	f->prepare = into_a_full_disk;
@@ -209,7 +209,7 @@ static bool write_all(const char *path, const char *text)
 	return out && fputs(text, out) >= 0 && fclose(out) == 0;
 }
 
-/* In a namespace of its own in which nobody may have more. */
+/* In a user namespace without a quota for inotify. */
 static void set_limit(const char *path)
 {
 	char map[64];
@@ -240,48 +240,48 @@ static void check_waiting(void (*prepare)(struct fixture *of))
 {
 	daemon_start(f, BASE);
 	f->prepare = prepare;
-	if (tell("status") == 99)
+	if (send_command("status") == 99)
 		cr_skip_test("user namespaces are not allowed here");
 	for (int i = 0; i < 3; i++) {
-		cr_assert_eq(tell("stats"), 0, "%s", f->err.bytes);
+		cr_assert_eq(send_command("stats"), 0, "%s", f->err.bytes);
 		cr_assert(out_contains("skeld_config_generation 1\n"), "%s", f->out.bytes);
 	}
-	cr_assert_eq(tell("reload"), 0, "%s", f->err.bytes);
+	cr_assert_eq(send_command("reload"), 0, "%s", f->err.bytes);
 	expect_status(f, "generation", "2");
-	cr_assert_eq(tell("stop"), 0, "%s", f->err.bytes);
+	cr_assert_eq(send_command("stop"), 0, "%s", f->err.bytes);
 	cr_assert_eq(daemon_wait_exit(f), 0);
 }
 
-Test(command, waits_without_inotify_too)
+Test(command, commands_work_without_inotify)
 {
 	check_waiting(without_inotify);
 }
 
-Test(command, waits_without_watches_too)
+Test(command, commands_work_without_inotify_watches)
 {
 	check_waiting(without_watches);
 }
 
-Test(command, works_for_the_daemons_own_user_only)
+Test(command, other_users_cannot_signal_the_daemon)
 {
 	if (getuid() != 0)
 		cr_skip_test("needs root");
 	daemon_start(f, BASE);
 	fixture_run_as(f, 65534);
-	int code = tell("reload");
+	int code = send_command("reload");
 	cr_assert(code != 0 && code != 3, "exit %d", code);
 	cr_assert_gt(f->err.size, 0);
-	cr_assert_eq(tell("status"), 0, "%s", f->err.bytes);
+	cr_assert_eq(send_command("status"), 0, "%s", f->err.bytes);
 	char path[128];
 	snprintf(path, sizeof(path), "%s/skeld.pid", f->runtime);
 	MUST(chmod(path, 0600) == 0);
-	cr_assert_eq(tell("status"), 1);
+	cr_assert_eq(send_command("status"), 1);
 	cr_assert(err_contains("Permission denied"), "%s", f->err.bytes);
 	daemon_finish(f);
 }
 
-/* Whatever stands in the status file: how long a drain may take has an end. */
-Test(command, stop_believes_no_drain_timeout_that_there_cannot_be)
+/* The time that -s stop waits is bounded, also if the status file has an impossible value. */
+Test(command, stop_ignores_an_impossible_drain_timeout)
 {
 	static const char *const wrong[] = {"2147483647", "99999999999999999999", "-2147483648"};
 	char path[96], text[128];
@@ -291,7 +291,7 @@ Test(command, stop_believes_no_drain_timeout_that_there_cannot_be)
 		int n = snprintf(text, sizeof(text), "drain_timeout=%s\nlame_duck=%s\n", wrong[i],
 				 wrong[i]);
 		file_write(f, path, text, (size_t)n);
-		cr_assert_eq(tell("stop"), 0, "%s: %s", wrong[i], f->err.bytes);
+		cr_assert_eq(send_command("stop"), 0, "%s: %s", wrong[i], f->err.bytes);
 		cr_assert_eq(daemon_wait_exit(f), 0);
 	}
 }

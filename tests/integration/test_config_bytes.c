@@ -1,10 +1,13 @@
 /*
- * A configuration cut at every byte, and with every byte left out, doubled and replaced, reaches
- * the running daemon by SIGHUP and by `-s reload`: it is refused with its file and line and changes
- * nothing, or it is complete. STEP bytes apart; the long form takes each.
+ * The running daemon reloads a configuration that is truncated at every byte, and with every byte
+ * removed, doubled and replaced, by SIGHUP and by `-s reload`. It is rejected with file and line
+ * and changes nothing, or it is complete. One byte in 24; the long form ($SKELD_LONG) tries each.
  */
-#include "../fuzz/complete.h"
-#include "../fuzz/mutate.h"
+/* build: SOURCES ../stress/fuzz/complete.c ../stress/fuzz/mutate.c */
+/* test: TIMEOUT 120 */
+/* test: NAME long ENV SKELD_LONG=1 TIMEOUT 1800 LABELS long */
+#include "../stress/fuzz/complete.h"
+#include "../stress/fuzz/mutate.h"
 #include "client.h"
 #include "observe.h"
 
@@ -17,8 +20,8 @@
 
 FIXTURE_SUITE(config_bytes);
 
-/* All constructs. No byte of it makes a whole section a comment: its defaults are well-known ports.
- */
+/* Has all constructs. No mutation turns a whole section into a comment: its defaults are
+ * well-known ports. */
 static const char dense[] =
 	"admin{\naddress=\"\"}listen \"main\"{\naddress=\"127.0.0.1:0\"backlog=7}\n"
 	"# a { \" '\n// b\n/* c\n*/drain_timeout=3 workers = 1\n"
@@ -32,7 +35,8 @@ enum { TEXT_MAX = sizeof(dense) + 1, COMMAND_EVERY = 16, CHECK_EVERY = 32 };
 static const char *mutant;
 static size_t length;
 
-/* By SIGHUP, or now and then by the command, which must say the same. Returns if it was accepted.
+/*
+ * Reload by SIGHUP, or now and then by -s reload, with the same result. Returns true if accepted.
  */
 static bool reload(long *generation, bool command)
 {
@@ -48,27 +52,27 @@ static bool reload(long *generation, bool command)
 	bool good = strcmp(status_get(f, "last_reload"), "ok") == 0;
 	*generation += good;
 	if (status_number(f, "generation") != *generation)
-		give_up(f, "generation %s, not %ld after:\n%.*s", f->value, *generation,
-			(int)length, mutant);
+		fail_test(f, "generation %s, not %ld after:\n%.*s", f->value, *generation,
+			  (int)length, mutant);
 	expect_status(f, "state", "running");
 	if (good && !is_complete(mutant, length, NULL, NULL))
-		give_up(f, "accepted, and not complete:\n%.*s", (int)length, mutant);
+		fail_test(f, "accepted, and not complete:\n%.*s", (int)length, mutant);
 	if (!good && strncmp(status_get(f, "last_reload_error"), f->config, strlen(f->config)) != 0)
-		give_up(f, "%s, for:\n%.*s", f->value, (int)length, mutant);
+		fail_test(f, "%s, for:\n%.*s", f->value, (int)length, mutant);
 	if (command && (code != (good ? 0 : 78) || (!good && !strstr(f->err.bytes, f->config))))
-		give_up(f, "exit %d, %s, for:\n%.*s", code, f->err.bytes, (int)length, mutant);
+		fail_test(f, "exit %d, %s, for:\n%.*s", code, f->err.bytes, (int)length, mutant);
 	return good;
 }
 
-/* The first one is loaded: nothing of those that were refused has stayed. */
-static void expect_unchanged(long *generation, bool told)
+/* Load the first configuration: the rejected ones have left nothing. */
+static void expect_unchanged(long *generation, bool reported)
 {
 	size_t before = strlen(log_text(f));
 	mutant = dense;
 	length = sizeof(dense) - 1;
 	cr_assert(reload(generation, false));
-	if (!told && strstr(log_text(f) + before, " -> "))
-		give_up(f, "a configuration that was refused has changed something");
+	if (!reported && strstr(log_text(f) + before, " -> "))
+		fail_test(f, "a configuration that was refused has changed something");
 }
 
 static size_t count_descriptors(void)
@@ -79,16 +83,17 @@ static size_t count_descriptors(void)
 	return n;
 }
 
-Test(config_bytes, no_byte_of_a_file_hurts_the_running_daemon)
+Test(config_bytes, mutations_of_the_file_do_not_harm_the_running_daemon)
 {
 	static char text[TEXT_MAX];
+	const size_t step = getenv("SKELD_LONG") ? 1 : 24;
 	long generation = 1;
 	size_t tried = 0, accepted = 0, commands = 0;
 	daemon_start(f, dense);
 	int client = client_connect(f, "main");
 	client_echo(f, client, "before\n");
 	size_t descriptors = count_descriptors();
-	for (size_t at = 0; at < sizeof(dense) - 1; at += STEP)
+	for (size_t at = 0; at < sizeof(dense) - 1; at += step)
 		for (size_t which = 0; which < MUTATIONS; which++) {
 			bool command = ++tried % COMMAND_EVERY == 0;
 			length = mutate(text, dense, sizeof(dense) - 1, at, which);

@@ -1,4 +1,4 @@
-/* No configuration file can hurt the running daemon: kinds of files, and files cut short. */
+/* No configuration file can harm the running daemon: special files, and truncated files. */
 #include "client.h"
 #include "observe.h"
 
@@ -35,7 +35,8 @@ static void start(void)
 	MUST(unlink(f->config) == 0);
 }
 
-/* SIGHUP with what is in the file's place now: refused with WHY, served on, then put right. */
+/* SIGHUP with an unusable file: it is rejected with WHY, the daemon serves, and then a good file
+ * is loaded. */
 static void expect_survived(const char *why)
 {
 	long generation = status_number(f, "generation");
@@ -98,7 +99,7 @@ Test(config_files, sighup_on_a_dangling_or_circular_link_keeps_running)
 Test(config_files, sighup_on_an_unreadable_file_keeps_running)
 {
 	if (getuid() == 0)
-		fixture_run_as(f, 65534); /* root reads everything */
+		fixture_run_as(f, 65534); /* root can read every file */
 	start();
 	config_write(f, "%s", BASE);
 	MUST(chmod(f->config, 0) == 0);
@@ -120,7 +121,7 @@ Test(config_files, sighup_on_a_file_over_1_mib_keeps_running)
 	expect_rejected(f, generation, "too large");
 
 	text[MIB - 1] = '\n';
-	file_write(f, f->config, text, MIB); /* which is allowed */
+	file_write(f, f->config, text, MIB); /* an empty value is allowed */
 	free(text);
 	daemon_reload_and_wait(f);
 	expect_status(f, "last_reload", "ok");
@@ -143,12 +144,10 @@ Test(config_files, a_nul_byte_and_text_after_it_are_rejected)
 	expect_survived("skeld.conf:5: control character 0x00");
 }
 
-/*
- * Each item is complete, so a file that ends after it is a whole one. Any other end is not: not
- * in the middle of a number, a comment, a string, a section, or in front of a newline.
- */
+/* Each item is complete: a file that ends after it is good. A file with any other end is rejected:
+ * inside a number, a comment, a string or a section, or before a newline. */
 static const char *const items[] = {
-	/* One line: without listen or admin there would be well-known ports. */
+	/* One line: without listen and admin sections the daemon would use well-known ports. */
 	"admin { address = \"\" } listen \"main\" { address = \"127.0.0.1:0\" }\n",
 	"\n",
 	"workers = 1 # threads\n",
@@ -181,16 +180,17 @@ Test(config_files, a_truncated_file_is_rejected_at_every_byte)
 		const char *outcome = complete[n] ? "ok" : "rejected";
 		if (status_number(f, "generation") != generation ||
 		    strcmp(status_get(f, "last_reload"), outcome) != 0)
-			give_up(f, "generation %ld and %s expected for the first %zu bytes:\n%.*s",
-				generation, outcome, n, (int)n, whole);
+			fail_test(f,
+				  "generation %ld and %s expected for the first %zu bytes:\n%.*s",
+				  generation, outcome, n, (int)n, whole);
 		if (!complete[n] && !strstr(status_get(f, "last_reload_error"), "skeld.conf"))
-			give_up(f, "no file named in: %s", f->value);
+			fail_test(f, "no file named in: %s", f->value);
 	}
 	client_echo(f, client, "unharmed\n");
 	daemon_finish(f);
 }
 
-Test(config_files, a_bad_file_at_the_start_is_exit_78)
+Test(config_files, a_bad_file_at_the_start_exits_with_78)
 {
 	config_write(f, BASE "worker = 2\n");
 	daemon_spawn(f);

@@ -1,4 +1,4 @@
-/* What stands in a configuration: everything wrong is found, and told with its FILE:LINE. */
+/* The text of a configuration: all mistakes are reported with FILE:LINE. */
 #include "client.h"
 #include "observe.h"
 
@@ -11,23 +11,24 @@
 
 FIXTURE_SUITE(config_text);
 
-/* Reload with TEXT after the three lines of BASE: refused, with each of the lines told. */
-static void expect_lines(const char *text, const char *const told[], size_t n)
+/* Reload with TEXT behind the three lines of BASE, and expect that it is rejected with each of the
+ * LINES. */
+static void expect_lines(const char *text, const char *const lines[], size_t n)
 {
 	long generation = status_number(f, "generation");
 	size_t before = strlen(log_text(f));
 	config_write(f, BASE "%s", text);
 	daemon_reload_and_wait(f);
-	expect_rejected(f, generation, told[0]);
+	expect_rejected(f, generation, lines[0]);
 	const char *since = log_text(f) + before;
 	for (size_t i = 0; i < n; i++)
-		if (!strstr(since, told[i]))
-			give_up(f, "\"%s\" was not told about:\n%s", told[i], text);
+		if (!strstr(since, lines[i]))
+			fail_test(f, "\"%s\" was not reported:\n%s", lines[i], text);
 }
 
-static void expect_line(const char *text, const char *told)
+static void expect_line(const char *text, const char *lines)
 {
-	expect_lines(text, &told, 1);
+	expect_lines(text, &lines, 1);
 }
 
 static void include_write(const char *name, const char *text)
@@ -36,7 +37,7 @@ static void include_write(const char *name, const char *text)
 	file_write(f, path_in(f, name, path), text, strlen(text));
 }
 
-Test(config_text, what_is_not_closed_is_rejected)
+Test(config_text, unclosed_text_is_rejected)
 {
 	daemon_start(f, BASE);
 	expect_line("limits {\n\tbuffer = 65536\n", "skeld.conf:");
@@ -72,13 +73,13 @@ Test(config_text, duplicates_are_rejected)
 	daemon_finish(f);
 }
 
-Test(config_text, every_error_is_told_at_once)
+Test(config_text, all_errors_are_reported_together)
 {
-	static const char *const told[] = {"skeld.conf:4: ", "skeld.conf:5: ", "skeld.conf:6: ",
-					   "skeld.conf:7: ", "skeld.conf:8: ", "skeld.conf:9: ",
-					   "more.conf:1: ",  "more.conf:2: ",  "drain_timeout",
-					   "log.level",	     "limits.buffer",  "limits.speed",
-					   "colour",	     "fast",	       "rejected, 8 error"};
+	static const char *const lines[] = {
+		"skeld.conf:4: ", "skeld.conf:5: ", "skeld.conf:6: ",	 "skeld.conf:7: ",
+		"skeld.conf:8: ", "skeld.conf:9: ", "more.conf:1: ",	 "more.conf:2: ",
+		"drain_timeout",  "log.level",	    "limits.buffer",	 "limits.speed",
+		"colour",	  "fast",	    "rejected: errors=8"};
 	daemon_start(f, BASE);
 	include_write("more.conf", "fast = 1\nadmin { addres = \"\" }\n");
 	expect_lines("drain_timeout = -1\n"
@@ -88,7 +89,7 @@ Test(config_text, every_error_is_told_at_once)
 		     "colour = \"blue\"\n"
 		     "listen \"b\" { address = \"b\" }\n"
 		     "include(\"more.conf\")\n",
-		     told, sizeof(told) / sizeof(*told));
+		     lines, sizeof(lines) / sizeof(*lines));
 	daemon_finish(f);
 }
 
@@ -138,7 +139,7 @@ Test(config_text, include_is_relative_to_the_file_that_includes)
 	daemon_finish(f);
 }
 
-Test(config_text, include_has_the_same_guards)
+Test(config_text, included_files_are_checked_like_the_main_file)
 {
 	char path[64], link[64];
 	daemon_start(f, BASE);

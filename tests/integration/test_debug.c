@@ -1,4 +1,6 @@
-/* The debug level: what one needs to find a fault is in the log, and without it nothing of that. */
+/*
+ * The debug level: each connection, each step of a reload and each batch of signals is in the log.
+ */
 #include "client.h"
 #include "observe.h"
 
@@ -23,7 +25,7 @@ static void expect_in_order(const char *const parts[], size_t n)
 	expect_in_order((const char *const[]){__VA_ARGS__},                                        \
 			sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
-Test(debug, a_connections_life)
+Test(debug, debug_lines_follow_a_connection)
 {
 	char accepted[128];
 	daemon_start(f, BASE DEBUG);
@@ -33,31 +35,31 @@ Test(debug, a_connections_life)
 	MUST(shutdown(client, SHUT_WR) == 0);
 	client_expect_eof(f, client);
 	await(f, log_contains(f, ": closed: "));
-	snprintf(accepted, sizeof(accepted), ": accepted on %s by worker 0\n",
+	snprintf(accepted, sizeof(accepted), ": accepted: on %s by worker 0\n",
 		 listener_address(f, "main"));
-	EXPECT_IN_ORDER(accepted, ": the peer sends no more; 0 bytes for it are queued\n",
-			": closed: peer; received 22 bytes, sent 22, open for ");
+	EXPECT_IN_ORDER(accepted, ": peer closed its side: unsent=0\n",
+			": closed: reason=peer received=22 sent=22 seconds=");
 	cr_assert(log_line_with(f, ": closed: ") && strstr(f->value, " debug   127.0.0.1:"), "%s",
 		  f->value);
 	daemon_finish(f);
 }
 
-Test(debug, reading_that_pauses)
+Test(debug, debug_lines_report_paused_reading)
 {
 	const char chunk[16384] = "";
 	config_write(f, BASE LISTEN_BUSY DEBUG "limits { buffer = 4096 }\n", f->dir);
 	daemon_spawn(f);
 	notify_wait(f, "READY=1");
 	int client = client_connect(f, "busy");
-	/* Sends as much as it can, and reads nothing. */
+	/* A client that sends as much as possible and reads nothing. */
 	await(f, (send(client, chunk, sizeof(chunk), MSG_DONTWAIT | MSG_NOSIGNAL),
-		  log_contains(f, "a unix peer: reading pauses: ")));
-	cr_assert(!log_contains(f, "reading pauses: 0 bytes"), "%s", log_text(f));
+		  log_contains(f, "a unix peer: reading paused: ")));
+	cr_assert(!log_contains(f, "reading paused: 0 bytes"), "%s", log_text(f));
 	client_close(f, client);
 	daemon_finish(f);
 }
 
-Test(debug, a_peer_that_resets)
+Test(debug, debug_lines_report_a_reset)
 {
 	const struct linger at_once = {1, 0};
 	daemon_start(f, BASE DEBUG);
@@ -67,46 +69,44 @@ Test(debug, a_peer_that_resets)
 	client_close(f, client);
 	await(f, log_contains(f, ": closed: "));
 	EXPECT_IN_ORDER(": cannot receive: Connection reset by peer\n",
-			": closed: error; received 6 bytes, sent 6, open for ");
+			": closed: reason=error received=6 sent=6 seconds=");
 	daemon_finish(f);
 }
 
-/* "... in 0.123 ms" and the like: a time, and a short one. */
+/* The value behind PART, in milliseconds, is plausible. */
 static void expect_time(const char *part)
 {
 	double ms = -1;
 	const char *line = log_line_with(f, part);
 	cr_assert(line, "%s: %s", part, log_text(f));
-	sscanf(strstr(line, part) + strlen(part), "%lf ms", &ms);
+	sscanf(strstr(line, part) + strlen(part), "%lf", &ms);
 	cr_assert(ms >= 0 && ms < 10000, "%s", line);
 }
 
-Test(debug, each_step_of_a_reload)
+Test(debug, debug_lines_time_each_step_of_a_reload)
 {
 	daemon_start(f, "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN DEBUG);
 	config_write(f, "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN DEBUG
 			"drain_timeout = 9\n");
 	daemon_reload_and_wait(f);
-	EXPECT_IN_ORDER("state: running -> reloading\n", "configuration: 119 bytes of 1 file read ",
-			"reload: read, parsed and validated in ", "reload: prepared in ",
-			"reload: generation 2 committed in ",
-			"reloaded: generation 2 is served by every worker, ",
-			"state: reloading -> running\n");
-	expect_time("1 file read in ");
-	expect_time("parsed and validated in ");
-	expect_time("prepared in ");
-	expect_time("committed in ");
-	expect_time("worker 0 serves generation 2, ");
-	expect_time("worker 1 serves generation 2, ");
+	EXPECT_IN_ORDER("state: running -> reloading\n",
+			"reload: parsed duration_ms=", "reload: prepared duration_ms=",
+			"reload: committed generation=2 duration_ms=",
+			"reloaded: generation=2 duration_ms=", "state: reloading -> running\n");
+	expect_time("reload: parsed duration_ms=");
+	expect_time("reload: prepared duration_ms=");
+	expect_time("reload: committed generation=2 duration_ms=");
+	expect_time("snapshot taken: worker=0 generation=2 delay_ms=");
+	expect_time("snapshot taken: worker=1 generation=2 delay_ms=");
 	config_write(f, "nonsense\n");
 	daemon_reload_and_wait(f);
-	cr_assert_eq(log_count(f, "parsed and validated in "), 2);
-	cr_assert_eq(log_count(f, "prepared in "), 1);
-	cr_assert(!log_contains(f, "serves generation 3"), "%s", log_text(f));
+	cr_assert_eq(log_count(f, "reload: parsed "), 2);
+	cr_assert_eq(log_count(f, "reload: prepared "), 1);
+	cr_assert(!log_contains(f, "generation=3"), "%s", log_text(f));
 	daemon_finish(f);
 }
 
-Test(debug, what_a_wake_up_by_signals_took)
+Test(debug, debug_lines_report_a_batch_of_signals)
 {
 	int status;
 	daemon_start(f, BASE DEBUG);
@@ -118,25 +118,24 @@ Test(debug, what_a_wake_up_by_signals_took)
 	daemon_signal(f, SIGCONT);
 	notify_wait(f, "RELOADING=1");
 	notify_wait(f, "READY=1");
-	cr_assert_eq(log_count(f, "woken by signals: 3 arrived, taken as 3\n"), 1, "%s",
-		     log_text(f));
-	cr_assert(log_contains(f, "debug logging stays on, as configured\n"));
+	cr_assert_eq(log_count(f, "signals taken: received=3 entries=3\n"), 1, "%s", log_text(f));
+	cr_assert(log_contains(f, "debug logging stays on: "));
 	daemon_finish(f);
 }
 
-Test(debug, none_of_it_without)
+Test(debug, debug_lines_are_written_only_at_level_debug)
 {
 	daemon_start(f, BASE);
 	client_echo(f, client_connect(f, "main"), "hello\n");
 	daemon_reload_and_wait(f);
 	cr_assert(!log_contains(f, " debug   "), "%s", log_text(f));
 	daemon_signal(f, SIGUSR2);
-	await(f, log_contains(f, " notice  debug logging is on, until it is toggled or a reload"));
+	await(f, log_contains(f, " notice  debug logging on: "));
 	client_echo(f, client_connect(f, "main"), "hello\n");
 	cr_assert_eq(log_count(f, " debug   "), 1, "%s", log_text(f));
-	cr_assert(log_contains(f, ": accepted on "), "%s", log_text(f));
+	cr_assert(log_contains(f, ": accepted: on "), "%s", log_text(f));
 	daemon_signal(f, SIGUSR2);
-	await(f, log_contains(f, " notice  debug logging is off\n"));
+	await(f, log_contains(f, " notice  debug logging off\n"));
 	size_t before = log_count(f, " debug   ");
 	client_echo(f, client_connect(f, "main"), "hello\n");
 	daemon_reload_and_wait(f);

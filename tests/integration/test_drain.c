@@ -1,4 +1,5 @@
-/* The end: nobody who said something goes without an answer, and nobody delays it for ever. */
+/* Drain: every received request is answered, and no client delays the stop for ever. */
+/* test: TIMEOUT 180 */
 #include "observe.h"
 #include "trace.h"
 #include "traffic.h"
@@ -24,7 +25,7 @@ static void start_lines(const char *config)
 	daemon_start(f, config);
 }
 
-static void say(int fd, const char *text)
+static void send_text(int fd, const char *text)
 {
 	client_send(f, fd, text, strlen(text));
 }
@@ -35,7 +36,7 @@ static void start_draining(void)
 	notify_wait(f, "STOPPING=1");
 }
 
-/* Idle ones. */
+/* Idle connections. */
 
 static void connect_in_batches(struct sockaddr_storage *a, socklen_t length, int clients[],
 			       size_t n)
@@ -90,9 +91,9 @@ Test(drain, ten_thousand_idle_connections_are_closed)
 	free(clients);
 }
 
-/* Busy ones. */
+/* Busy connections. */
 
-/* That TEXT is "1: x\n2: x\n..." up to N, with one goodbye somewhere between two answers. */
+/* Expect that TEXT is "1: x\n2: x\n..." up to N, with one goodbye between two answers. */
 static void expect_answers(const char *text, size_t n)
 {
 	char line[32];
@@ -104,7 +105,7 @@ static void expect_answers(const char *text, size_t n)
 		else if (strncmp(at, "goodbye\n", 8) == 0)
 			goodbyes++;
 		else
-			give_up(f, "wrong after %zu answers: %.40s", answers, at);
+			fail_test(f, "wrong after %zu answers: %.40s", answers, at);
 	}
 	cr_assert_eq(answers, n);
 	cr_assert_eq(goodbyes, 1);
@@ -121,13 +122,13 @@ Test(drain, pipelined_requests_are_all_answered)
 	start_lines(TWO LISTEN_MAIN HOUR "limits { buffer = 4096 }\n");
 	for (size_t i = 0; i < CLIENTS; i++) {
 		clients[i] = client_connect(f, "main");
-		say(clients[i], "\n");
+		send_text(clients[i], "\n");
 		client_expect_text(f, clients[i], "\n");
 	}
-	/* All of it is in the kernel, nothing of it was read, when the drain begins. */
+	/* The kernel has all bytes, and the daemon has read none, when the drain begins. */
 	daemon_signal(f, SIGSTOP);
 	for (size_t i = 0; i < CLIENTS; i++)
-		say(clients[i], requests);
+		send_text(clients[i], requests);
 	daemon_signal(f, SIGTERM);
 	daemon_signal(f, SIGCONT);
 	for (size_t i = 0; i < CLIENTS; i++) {
@@ -139,33 +140,33 @@ Test(drain, pipelined_requests_are_all_answered)
 	free(answers);
 }
 
-Test(drain, an_answer_that_comes_later_is_delivered)
+Test(drain, a_late_answer_is_delivered)
 {
 	char text[128];
 	start_lines(BASE HOUR "lines { delay = 2000 }\n");
 	int client = client_connect(f, "main");
-	say(client, "a\nlater\nb\nlater\nc\n");
+	send_text(client, "a\nlater\nb\nlater\nc\n");
 	client_expect_text(f, client, "1: a\n");
 	start_draining();
 	client_read_all(f, client, text, sizeof(text));
 	cr_assert_str_eq(text, "goodbye\n2: later\n3: b\n4: later\n5: c\n");
 	cr_assert_eq(daemon_wait_exit(f), 0);
-	cr_assert(log_contains(f, "drained: every connection was finished"), "%s", log_text(f));
+	cr_assert(log_contains(f, "drained: cut_off=0"), "%s", log_text(f));
 }
 
-Test(drain, an_answer_that_comes_too_late_is_cut_off)
+Test(drain, an_answer_after_the_deadline_is_cut_off)
 {
 	start_lines(BASE SECOND "lines { delay = 3600000 }\n");
 	int client = client_connect(f, "main");
-	say(client, "later\nb\n");
+	send_text(client, "later\nb\n");
 	stats_await(f, "skeld_received_bytes_total", 8);
 	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
 	client_expect_text(f, client, "goodbye\n");
-	cr_assert(log_contains(f, "1 connection was cut off"), "%s", log_text(f));
+	cr_assert(log_contains(f, "drained: cut_off=1"), "%s", log_text(f));
 	cr_assert(log_contains(f, "closed by deadline 1"), "%s", log_text(f));
 }
 
-Test(drain, each_connection_is_told_goodbye)
+Test(drain, draining_is_called_for_each_connection)
 {
 	enum { CLIENTS = 100 };
 	int clients[CLIENTS];
@@ -173,7 +174,7 @@ Test(drain, each_connection_is_told_goodbye)
 	start_lines(TWO LISTEN_MAIN HOUR);
 	for (size_t i = 0; i < CLIENTS; i++) {
 		clients[i] = client_connect(f, "main");
-		say(clients[i], "\n");
+		send_text(clients[i], "\n");
 		client_expect_text(f, clients[i], "\n");
 	}
 	daemon_signal(f, SIGINT);
@@ -189,11 +190,11 @@ Test(drain, a_request_that_is_never_finished_is_cut_off_at_the_deadline)
 {
 	start_lines(BASE SECOND);
 	int client = client_connect(f, "main");
-	say(client, "whole\npart");
+	send_text(client, "whole\npart");
 	client_expect_text(f, client, "1: whole\n");
 	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
 	client_expect_text(f, client, "goodbye\n");
-	cr_assert(log_contains(f, "1 connection was cut off"), "%s", log_text(f));
+	cr_assert(log_contains(f, "drained: cut_off=1"), "%s", log_text(f));
 	cr_assert(log_contains(f, "closed by deadline 1"), "%s", log_text(f));
 }
 
@@ -202,17 +203,17 @@ Test(drain, a_request_that_is_finished_in_time_is_answered)
 	char text[64];
 	start_lines(BASE HOUR);
 	int client = client_connect(f, "main");
-	say(client, "whole\npart");
+	send_text(client, "whole\npart");
 	client_expect_text(f, client, "1: whole\n");
 	start_draining();
 	client_expect_text(f, client, "goodbye\n");
-	say(client, "ing\n");
+	send_text(client, "ing\n");
 	client_read_all(f, client, text, sizeof(text));
 	cr_assert_str_eq(text, "2: parting\n");
 	cr_assert_eq(daemon_wait_exit(f), 0);
 }
 
-Test(drain, who_does_not_read_delays_until_the_deadline)
+Test(drain, a_client_that_does_not_read_delays_the_drain_until_the_deadline)
 {
 	enum { CLIENTS = 5, MIB = 1 << 20 };
 	daemon_start(f, BASE "drain_timeout = 4\nlimits { buffer = 65536 }\n");
@@ -225,15 +226,13 @@ Test(drain, who_does_not_read_delays_until_the_deadline)
 	start_draining();
 	client_expect_eof(f, idle);
 	cr_assert_eq(daemon_wait_exit(f), 0);
-	cr_assert(log_contains(f, "5 connections were cut off"), "%s", log_text(f));
+	cr_assert(log_contains(f, "drained: cut_off=5"), "%s", log_text(f));
 	cr_assert(log_contains(f, "deadline 5"), "%s", log_text(f));
 }
 
-/*
- * Answers become due in the very turn of the loop in which the drain begins, on connections that
- * wait for nothing else: behind them more is received than limits.buffer lets in.
- */
-Test(drain, answers_that_become_due_as_the_drain_begins)
+/* Answers become due in the same turn of the loop in which the drain begins. The connections wait
+ * for nothing else, because more is received behind the answers than limits.buffer holds. */
+Test(drain, answers_that_become_due_as_the_drain_begins_are_sent)
 {
 	enum { CLIENTS = 300, BUFFER = 4096, LINE = 64, LINES = BUFFER / LINE, PREFIX = 3500 };
 	enum { ROOM = (LINES + 2) * (PREFIX + 2 * LINE), DELAY_MS = 1000 };
@@ -254,11 +253,11 @@ Test(drain, answers_that_become_due_as_the_drain_begins)
 		sprintf(text + 6 + LINE * i, "%*s\n", LINE - 1, "x");
 	for (size_t i = 0; i < CLIENTS; i++) {
 		clients[i] = client_connect(f, "busy");
-		say(clients[i], text);
+		send_text(clients[i], text);
 	}
 	stats_await(f, "skeld_received_bytes_total", CLIENTS * (6 + BUFFER));
 	daemon_signal(f, SIGSTOP);
-	cpu_during(f, DELAY_MS); /* of which it takes none: all timers expire meanwhile */
+	measure_cpu(f, DELAY_MS); /* the worker is frozen: all timers expire during that time */
 	daemon_signal(f, SIGTERM);
 	daemon_signal(f, SIGCONT);
 	for (size_t i = 0, first = 0; i < CLIENTS; i++) {
@@ -269,10 +268,10 @@ Test(drain, answers_that_become_due_as_the_drain_begins)
 	}
 	free(text);
 	cr_assert_eq(daemon_wait_exit(f), 0);
-	cr_assert(log_contains(f, "drained: every connection was finished"), "%s", log_text(f));
+	cr_assert(log_contains(f, "drained: cut_off=0"), "%s", log_text(f));
 }
 
-Test(drain, a_stop_in_the_middle_of_a_reload)
+Test(drain, a_stop_during_a_reload_drains)
 {
 	if (!trace_allowed())
 		cr_skip_test("ptrace is not allowed here");
@@ -283,10 +282,10 @@ Test(drain, a_stop_in_the_middle_of_a_reload)
 	config_write(f, TWO LISTEN_MAIN HOUR "limits { connections = 99 }\n");
 	daemon_signal(f, SIGHUP);
 	notify_wait(f, "RELOADING=1");
-	start_draining(); /* the reload cannot end before the worker does its part */
-	cr_assert(!log_contains(f, "is served by every worker"));
+	start_draining(); /* the reload cannot end before the worker acknowledges it */
+	cr_assert(!log_contains(f, "every worker serves it"));
 	trace_thaw(f, worker);
 	client_expect_eof(f, client);
 	cr_assert_eq(daemon_wait_exit(f), 0);
-	expect_signals_told(f);
+	expect_signals_logged(f);
 }

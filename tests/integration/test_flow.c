@@ -1,4 +1,7 @@
-/* Bytes on their way: slow and stubborn peers, long messages, and the ways to leave. */
+/*
+ * The flow of bytes: slow clients, clients that do not read, long messages, half-close and reset.
+ */
+/* test: TIMEOUT 180 */
 #include "observe.h"
 #include "traffic.h"
 
@@ -28,24 +31,22 @@ static void start(const char *more)
 	notify_wait(f, "READY=1");
 }
 
-/*
- * The client does not read until the daemon is full: at most limits.buffer of memory, and no CPU
- * time. Then every byte comes, in order.
- */
+/* The client does not read until the daemon has stopped reading: this costs at most limits.buffer
+ * of memory, and no CPU time. Then every byte arrives in order. */
 static void check_slow_reader(const char *listener)
 {
 	enum { WINDOW_MS = 300, SPINNING_MS = 100, OTHER_KIB = 1024 };
 	struct pump small = {.total = 4 * MIB}, large = {.total = scaled(64 * MIB)};
 	start("limits { buffer = 1048576 }\n");
 	small.fd = client_connect(f, listener);
-	pump_run(f, &small); /* so that what is allocated once has been */
+	pump_run(f, &small); /* so that one-time allocations are done */
 	long before = proc_number(f, "VmRSS");
 	large.fd = client_connect(f, listener);
 	pump_stuff(f, &large);
-	cr_assert_lt(large.sent, large.total, "all of it was taken, though nobody reads");
+	cr_assert_lt(large.sent, large.total, "the whole message was sent, although no side reads");
 	pump_stuff(f, &large);
 	long grown = proc_number(f, "VmRSS") - before;
-	double cpu = cpu_during(f, WINDOW_MS);
+	double cpu = measure_cpu(f, WINDOW_MS);
 	cr_assert_lt(cpu, SPINNING_MS, "%.0f ms of CPU time while stuck for %d ms", cpu, WINDOW_MS);
 	if (SANITIZED(""))
 		cr_assert_lt(grown, 2 * 1024 + OTHER_KIB, "memory grew by %ld KiB", grown);
@@ -60,12 +61,12 @@ Test(flow, a_slow_reader_costs_a_buffer_and_no_cpu)
 	check_slow_reader("main");
 }
 
-Test(flow, a_slow_reader_on_a_unix_socket_too)
+Test(flow, a_slow_reader_on_a_unix_socket_costs_a_buffer_and_no_cpu)
 {
 	check_slow_reader("busy");
 }
 
-Test(flow, stubborn_clients_do_not_hinder_others)
+Test(flow, clients_that_do_not_read_do_not_delay_others)
 {
 	enum { STUBBORN = 20 };
 	start("limits { buffer = 65536 }\n");
@@ -81,7 +82,7 @@ Test(flow, stubborn_clients_do_not_hinder_others)
 	daemon_finish(f);
 }
 
-Test(flow, messages_of_16_MiB)
+Test(flow, messages_of_16_MiB_are_echoed)
 {
 	start("limits { buffer = 4096 }\n");
 	struct pump tcp = {.fd = client_connect(f, "main"), .total = 16 * MIB};
@@ -93,7 +94,7 @@ Test(flow, messages_of_16_MiB)
 	daemon_finish(f);
 }
 
-Test(flow, byte_by_byte)
+Test(flow, a_message_can_arrive_byte_by_byte)
 {
 	enum { BYTES = 2000 };
 	start("");
@@ -123,17 +124,17 @@ static void check_half_close(const char *listener)
 	daemon_finish(f);
 }
 
-Test(flow, who_has_said_all_is_answered_before_the_end)
+Test(flow, a_client_that_half_closes_gets_its_answers)
 {
 	check_half_close("main");
 }
 
-Test(flow, who_has_said_all_on_a_unix_socket_too)
+Test(flow, a_unix_client_that_half_closes_gets_its_answers)
 {
 	check_half_close("busy");
 }
 
-Test(flow, who_said_nothing_at_all_may_leave)
+Test(flow, a_client_can_leave_without_a_request)
 {
 	start("");
 	int client = client_connect(f, "main");
@@ -144,7 +145,7 @@ Test(flow, who_said_nothing_at_all_may_leave)
 	daemon_finish(f);
 }
 
-Test(flow, a_reset_in_the_middle_hurts_nobody_else)
+Test(flow, a_reset_does_not_affect_other_clients)
 {
 	start("limits { buffer = 65536 }\n");
 	int other = client_connect(f, "main");
@@ -160,7 +161,9 @@ Test(flow, a_reset_in_the_middle_hurts_nobody_else)
 	daemon_finish(f);
 }
 
-/* Idle. A second passes between two looks at who is idle, no more than two until they are. */
+/*
+ * Idle connections are checked once a second: one is closed at most two seconds after its timeout.
+ */
 
 Test(flow, an_idle_connection_is_closed)
 {
@@ -169,7 +172,7 @@ Test(flow, an_idle_connection_is_closed)
 	int spoke = client_connect(f, "main");
 	client_echo(f, spoke, "hello\n");
 	struct pump stuck = {.fd = client_connect(f, "busy"), .total = 16 * MIB};
-	pump_stuff(f, &stuck); /* does not read, and is not read from: nothing moves */
+	pump_stuff(f, &stuck); /* neither side reads: no byte moves */
 	config_write(f, BASE LISTEN_BUSY "limits { idle_timeout = 1 }\n", f->dir);
 	daemon_reload_and_wait(f);
 	client_expect_eof(f, silent);
@@ -188,11 +191,12 @@ static void talk_until_closed(int talker, double n)
 	}
 }
 
-Test(flow, who_talks_is_not_idle)
+Test(flow, an_active_connection_is_not_idle)
 {
-	start("limits { idle_timeout = 3 }\n"); /* the test may be late, too */
+	start("limits { idle_timeout = 3 }\n"); /* the test may be late */
 	int silent = client_connect(f, "main"), talker = client_connect(f, "main");
-	/* For as long as it takes until one that came with it, and one after it, was closed. */
+	/* Wait until a connection that was opened at the same time, and one opened later, were
+	 * closed. */
 	for (int n = 1; n <= 2; n++) {
 		talk_until_closed(talker, n);
 		client_expect_eof(f, silent);
@@ -202,7 +206,7 @@ Test(flow, who_talks_is_not_idle)
 	daemon_finish(f);
 }
 
-Test(flow, the_idle_timeout_changes_for_open_connections)
+Test(flow, a_reload_changes_the_idle_timeout_of_open_connections)
 {
 	static const char more[] = "lines { delay = 1100 }\nlimits { idle_timeout = %d }\n";
 	char config[128];
@@ -210,7 +214,7 @@ Test(flow, the_idle_timeout_changes_for_open_connections)
 	snprintf(config, sizeof(config), more, 0);
 	start(config);
 	int silent = client_connect(f, "main"), talker = client_connect(f, "main");
-	client_send(f, talker, "later\n", 6); /* by then, it was looked who is idle */
+	client_send(f, talker, "later\n", 6); /* by then idle connections were checked */
 	client_expect_text(f, talker, "1: later\n");
 	stats_await_open(f, 2);
 	snprintf(config, sizeof(config), more, 1);
@@ -220,7 +224,7 @@ Test(flow, the_idle_timeout_changes_for_open_connections)
 	daemon_finish(f);
 }
 
-Test(flow, the_buffer_changes_for_open_connections)
+Test(flow, a_reload_changes_the_buffer_of_open_connections)
 {
 	double received[3];
 	static const char *const limits[] = {"4096", "4194304", "4096"};
@@ -229,7 +233,8 @@ Test(flow, the_buffer_changes_for_open_connections)
 	for (size_t i = 0; i < 3; i++) {
 		config_write(f, BASE LISTEN_BUSY "limits { buffer = %s }\n", f->dir, limits[i]);
 		daemon_reload_and_wait(f);
-		/* What had stopped by the old limit goes on by the new one once something moves. */
+		/* A connection that the old limit had paused continues by the new limit when bytes
+		 * move. */
 		struct pump other = {.fd = client_connect(f, "busy"), .total = 16 * MIB};
 		received[i] = -stats_fresh(f, "skeld_received_bytes_total");
 		pump_stuff(f, &other);
@@ -244,7 +249,7 @@ Test(flow, the_buffer_changes_for_open_connections)
 	daemon_finish(f);
 }
 
-Test(flow, a_line_of_the_log_names_the_peer)
+Test(flow, log_lines_of_a_connection_have_the_peer)
 {
 	char name[32], part[96];
 	start("log { level = \"debug\" }\n");
@@ -254,12 +259,12 @@ Test(flow, a_line_of_the_log_names_the_peer)
 	cr_assert_eq(log_count(f, part), 1, "%s", log_text(f));
 	client_close(f, client);
 	stats_await_open(f, 0);
-	cr_assert_eq(log_count(f, part), 3, "%s", log_text(f)); /* that it sends no more, too */
-	cr_assert_not_null(strstr(log_line_with(f, part), "closed: peer"), "%s", f->value);
+	cr_assert_eq(log_count(f, part), 3, "%s", log_text(f)); /* also its FIN */
+	cr_assert_not_null(strstr(log_line_with(f, part), "closed: reason=peer"), "%s", f->value);
 	daemon_finish(f);
 }
 
-/* A copy of the daemon's end of the connection: the only way to see its options. */
+/* A copy of the daemon's descriptor, to read its socket options. */
 static int daemons_end(int client)
 {
 	char dir[32];
@@ -283,10 +288,10 @@ static int daemons_end(int client)
 		}
 		close(fd);
 	}
-	give_up(f, "the daemon has no descriptor of the connection");
+	fail_test(f, "the daemon has no descriptor of the connection");
 }
 
-Test(flow, answers_are_not_held_back_by_nagle)
+Test(flow, answers_are_not_delayed_by_nagle)
 {
 	int nodelay = 0;
 	socklen_t n = sizeof(nodelay);

@@ -1,4 +1,6 @@
-/* A stop that is told to the balancer first: not ready any more, but accepting and serving. */
+/* Lame duck: the daemon is not ready, but accepts and serves, so that a balancer notices the stop
+ * first. */
+/* test: NEEDS ADMIN */
 #include "client.h"
 #include "http.h"
 #include "observe.h"
@@ -28,15 +30,15 @@ static void become_a_lame_duck(int signo)
 	await(f, strcmp(status_get(f, "state"), "lame_duck") == 0);
 }
 
-Test(lame_duck, is_not_ready_but_serves)
+Test(lame_duck, lame_duck_is_not_ready_but_serves)
 {
 	daemon_start(f, WITH_ADMIN LONG "drain_timeout = 7\n");
 	int client = client_connect(f, "main");
 	client_echo(f, client, "before\n");
 	cr_assert_eq(http_get(f, "/readyz"), 200);
 	daemon_signal(f, SIGTERM);
-	const char *told = notify_wait(f, "STOPPING=1");
-	cr_assert(strstr(told, "EXTEND_TIMEOUT_USEC=3612000000"), "%s", told);
+	const char *lines = notify_wait(f, "STOPPING=1");
+	cr_assert(strstr(lines, "EXTEND_TIMEOUT_USEC=3612000000"), "%s", lines);
 	notify_wait(f, "STATUS=lame_duck, generation 1, 1 connection");
 	for (int i = 0; i < 3; i++) {
 		cr_assert_eq(http_get(f, "/readyz"), 503);
@@ -47,12 +49,12 @@ Test(lame_duck, is_not_ready_but_serves)
 		cr_assert_eq(http_metric(f, "skeld_state{state=\"draining\"}"), 0);
 		expect_status(f, "state", "lame_duck");
 		client_echo(f, client, "still there\n");
-		client_echo(f, client_connect(f, "main"), "somebody new\n");
+		client_echo(f, client_connect(f, "main"), "a new client\n");
 	}
 	cr_assert_eq(daemon_stop(f, SIGTERM), 1);
 }
 
-Test(lame_duck, then_drains)
+Test(lame_duck, lame_duck_ends_with_a_drain)
 {
 	enum { BYTES = 20000 };
 	static char bytes[BYTES];
@@ -70,15 +72,14 @@ Test(lame_duck, then_drains)
 	client_expect_eof(f, idle);
 	client_expect_eof(f, asks);
 	cr_assert_eq(daemon_wait_exit(f), 0);
-	static const char *const told[] = {
-		"lame duck: no longer ready, but serving for 3 s, then draining; a second signal",
-		"draining: 2 connections open, waiting 3600 s at most;",
-		"drained: every connection was finished\n"};
-	log_expect_order(f, told, 3);
+	static const char *const lines[] = {"lame duck: not ready, serving for 3 s",
+					    "draining: connections=2 timeout_s=3600;",
+					    "drained: cut_off=0\n"};
+	log_expect_order(f, lines, 3);
 	cr_assert_null(strstr(strstr(f->notices.bytes, "STOPPING=1") + 1, "STOPPING=1"));
 }
 
-Test(lame_duck, without_one_a_stop_drains_at_once)
+Test(lame_duck, without_lame_duck_a_stop_drains_at_once)
 {
 	daemon_start(f, BASE "drain_timeout = 7\n");
 	daemon_signal(f, SIGTERM);
@@ -87,16 +88,16 @@ Test(lame_duck, without_one_a_stop_drains_at_once)
 	cr_assert_null(strstr(f->notices.bytes, "lame_duck"));
 }
 
-Test(lame_duck, a_second_sigint_stops_now)
+Test(lame_duck, second_sigint_during_lame_duck_stops_at_once)
 {
 	daemon_start(f, BASE LONG);
 	become_a_lame_duck(SIGTERM);
 	cr_assert_eq(daemon_stop(f, SIGINT), 1);
 	cr_assert(!runtime_file_exists(f, "skeld.pid") && !runtime_file_exists(f, "status"));
-	expect_signals_told(f);
+	expect_signals_logged(f);
 }
 
-Test(lame_duck, sigquit_stops_now)
+Test(lame_duck, sigquit_during_lame_duck_stops_at_once)
 {
 	daemon_start(f, BASE LONG);
 	become_a_lame_duck(SIGINT);
@@ -104,23 +105,22 @@ Test(lame_duck, sigquit_stops_now)
 	cr_assert_null(strstr(strstr(f->notices.bytes, "STOPPING=1") + 1, "STOPPING=1"));
 }
 
-Test(lame_duck, does_not_reload)
+Test(lame_duck, sighup_during_lame_duck_does_not_reload)
 {
 	daemon_start(f, BASE LONG);
 	become_a_lame_duck(SIGTERM);
 	config_write(f, BASE "lame_duck = 0\n");
 	daemon_signal(f, SIGHUP);
-	await(f, log_contains(f, "ignored, the daemon is stopping"));
+	await(f, log_contains(f, "ignored, already stopping"));
 	expect_status(f, "state", "lame_duck");
 	expect_status(f, "last_reload", "none");
 	cr_assert_eq(skeld_run(f, "-r", f->runtime, "-s", "reload", NULL), 1);
-	cr_assert(strstr(f->err.bytes, "is stopping and does not reload any more"), "%s",
-		  f->err.bytes);
+	cr_assert(strstr(f->err.bytes, "is stopping: not reloaded"), "%s", f->err.bytes);
 	cr_assert_null(strstr(f->notices.bytes, "RELOADING=1"));
 	cr_assert_eq(daemon_stop(f, SIGTERM), 1);
 }
 
-Test(lame_duck, dumps_and_toggles_debug)
+Test(lame_duck, sigusr1_and_sigusr2_work_during_lame_duck)
 {
 	daemon_start(f, BASE LONG);
 	become_a_lame_duck(SIGTERM);
@@ -128,14 +128,14 @@ Test(lame_duck, dumps_and_toggles_debug)
 	cr_assert_eq(stats_value(f, "skeld_state{state=\"lame_duck\"}"), 1);
 	daemon_signal(f, SIGUSR2);
 	await(f, log_contains(f, "SIGUSR2 from pid"));
-	int fd = -1; /* somebody who comes after that has been done is logged */
+	int fd = -1; /* the log line of a new connection shows that the signal was handled */
 	await(f, (client_close(f, fd), fd = client_connect(f, "main"),
 		  client_echo(f, fd, "hello\n"), log_contains(f, " by worker 0")));
 	expect_status(f, "state", "lame_duck");
 	cr_assert_eq(daemon_stop(f, SIGTERM), 1);
 }
 
-Test(lame_duck, is_changed_by_a_reload)
+Test(lame_duck, a_reload_changes_lame_duck)
 {
 	daemon_start(f, BASE);
 	expect_status(f, "lame_duck", "0");
@@ -147,17 +147,17 @@ Test(lame_duck, is_changed_by_a_reload)
 	cr_assert_eq(daemon_stop(f, SIGTERM), 1);
 }
 
-Test(lame_duck, comes_in_the_middle_of_a_reload)
+Test(lame_duck, lame_duck_can_begin_during_a_reload)
 {
 	daemon_start(f, BASE "lame_duck = 1\n");
 	for (int i = 0; i < 20; i++)
 		daemon_signal(f, SIGHUP);
 	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
 	cr_assert(log_contains(f, "lame duck: "), "%s", log_text(f));
-	expect_signals_told(f);
+	expect_signals_logged(f);
 }
 
-Test(lame_duck, the_self_test_takes_no_longer)
+Test(lame_duck, the_self_test_ignores_lame_duck)
 {
 	config_write(f, WITH_ADMIN LONG);
 	cr_assert_eq(skeld_run(f, "-c", f->config, "--self-test", NULL), 0, "%s", f->out.bytes);

@@ -1,4 +1,5 @@
-/* More clients than there may be, and fewer descriptors than that takes. */
+/* More clients than limits.connections, and too few descriptors. */
+/* test: TIMEOUT 180 */
 #include "observe.h"
 #include "traffic.h"
 
@@ -18,7 +19,7 @@ FIXTURE_SUITE(limits);
 
 enum { WINDOW_MS = 300, SPINNING_MS = 100 };
 
-/* Has the daemon said hello (1), hung up (0), or nothing yet (-1)? */
+/* Has the daemon sent the banner (1), closed (0), or done nothing yet (-1)? */
 static int greeted(int fd)
 {
 	char text[3];
@@ -28,7 +29,7 @@ static int greeted(int fd)
 	return recv(fd, text, sizeof(text), MSG_DONTWAIT) == 3 && memcmp(text, "hi\n", 3) == 0;
 }
 
-/* Connect N clients and keep those that are served. Returns how many; the others get EOF. */
+/* Connect N clients and keep those that are served. Returns their number; the others get EOF. */
 static size_t flood(size_t n, int served[])
 {
 	size_t kept = 0;
@@ -46,7 +47,7 @@ static size_t flood(size_t n, int served[])
 static void expect_served(int clients[], size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		client_echo(f, clients[i], "as if nobody else were there\n");
+		client_echo(f, clients[i], "served\n");
 }
 
 static void check_flood(int workers)
@@ -79,17 +80,17 @@ static void check_flood(int workers)
 	daemon_finish(f);
 }
 
-Test(limits, above_the_limit_connections_are_turned_away)
+Test(limits, connections_above_the_limit_are_closed)
 {
 	check_flood(1);
 }
 
-Test(limits, the_limit_is_over_all_workers)
+Test(limits, the_limit_is_shared_by_all_workers)
 {
 	check_flood(3);
 }
 
-Test(limits, the_limit_changes_by_a_reload)
+Test(limits, a_reload_changes_the_limit)
 {
 	int served[40];
 	daemon_start(f, BASE GREETING "limits { connections = 10 }\n");
@@ -100,11 +101,11 @@ Test(limits, the_limit_changes_by_a_reload)
 	config_write(f, BASE GREETING "limits { connections = 5 }\n");
 	daemon_reload_and_wait(f);
 	cr_assert_eq(flood(5, served + 15), 0);
-	expect_served(served, 15); /* nobody is cut off by a lower limit */
+	expect_served(served, 15); /* a lower limit closes no open connection */
 	daemon_finish(f);
 }
 
-/* Descriptors. How many are allowed is known at the start. */
+/* The limit of descriptors is known at the start. */
 
 enum { FEW = 110 };
 
@@ -118,8 +119,8 @@ static void with_few_descriptors(struct fixture *fixture)
 		_exit(126);
 }
 
-/* libevent would end the process where its pipe for signals cannot be, and leave all behind. */
-Test(limits, a_start_without_descriptors_says_so_and_leaves_nothing)
+/* libevent would end the process if it had no pipe for signals, and its files would stay. */
+Test(limits, a_start_without_descriptors_fails_with_the_reason_and_leaves_nothing)
 {
 	char path[64];
 	bool started = false;
@@ -136,7 +137,7 @@ Test(limits, a_start_without_descriptors_says_so_and_leaves_nothing)
 		if (code == 127) /* the libraries could not be loaded */
 			continue;
 		cr_assert_eq(code, 1, "%d descriptors", (int)allowed);
-		cr_assert(log_contains(f, "not started, exit 1"), "%s", log_text(f));
+		cr_assert(log_contains(f, "start failed: exit=1"), "%s", log_text(f));
 		cr_assert(!runtime_file_exists(f, "skeld.pid") && access(path, F_OK) < 0,
 			  "%d descriptors", (int)allowed);
 	}
@@ -165,7 +166,7 @@ Test(limits, clients_never_take_the_last_descriptor)
 	daemon_finish(f);
 }
 
-/* Taken away from the running daemon, they run out for real. */
+/* The limit of the running daemon is lowered, so that its descriptors run out. */
 
 enum { CROWD = 150 };
 
@@ -177,7 +178,7 @@ static void allow(rlim_t descriptors)
 	MUST(prlimit(f->pid, RLIMIT_NOFILE, &r, NULL) == 0);
 }
 
-/* Connect a crowd that is too large. What waits in the backlog is -1 from greeted(). */
+/* Connect too many clients. greeted() returns -1 for those in the backlog. */
 static void exhaust(int waiting[static CROWD])
 {
 	daemon_start(f, BASE GREETING);
@@ -187,17 +188,17 @@ static void exhaust(int waiting[static CROWD])
 	await(f, log_contains(f, "cannot accept connections: Too many open files"));
 }
 
-/* Who is served leaves, and makes room for the next, until all were served. */
+/* Served clients leave and free a descriptor for the next, until all were served. */
 static void serve_all(int waiting[static CROWD])
 {
 	size_t served = 0;
 	for (int64_t until = deadline(); served < CROWD;) {
 		await_turn(f, until, "a crowd to be served");
 		for (size_t i = 0; i < CROWD; i++) {
-			int said = waiting[i] < 0 ? -1 : greeted(waiting[i]);
-			if (said < 0)
+			int result = waiting[i] < 0 ? -1 : greeted(waiting[i]);
+			if (result < 0)
 				continue;
-			cr_assert_eq(said, 1, "a client was hung up on");
+			cr_assert_eq(result, 1, "a waiting client was closed");
 			client_echo(f, waiting[i], "at last\n");
 			client_close(f, waiting[i]);
 			waiting[i] = -1;
@@ -206,19 +207,19 @@ static void serve_all(int waiting[static CROWD])
 	}
 }
 
-Test(limits, exhausted_descriptors_cost_no_cpu_and_few_words)
+Test(limits, exhausted_descriptors_cost_little_cpu_and_few_log_lines)
 {
 	int waiting[CROWD];
 	double began = seconds_now();
 	exhaust(waiting);
-	double cpu = cpu_during(f, WINDOW_MS);
+	double cpu = measure_cpu(f, WINDOW_MS);
 	cr_assert_lt(cpu, SPINNING_MS, "%.0f ms of CPU time in %d ms", cpu, WINDOW_MS);
 	cr_assert_leq((double)log_count(f, "cannot accept"), seconds_now() - began + 3);
 	serve_all(waiting);
 	daemon_finish(f);
 }
 
-Test(limits, descriptors_are_used_as_soon_as_there_are_any)
+Test(limits, accepting_resumes_when_descriptors_are_free)
 {
 	int waiting[CROWD];
 	exhaust(waiting);
@@ -231,7 +232,7 @@ Test(limits, descriptors_are_used_as_soon_as_there_are_any)
 	daemon_finish(f);
 }
 
-Test(limits, exhausted_descriptors_are_recovered_from)
+Test(limits, the_daemon_recovers_from_exhausted_descriptors)
 {
 	int waiting[CROWD];
 	char before[sizeof(f->value)];
@@ -239,7 +240,7 @@ Test(limits, exhausted_descriptors_are_recovered_from)
 	serve_all(waiting);
 	stats_await_open(f, 0);
 	cr_assert_eq(stats_value(f, "skeld_connections_accepted_total"), CROWD);
-	await_rest(f);
+	await_idle(f);
 	strcpy(before, proc_fds(f));
 	daemon_reload_and_wait(f);
 	expect_status(f, "last_reload", "ok");
@@ -247,7 +248,7 @@ Test(limits, exhausted_descriptors_are_recovered_from)
 	daemon_finish(f);
 }
 
-Test(limits, whoever_is_served_when_descriptors_run_out_stays_served)
+Test(limits, open_connections_are_served_while_descriptors_are_exhausted)
 {
 	int waiting[CROWD], served[CROWD];
 	size_t n = 0;
@@ -257,7 +258,8 @@ Test(limits, whoever_is_served_when_descriptors_run_out_stays_served)
 			served[n++] = waiting[i];
 	cr_assert(n > 10 && n < 48, "%zu", n);
 	expect_served(served, n);
-	daemon_signal(f, SIGHUP); /* may be rejected: nothing is left to open the file with */
+	daemon_signal(f,
+		      SIGHUP); /* the reload may be rejected: no descriptor is free for the file */
 	notify_wait(f, "RELOADING=1");
 	notify_wait(f, "READY=1");
 	expect_status(f, "state", "running");

@@ -1,4 +1,5 @@
-/* The seam: a service that is not echo, with a state per connection (services/lines.c). */
+/* The service API with state per connection and late answers: services/lines.c. */
+/* test: TIMEOUT 180 */
 #include "observe.h"
 #include "traffic.h"
 
@@ -12,59 +13,59 @@
 
 FIXTURE_SUITE(lines, fixture_use(f, LINES_BINARY));
 
-/* The answer takes longer than any test. */
+/* The answer comes after the end of every test. */
 #define NEVER "lines { delay = 3600000 }\n"
 
-static void say(int fd, const char *text)
+static void send_text(int fd, const char *text)
 {
 	client_send(f, fd, text, strlen(text));
 }
 
-static void hear(int fd, const char *text)
+static void expect_text(int fd, const char *text)
 {
 	client_expect_text(f, fd, text);
 }
 
-Test(lines, each_connection_has_a_state_of_its_own)
+Test(lines, each_connection_has_its_own_state)
 {
 	daemon_start(f, "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN);
 	int a = client_connect(f, "main"), b = client_connect(f, "main");
-	say(a, "one\n");
-	hear(a, "1: one\n");
-	say(b, "first\n");
-	hear(b, "1: first\n");
-	say(a, "two\n");
-	hear(a, "2: two\n");
-	say(b, "second\n");
-	hear(b, "2: second\n");
+	send_text(a, "one\n");
+	expect_text(a, "1: one\n");
+	send_text(b, "first\n");
+	expect_text(b, "1: first\n");
+	send_text(a, "two\n");
+	expect_text(a, "2: two\n");
+	send_text(b, "second\n");
+	expect_text(b, "2: second\n");
 	daemon_finish(f);
 }
 
-Test(lines, a_partial_line_waits_for_its_rest)
+Test(lines, a_partial_line_is_kept_until_it_is_complete)
 {
 	daemon_start(f, BASE);
 	int client = client_connect(f, "main");
-	say(client, "complete\nhel");
-	hear(client, "1: complete\n");
-	say(client, "lo, ");
+	send_text(client, "complete\nhel");
+	expect_text(client, "1: complete\n");
+	send_text(client, "lo, ");
 	stats_await(f, "skeld_received_bytes_total", 16);
-	say(client, "world\nanother");
-	hear(client, "2: hello, world\n");
-	say(client, "\n");
-	hear(client, "3: another\n");
+	send_text(client, "world\nanother");
+	expect_text(client, "2: hello, world\n");
+	send_text(client, "\n");
+	expect_text(client, "3: another\n");
 	daemon_finish(f);
 }
 
-Test(lines, byte_by_byte)
+Test(lines, a_line_can_arrive_byte_by_byte)
 {
 	static const char text[] = "slowly does it\n\nstill here\n";
 	daemon_start(f, BASE);
 	int client = client_connect(f, "main");
 	for (size_t i = 0; text[i]; i++) {
-		say(client, (char[]){text[i], '\0'});
+		send_text(client, (char[]){text[i], '\0'});
 		stats_await(f, "skeld_received_bytes_total", (double)i + 1);
 	}
-	hear(client, "1: slowly does it\n\n2: still here\n");
+	expect_text(client, "1: slowly does it\n\n2: still here\n");
 	daemon_finish(f);
 }
 
@@ -76,25 +77,25 @@ Test(lines, pipelined_requests_are_answered_in_order)
 	int client = client_connect(f, "main");
 	for (int i = 1; i <= REQUESTS; i++) {
 		snprintf(line, sizeof(line), "request %d\n", i);
-		say(client, line);
+		send_text(client, line);
 	}
 	for (int i = 1; i <= REQUESTS; i++) {
 		snprintf(line, sizeof(line), "%d: request %d\n", i, i);
-		hear(client, line);
+		expect_text(client, line);
 	}
 	daemon_finish(f);
 }
 
-Test(lines, what_comes_behind_a_held_answer_waits_for_it)
+Test(lines, requests_wait_behind_a_held_answer)
 {
 	daemon_start(f, BASE);
 	int client = client_connect(f, "main"), other = client_connect(f, "main");
-	say(client, "a\nlater\nb\nlater\nlater\nc\n\nd");
-	say(other, "nobody waits for another\n");
-	hear(other, "1: nobody waits for another\n");
-	hear(client, "1: a\n2: later\n3: b\n4: later\n5: later\n6: c\n\n");
-	say(client, "one\n");
-	hear(client, "7: done\n");
+	send_text(client, "a\nlater\nb\nlater\nlater\nc\n\nd");
+	send_text(other, "another client\n");
+	expect_text(other, "1: another client\n");
+	expect_text(client, "1: a\n2: later\n3: b\n4: later\n5: later\n6: c\n\n");
+	send_text(client, "one\n");
+	expect_text(client, "7: done\n");
 	daemon_finish(f);
 }
 
@@ -102,20 +103,20 @@ Test(lines, a_held_connection_stays_open_and_silent)
 {
 	daemon_start(f, BASE NEVER);
 	int client = client_connect(f, "main");
-	say(client, "later\n");
+	send_text(client, "later\n");
 	stats_await(f, "skeld_received_bytes_total", 6);
-	say(client, "b\nc\nd");
+	send_text(client, "b\nc\nd");
 	stats_await(f, "skeld_received_bytes_total", 11);
 	cr_assert_eq(stats_value(f, "lines_requests_total"), 0);
-	say(client, "\nquit\n");
+	send_text(client, "\nquit\n");
 	client_close(f, client);
 	stats_await_open(f, 1);
 	cr_assert_eq(stats_value(f, "lines_requests_total"), 0);
 	cr_assert_eq(daemon_stop(f, SIGQUIT), 1);
 }
 
-/* Far more answers than limits.buffer, for a client that does not listen yet. */
-Test(lines, requests_wait_while_answers_are_not_taken)
+/* Many more answers than limits.buffer, for a client that does not read yet. */
+Test(lines, requests_wait_while_answers_are_unsent)
 {
 	enum { REQUESTS = 40000, LINE = 9 };
 	char prefix[301], expected[400];
@@ -133,7 +134,7 @@ Test(lines, requests_wait_while_answers_are_not_taken)
 		size_t sent, at;
 	} done = {0, 0};
 	for (int i = 1; i <= REQUESTS; i++) {
-		/* As much as goes, always ahead of what is read. */
+		/* Send as much as possible, ahead of the answers that are read. */
 		size_t ahead = (size_t)(i + 5000 < REQUESTS ? i + 5000 : REQUESTS) * LINE;
 		if (ahead - done.sent > 20000 || i + 5000 >= REQUESTS) {
 			client_send(f, client, text + done.sent, ahead - done.sent);
@@ -143,18 +144,18 @@ Test(lines, requests_wait_while_answers_are_not_taken)
 			snprintf(expected, sizeof(expected), "\n%s%d: later\n\n\n", prefix, i);
 		else
 			snprintf(expected, sizeof(expected), "%s%d: requests\n", prefix, i);
-		hear(client, expected);
+		expect_text(client, expected);
 	}
 	free(text);
 	daemon_finish(f);
 }
 
-Test(lines, after_quit_nothing_is_heard)
+Test(lines, bytes_after_quit_are_ignored)
 {
 	char text[64];
 	daemon_start(f, BASE);
 	int client = client_connect(f, "main");
-	say(client, "a\nquit\nb\nc\n");
+	send_text(client, "a\nquit\nb\nc\n");
 	client_read_all(f, client, text, sizeof(text));
 	cr_assert_str_eq(text, "1: a\n2: quit\n");
 	stats_await_open(f, 0);
@@ -162,8 +163,8 @@ Test(lines, after_quit_nothing_is_heard)
 	daemon_finish(f);
 }
 
-/* Closing while the client still talks must not make the kernel drop what it has yet to deliver. */
-Test(lines, before_quit_everything_is_delivered)
+/* A close while the client still sends must not discard undelivered answers. */
+Test(lines, answers_before_quit_are_delivered)
 {
 	enum { REQUESTS = 2000, PREFIX = 100, ROOM = REQUESTS * (PREFIX + 32), SMALL = 20000 };
 	char prefix[PREFIX + 1], *text = malloc(ROOM);
@@ -177,23 +178,23 @@ Test(lines, before_quit_everything_is_delivered)
 	int client = client_connect(f, "main");
 	MUST(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) == 0);
 	for (size_t i = 0; i < REQUESTS; i++)
-		say(client, "request\n");
-	say(client, "quit\n");
+		send_text(client, "request\n");
+	send_text(client, "quit\n");
 	stats_await(f, "lines_requests_total", REQUESTS + 1);
 	for (size_t i = 0; i < REQUESTS; i++)
-		say(client, "nobody listens any more\n");
+		send_text(client, "after quit\n");
 	size_t n = client_read_all(f, client, text, ROOM);
 	cr_assert_str_eq(text + n - 12, "p2001: quit\n");
 	free(text);
 	daemon_finish(f);
 }
 
-Test(lines, whoever_said_all_is_answered_before_the_end)
+Test(lines, a_client_that_half_closes_gets_its_answers)
 {
 	char text[128];
 	daemon_start(f, BASE);
 	int client = client_connect(f, "main");
-	say(client, "a\nlater\nb\nlater\nc\nunfinished");
+	send_text(client, "a\nlater\nb\nlater\nc\nunfinished");
 	client_shut(f, client);
 	client_read_all(f, client, text, sizeof(text));
 	cr_assert_str_eq(text, "1: a\n2: later\n3: b\n4: later\n5: c\n");
@@ -207,20 +208,20 @@ Test(lines, behind_a_held_answer_no_more_than_a_buffer_is_read)
 	enum { WINDOW_MS = 300, SPINNING_MS = 100, BUFFER = 4096 };
 	daemon_start(f, BASE NEVER "limits { buffer = 4096 }\n");
 	struct pump p = {.fd = client_connect(f, "main"), .total = 64 << 20};
-	say(p.fd, "later\n");
+	send_text(p.fd, "later\n");
 	pump_stuff(f, &p);
 	cr_assert_lt(p.sent, p.total);
 	cr_assert_leq(stats_fresh(f, "skeld_received_bytes_total"), 6 + BUFFER);
-	double cpu = cpu_during(f, WINDOW_MS);
+	double cpu = measure_cpu(f, WINDOW_MS);
 	cr_assert_lt(cpu, SPINNING_MS, "%.0f ms of CPU time in %d ms", cpu, WINDOW_MS);
 	cr_assert_eq(daemon_stop(f, SIGQUIT), 1);
 }
 
-Test(lines, a_held_connection_may_be_reset)
+Test(lines, a_held_connection_can_be_reset)
 {
 	daemon_start(f, BASE "lines { delay = 100 }\n");
 	int client = client_connect(f, "main");
-	say(client, "later\nb\n");
+	send_text(client, "later\nb\n");
 	stats_await(f, "skeld_received_bytes_total", 8);
 	client_reset(f, client);
 	stats_await_open(f, 0);
@@ -232,34 +233,34 @@ Test(lines, a_held_connection_is_not_idle)
 {
 	daemon_start(f, BASE "limits { idle_timeout = 1 }\nlines { delay = 2500 }\n");
 	int client = client_connect(f, "main"), idle = client_connect(f, "main");
-	say(client, "later\n");
+	send_text(client, "later\n");
 	client_expect_eof(f, idle);
-	hear(client, "1: later\n");
+	expect_text(client, "1: later\n");
 	daemon_finish(f);
 }
 
-Test(lines, a_line_longer_than_the_buffer_ends_its_connection)
+Test(lines, a_line_longer_than_the_buffer_closes_the_connection)
 {
 	char line[5001];
 	daemon_start(f, BASE "log { level = \"debug\" }\nlimits { buffer = 4096 }\n");
 	int client = client_connect(f, "main");
 	memset(line, 'x', sizeof(line) - 1);
 	line[5000] = '\0';
-	line[4000] = '\n'; /* this one fits */
-	say(client, line);
+	line[4000] = '\n'; /* this line fits */
+	send_text(client, line);
 	line[4000] = '\0';
-	hear(client, "1: ");
-	hear(client, line);
-	hear(client, "\n");
+	expect_text(client, "1: ");
+	expect_text(client, line);
+	expect_text(client, "\n");
 	memset(line, 'x', sizeof(line) - 1);
 	client_send(f, client, line, 4096 - 999);
 	stats_await_open(f, 0);
 	cr_assert_eq(stats_value(f, "skeld_connections_closed_total{reason=\"overflow\"}"), 1);
-	cr_assert(log_contains(f, "larger than limits.buffer = 4096"), "%s", log_text(f));
+	cr_assert(log_contains(f, "request too large: limits.buffer = 4096"), "%s", log_text(f));
 	daemon_finish(f);
 }
 
-Test(lines, a_line_of_16_MiB)
+Test(lines, a_line_of_16_MiB_is_answered)
 {
 	enum { MIB = 1 << 20, SIZE = 16 * MIB };
 	daemon_start(f, BASE "limits { buffer = 33554432 }\n");
@@ -270,45 +271,45 @@ Test(lines, a_line_of_16_MiB)
 		line[i] = (char)('a' + i % 23);
 	line[SIZE - 1] = '\n';
 	line[SIZE] = '\0';
-	say(client, line);
-	hear(client, "1: ");
-	hear(client, line);
+	send_text(client, line);
+	expect_text(client, "1: ");
+	expect_text(client, line);
 	free(line);
 	daemon_finish(f);
 }
 
-Test(lines, options_change_by_a_reload_for_open_connections)
+Test(lines, a_reload_changes_options_for_open_connections)
 {
 	daemon_start(f, BASE);
 	int client = client_connect(f, "main");
-	say(client, "plain\n");
-	hear(client, "1: plain\n");
+	send_text(client, "plain\n");
+	expect_text(client, "1: plain\n");
 	config_write(f, BASE "lines { prefix = \"> \" }\n");
 	daemon_reload_and_wait(f);
 	cr_assert(log_contains(f, "lines.prefix"), "%s", log_text(f));
-	say(client, "marked\n");
-	hear(client, "> 2: marked\n");
+	send_text(client, "marked\n");
+	expect_text(client, "> 2: marked\n");
 	config_write(f, BASE "lines { prefix = \"> \"\n delay = 3600001 }\n");
 	daemon_reload_and_wait(f);
 	expect_rejected(f, 2, "lines.delay");
-	say(client, "still marked\n");
-	hear(client, "> 3: still marked\n");
+	send_text(client, "still marked\n");
+	expect_text(client, "> 3: still marked\n");
 	daemon_finish(f);
 }
 
-Test(lines, its_counters_are_in_the_stats)
+Test(lines, counters_of_the_service_are_in_the_stats)
 {
 	daemon_start(f, BASE);
 	int client = client_connect(f, "main");
-	say(client, "a\nb\nlater\n\n");
-	hear(client, "1: a\n2: b\n3: later\n\n");
+	send_text(client, "a\nb\nlater\n\n");
+	expect_text(client, "1: a\n2: b\n3: later\n\n");
 	cr_assert_eq(stats_fresh(f, "lines_requests_total"), 3);
 	cr_assert_eq(stats_value(f, "lines_delayed_total"), 1);
 	cr_assert(log_contains(f, "stats lines: requests 3, delayed 1"), "%s", log_text(f));
 	daemon_finish(f);
 }
 
-Test(lines, the_self_test_passes)
+Test(lines, the_self_test_passes_with_the_lines_service)
 {
 	config_write(f, BASE);
 	cr_assert_eq(skeld_run(f, "-c", f->config, "--self-test", NULL), 0, "%.2000s",

@@ -1,4 +1,4 @@
-/* Listeners come, go and move by a reload, and no connection is lost by it. */
+/* A reload adds, removes and moves listeners, and loses no connection. */
 #include "client.h"
 #include "observe.h"
 
@@ -28,7 +28,7 @@ static void copy_address(const char *title, char address[static 128])
 	snprintf(address, 128, "%s", listener_address(f, title));
 }
 
-Test(listen, a_listener_is_added_by_a_reload)
+Test(listen, a_reload_adds_a_listener)
 {
 	daemon_start(f, BASE);
 	int client = client_connect(f, "main");
@@ -40,7 +40,7 @@ Test(listen, a_listener_is_added_by_a_reload)
 	daemon_finish(f);
 }
 
-Test(listen, a_listener_is_removed_by_a_reload)
+Test(listen, a_reload_removes_a_listener)
 {
 	char second[128];
 	daemon_start(f, BASE "listen \"second\" { address = \"127.0.0.1:0\" }\n");
@@ -55,7 +55,7 @@ Test(listen, a_listener_is_removed_by_a_reload)
 	daemon_finish(f);
 }
 
-Test(listen, a_listener_moves_by_a_reload)
+Test(listen, a_reload_moves_a_listener)
 {
 	char old[128];
 	daemon_start(f, BASE);
@@ -85,7 +85,7 @@ Test(listen, an_unchanged_listener_keeps_its_port)
 	daemon_finish(f);
 }
 
-Test(listen, a_port_that_the_kernel_chose_may_be_written_down)
+Test(listen, a_port_chosen_by_the_kernel_can_be_configured_later)
 {
 	char address[128];
 	daemon_start(f, BASE);
@@ -99,7 +99,7 @@ Test(listen, a_port_that_the_kernel_chose_may_be_written_down)
 	daemon_finish(f);
 }
 
-Test(listen, two_listeners_may_swap_their_addresses)
+Test(listen, two_listeners_can_swap_their_addresses)
 {
 	char a[64], b[64];
 	path_in(f, "a", a);
@@ -156,8 +156,9 @@ Test(listen, an_address_in_use_rejects_the_whole_reload)
 	daemon_finish(f);
 }
 
-/* What a start would refuse a reload refuses, whoever has the port: we, or somebody who shares. */
-Test(listen, only_what_goes_makes_room)
+/* A reload rejects an address that a start would reject, also if this daemon, or a process with
+ * SO_REUSEPORT, has the port. */
+Test(listen, only_a_removed_listener_frees_its_address)
 {
 	char address[128], config[256];
 	int one = 1, other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -168,7 +169,7 @@ Test(listen, only_what_goes_makes_room)
 
 	config_write(f, "%slisten \"all\" { address = \"0.0.0.0%s\" }\n", config, port);
 	daemon_reload_and_wait(f);
-	expect_rejected(f, 1, "listen \"all\" has the address of listen \"main\"");
+	expect_rejected(f, 1, "listen \"all\" and listen \"main\" have the same address");
 
 	struct sockaddr_in in = {.sin_family = AF_INET,
 				 .sin_addr = {htonl(INADDR_LOOPBACK + 1)},
@@ -187,7 +188,7 @@ Test(listen, only_what_goes_makes_room)
 	daemon_finish(f);
 }
 
-Test(listen, an_address_in_use_at_the_start_is_told)
+Test(listen, an_address_in_use_at_the_start_is_reported)
 {
 	char address[128];
 	daemon_start(f, BASE);
@@ -202,7 +203,7 @@ Test(listen, an_address_in_use_at_the_start_is_told)
 	daemon_finish(f);
 }
 
-Test(listen, on_a_unix_socket)
+Test(listen, a_unix_socket_is_served)
 {
 	char path[64];
 	config_write(f, PLAIN "listen \"u\" { address = \"unix:%s/sock\" }\n", f->dir);
@@ -215,7 +216,7 @@ Test(listen, on_a_unix_socket)
 	cr_assert_neq(access(path_in(f, "sock", path), F_OK), 0, "%s was left", path);
 }
 
-Test(listen, a_unix_socket_left_by_a_crash_is_taken_over)
+Test(listen, a_stale_unix_socket_is_replaced)
 {
 	config_write(f, PLAIN "listen \"u\" { address = \"unix:%s/sock\" }\n", f->dir);
 	daemon_spawn(f);
@@ -227,7 +228,7 @@ Test(listen, a_unix_socket_left_by_a_crash_is_taken_over)
 	daemon_finish(f);
 }
 
-Test(listen, a_file_in_the_place_of_a_unix_socket_is_not_harmed)
+Test(listen, a_file_instead_of_a_unix_socket_is_not_changed)
 {
 	char path[64];
 	daemon_start(f, BASE);
@@ -240,7 +241,7 @@ Test(listen, a_file_in_the_place_of_a_unix_socket_is_not_harmed)
 	cr_assert_str_eq(file_text(f, path), "data\n");
 }
 
-Test(listen, on_ipv6)
+Test(listen, ipv6_is_served)
 {
 	int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
@@ -253,7 +254,7 @@ Test(listen, on_ipv6)
 	daemon_finish(f);
 }
 
-/* The daemon stands still while CLIENTS connect: the kernel completes what nobody accepts. */
+/* The daemon is stopped while CLIENTS connect: the kernel completes the connections. */
 static void connect_while_stopped(const char *title, int clients[], size_t n)
 {
 	char address[128];
@@ -266,7 +267,7 @@ static void connect_while_stopped(const char *title, int clients[], size_t n)
 	}
 }
 
-Test(listen, a_connection_made_before_its_listener_went_is_served)
+Test(listen, a_waiting_connection_of_a_removed_listener_is_served)
 {
 	enum { CLIENTS = 20 };
 	int clients[CLIENTS];
@@ -284,7 +285,7 @@ Test(listen, a_connection_made_before_its_listener_went_is_served)
 	daemon_finish(f);
 }
 
-Test(listen, a_connection_made_before_the_stop_is_answered)
+Test(listen, a_waiting_connection_is_answered_by_a_stop)
 {
 	enum { CLIENTS = 20 };
 	int clients[CLIENTS];

@@ -1,7 +1,5 @@
-/*
- * The process that reads the configuration: it is nobody's business but the daemon's, comes and
- * goes with it, and whatever becomes of it costs a reload at most.
- */
+/* The configuration loader: it starts and ends with the daemon, and its failure costs one reload
+ * at most. */
 #include "client.h"
 #include "observe.h"
 
@@ -37,8 +35,8 @@ static bool has_ended(int pidfd)
 	return poll(&p, 1, 0) == 1;
 }
 
-/* As those of `pkill`, and of a service manager that stops all of a unit at once. */
-Test(loader, takes_no_signal)
+/* Signals as from pkill, or from a service manager that signals all processes of a unit. */
+Test(loader, the_loader_ignores_signals)
 {
 	static const int signals[] = {SIGHUP,  SIGUSR1, SIGUSR2, SIGINT,
 				      SIGTERM, SIGQUIT, SIGPIPE, SIGCHLD};
@@ -51,30 +49,58 @@ Test(loader, takes_no_signal)
 	cr_assert_eq(loader(), pid);
 	daemon_signal(f, SIGTERM);
 	cr_assert_eq(daemon_wait_exit(f), 0);
-	expect_signals_told(f);
-	cr_assert_eq(stats_told(f, "received", "SIGHUP"), 1);
-	cr_assert_eq(stats_told(f, "received", "SIGTERM"), 1);
+	expect_signals_logged(f);
+	cr_assert_eq(stats_logged(f, "received", "SIGHUP"), 1);
+	cr_assert_eq(stats_logged(f, "received", "SIGTERM"), 1);
 }
 
-/* Nor is it found by who looks for the daemon, to kill it, by its name. */
-Test(loader, has_a_name_of_its_own)
+/* The command line of a process, as one text: the NULs between arguments become "|". */
+static const char *command_line(pid_t pid)
+{
+	char path[32];
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	file_text(f, path);
+	MUST(f->scratch.size > 0);
+	for (size_t i = 0; i < f->scratch.size - 1; i++)
+		if (!f->scratch.bytes[i])
+			f->scratch.bytes[i] = '|';
+	return f->scratch.bytes;
+}
+
+/* pgrep -x matches the first name, pidof the second one. */
+Test(loader, the_loader_has_its_own_process_name)
 {
 	char path[32];
 	daemon_start(f, BASE);
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)loader());
 	cr_assert_str_eq(file_text(f, path), "config-loader\n");
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)loader());
-	cr_assert_str_eq(file_text(f, path), "loader");
+	cr_assert_str_eq(command_line(loader()), "skeld: configuration loader");
 	daemon_finish(f);
 }
 
-/* Nor does it have what would keep a port, a client or a lock from being free. */
-Test(loader, has_no_descriptor_of_the_daemon)
+static void with_short_arguments(struct fixture *g)
+{
+	MUST(chdir(g->dir) == 0);
+	execl(g->binary, "d", "-cskeld.conf", "-rrun", (char *)NULL);
+}
+
+Test(loader, the_loader_keeps_the_command_line_if_its_name_does_not_fit)
+{
+	f->prepare = with_short_arguments;
+	daemon_start(f, BASE);
+	cr_assert_str_eq(command_line(f->pid), "d|-cskeld.conf|-rrun");
+	cr_assert_str_eq(command_line(loader()), "loader");
+	daemon_finish(f);
+}
+
+/* An inherited descriptor would keep a port, a connection or a lock in use. */
+Test(loader, the_loader_has_no_descriptor_of_the_daemon)
 {
 	char path[64], what[256];
 	int sockets = 0, pipes = 0;
 	daemon_start(f, BASE);
-	int pidfd = watch(loader()); /* the next one is made when there is something to inherit */
+	int pidfd = watch(
+		loader()); /* the next loader is forked when there are descriptors to inherit */
 	MUST(kill(loader(), SIGKILL) == 0);
 	await(f, has_ended(pidfd));
 	close(pidfd);
@@ -93,7 +119,7 @@ Test(loader, has_no_descriptor_of_the_daemon)
 	daemon_finish(f);
 }
 
-Test(loader, another_one_is_made_when_it_is_killed)
+Test(loader, a_killed_loader_is_replaced_at_the_next_reload)
 {
 	daemon_start(f, BASE);
 	pid_t first = loader();
@@ -109,8 +135,9 @@ Test(loader, another_one_is_made_when_it_is_killed)
 	daemon_finish(f);
 }
 
-/* As one does for which the file system does not answer: clients are served, and it is rejected. */
-Test(loader, is_waited_for_five_seconds)
+/* The loader is stopped, as if its file system hung: clients are served, and the reload is
+ * rejected. */
+Test(loader, a_reload_that_hangs_is_rejected_after_five_seconds)
 {
 	daemon_start(f, BASE);
 	int client = client_connect(f, "main"), pidfd = watch(loader());
@@ -119,26 +146,26 @@ Test(loader, is_waited_for_five_seconds)
 	notify_wait(f, "RELOADING=1");
 	for (size_t i = 0; i < 20; i++)
 		client_echo(f, client, "still here\n");
-	daemon_signal(f, SIGHUP); /* it may answer now: another one is asked */
+	daemon_signal(f, SIGHUP); /* the old loader may continue: another one is used */
 	notify_wait(f, "READY=1");
 	notify_wait(f, "RELOADING=1");
 	notify_wait(f, "READY=1");
-	static const char *const told[] = {"skeld.conf: cannot be read within 5 s",
-					   "reload rejected", "reloaded: generation 2"};
-	log_expect_order(f, told, sizeof(told) / sizeof(*told));
+	static const char *const lines[] = {"skeld.conf: configuration not read within 5 s",
+					    "reload rejected", "reloaded: generation=2"};
+	log_expect_order(f, lines, sizeof(lines) / sizeof(*lines));
 	cr_assert(has_ended(pidfd));
 	close(pidfd);
 	daemon_finish(f);
 }
 
-/* One that does not answer, as if its file system did not; it is asked. */
+/* Stop the loader, as if its file system hung, and request a reload. */
 static pid_t ask_in_vain(void)
 {
 	pid_t pid = loader();
 	MUST(kill(pid, SIGSTOP) == 0);
 	daemon_signal(f, SIGHUP);
 	notify_wait(f, "RELOADING=1");
-	stats_dump(f); /* and then it is asked */
+	stats_dump(f); /* then a reload is requested */
 	return pid;
 }
 
@@ -148,15 +175,15 @@ static void expect_still_waiting(void)
 	cr_assert_not(log_contains(f, "cannot be read"));
 }
 
-Test(loader, nobody_waits_with_the_reload)
+Test(loader, a_hung_reload_delays_no_signal_and_no_client)
 {
 	daemon_start(f, BASE);
 	pid_t pid = ask_in_vain();
 	cr_assert_eq(stats_value(f, "skeld_state{state=\"reloading\"}"), 1);
 	daemon_signal(f, SIGUSR2);
-	await(f, log_contains(f, "debug logging is on"));
+	await(f, log_contains(f, "debug logging on"));
 	daemon_signal(f, SIGHUP);
-	await(f, log_contains(f, "reload once more after this one"));
+	await(f, log_contains(f, "queue one more reload"));
 	expect_still_waiting();
 	MUST(kill(pid, SIGCONT) == 0);
 	notify_wait(f, "READY=1");
@@ -166,31 +193,30 @@ Test(loader, nobody_waits_with_the_reload)
 	daemon_finish(f);
 }
 
-/* However it is to stop, and whatever else was asked for. */
-Test(loader, a_stop_does_not_wait_for_it)
+/* Every stop signal, also with a queued reload. */
+Test(loader, a_stop_does_not_wait_for_a_hung_reload)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGQUIT};
-	static const char *const told[] = {"the reload is dropped",
-					   "the reload that was asked for meanwhile is dropped",
-					   "stopped after"};
+	static const char *const lines[] = {
+		"reload dropped: ", "queued reload dropped: ", "stopped: seconds="};
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
 		daemon_start(f, BASE);
 		int pidfd = watch(ask_in_vain());
 		daemon_signal(f, SIGHUP);
-		await(f, log_contains(f, "reload once more after this one"));
+		await(f, log_contains(f, "queue one more reload"));
 		expect_still_waiting();
 		daemon_signal(f, signals[i]);
 		cr_assert_eq(daemon_wait_exit(f), signals[i] == SIGQUIT);
-		log_expect_order(f, told, sizeof(told) / sizeof(*told));
+		log_expect_order(f, lines, sizeof(lines) / sizeof(*lines));
 		cr_assert_not(log_contains(f, "cannot be read"));
-		expect_signals_told(f);
+		expect_signals_logged(f);
 		await(f, has_ended(pidfd));
 		close(pidfd);
 	}
 }
 
-/* Nor is it left to its file system while the daemon drains. */
-Test(loader, a_stop_ends_it)
+/* A hung loader is ended when the drain begins. */
+Test(loader, a_stop_ends_the_loader)
 {
 	daemon_start(f, BASE "lame_duck = 3600\n");
 	int pidfd = watch(ask_in_vain());
@@ -201,12 +227,12 @@ Test(loader, a_stop_ends_it)
 	cr_assert_eq(daemon_stop(f, SIGQUIT), 1);
 }
 
-Test(loader, when_it_is_killed_nobody_waits_any_more)
+Test(loader, killing_a_hung_loader_ends_the_reload)
 {
 	daemon_start(f, BASE);
 	MUST(kill(ask_in_vain(), SIGKILL) == 0);
 	notify_wait(f, "READY=1");
-	expect_rejected(f, 1, "no answer of the process that reads it");
+	expect_rejected(f, 1, "the configuration loader does not answer");
 	daemon_reload_and_wait(f);
 	expect_status(f, "last_reload", "ok");
 	daemon_finish(f);
@@ -218,8 +244,8 @@ static void with_watchdog(struct fixture *g)
 	setenv("WATCHDOG_USEC", "3000000", 1);
 }
 
-/* It takes longer than the manager waits for a sign of life. */
-Test(loader, the_service_manager_hears_of_us_meanwhile)
+/* The load takes longer than the watchdog interval. */
+Test(loader, the_watchdog_is_fed_during_a_hung_reload)
 {
 	f->prepare = with_watchdog;
 	daemon_start(f, BASE);
@@ -228,11 +254,11 @@ Test(loader, the_service_manager_hears_of_us_meanwhile)
 		notify_wait(f, "WATCHDOG=1");
 	expect_still_waiting();
 	notify_wait(f, "READY=1");
-	expect_rejected(f, 1, "skeld.conf: cannot be read within 5 s");
+	expect_rejected(f, 1, "skeld.conf: configuration not read within 5 s");
 	daemon_finish(f);
 }
 
-Test(loader, ends_with_the_daemon)
+Test(loader, the_loader_ends_with_the_daemon)
 {
 	static const int signals[] = {SIGTERM, SIGQUIT, SIGKILL};
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {

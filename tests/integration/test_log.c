@@ -1,4 +1,4 @@
-/* The log: where lines go, and that what becomes of them never hurts the daemon. */
+/* The log: its targets, and failures of the targets that never harm the daemon. */
 #include "client.h"
 #include "observe.h"
 
@@ -16,7 +16,7 @@
 
 FIXTURE_SUITE(log);
 
-/* Listen where it is known without the log. */
+/* Listen on an address that is known without the log. */
 #define QUIET                                                                                      \
 	"workers = 1\nadmin { address = \"\" }\nlisten \"main\" { address = \"unix:%s/sock\" }\n"
 #define TO_FILE BASE "log { target = \"file\" file = \"%s\" }\n"
@@ -29,7 +29,7 @@ static void start_quiet(int stderr_fd)
 	notify_wait(f, "READY=1");
 }
 
-/* Serves, reloads and stops whatever its log is good for. */
+/* The daemon serves, reloads and stops with a broken log. */
 static void expect_all_well(void)
 {
 	int client = client_unix(f, "sock");
@@ -55,8 +55,8 @@ Test(log, every_line_has_time_and_level)
 		sscanf(line, "%*4d-%*2d-%*2d %*2d:%*2d:%*2d.%3d %7[a-z]%n", &ms, level, &at);
 		cr_assert(at == 24 + (int)strlen(level) && strchr("diwne", *level), "%s", line);
 	}
-	cr_assert(log_contains(f, " notice  ready: generation 1"), "%s", log_text(f));
-	cr_assert(log_contains(f, " info    listening on "), "%s", log_text(f));
+	cr_assert(log_contains(f, " notice  ready: generation=1"), "%s", log_text(f));
+	cr_assert(log_contains(f, " info    listening: "), "%s", log_text(f));
 }
 
 static void stream_is_the_journal(struct fixture *fixture)
@@ -77,8 +77,8 @@ Test(log, the_journal_gets_levels)
 	config_write(f, "nonsense\n");
 	daemon_reload_and_wait(f);
 	daemon_finish(f);
-	cr_assert(log_contains(f, "<5>ready: generation 1"), "%s", log_text(f));
-	cr_assert(log_contains(f, "<6>listening on "), "%s", log_text(f));
+	cr_assert(log_contains(f, "<5>ready: generation=1"), "%s", log_text(f));
+	cr_assert(log_contains(f, "<6>listening: "), "%s", log_text(f));
 	cr_assert(log_contains(f, "<3>"), "%s", log_text(f));
 	for (const char *line = log_text(f); *line; line += strcspn(line, "\n") + 1)
 		cr_assert(line[0] == '<' && line[2] == '>', "%s", line);
@@ -90,7 +90,7 @@ static void stream_is_another(struct fixture *fixture)
 	setenv("JOURNAL_STREAM", "1:2", 1);
 }
 
-Test(log, a_journal_that_reads_something_else_gets_no_levels)
+Test(log, another_stream_than_that_of_the_journal_gets_no_levels)
 {
 	f->prepare = stream_is_another;
 	daemon_start(f, BASE);
@@ -107,7 +107,7 @@ Test(log, control_characters_of_a_configuration_are_escaped)
 	cr_assert(log_contains(f, "a\\x1b[31m\\x0aERR"), "%s", log_text(f));
 	cr_assert(!log_contains(f, "\x1b") && !log_contains(f, "\nERR"));
 	cr_assert_null(strstr(f->notices.bytes, "\nERR"), "%s", f->notices.bytes);
-	status_get(f, "started"); /* no key was forged or lost */
+	status_get(f, "started"); /* no key of the status file was forged or lost */
 	daemon_finish(f);
 }
 
@@ -125,7 +125,7 @@ static bool file_contains(const char *path, const char *part)
 	return text && strstr(text, part);
 }
 
-Test(log, a_file_is_reopened_by_sighup)
+Test(log, sighup_reopens_the_log_file)
 {
 	char path[64], old[64];
 	start_to_file(path);
@@ -143,7 +143,7 @@ Test(log, a_file_is_reopened_by_sighup)
 	cr_assert(file_contains(path, "SIGINT from pid"), "%s", file_text(f, path));
 }
 
-Test(log, the_target_changes_by_a_reload)
+Test(log, a_reload_changes_the_target)
 {
 	char path[64];
 	daemon_start(f, BASE);
@@ -160,7 +160,7 @@ Test(log, the_target_changes_by_a_reload)
 	daemon_finish(f);
 }
 
-Test(log, a_file_that_cannot_be_opened_rejects_the_reload)
+Test(log, a_log_file_that_cannot_be_opened_rejects_the_reload)
 {
 	char path[64];
 	start_to_file(path);
@@ -176,8 +176,8 @@ Test(log, a_file_that_cannot_be_opened_rejects_the_reload)
 	daemon_finish(f);
 }
 
-/* The directory may be of the user that root becomes: no file of root's is given away. */
-Test(log, root_follows_no_link)
+/* The directory may belong to the target user: root must not give its own files away. */
+Test(log, root_does_not_follow_a_link_to_the_log_file)
 {
 	if (getuid() != 0)
 		cr_skip_test("needs root");
@@ -186,7 +186,7 @@ Test(log, root_follows_no_link)
 	path_in(f, "skeld.log", path);
 	file_write(f, path_in(f, "secret", secret), "of root\n", 8);
 	snprintf(binary, sizeof(binary), "%s", f->binary);
-	fixture_run_as(f, 65534); /* makes the directories its own */
+	fixture_run_as(f, 65534); /* the user owns the directories */
 	f->uid = 0;
 	fixture_use(f, binary);
 	config_write(f, "user = \"nobody\"\n" TO_FILE, path);
@@ -199,12 +199,12 @@ Test(log, root_follows_no_link)
 	notify_wait(f, "READY=1");
 	MUST(stat(secret, &st) == 0);
 	cr_assert_eq(st.st_uid, 0);
-	cr_assert(file_contains(path, "the log file cannot be given to uid 65534"), "%s",
+	cr_assert(file_contains(path, "cannot change the owner of the log file to uid 65534"), "%s",
 		  file_text(f, path));
 	daemon_finish(f);
 }
 
-Test(log, a_full_disk_ends_nothing_and_is_counted)
+Test(log, a_full_disk_loses_counted_lines_only)
 {
 	int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 	MUST(full >= 0);
@@ -215,7 +215,7 @@ Test(log, a_full_disk_ends_nothing_and_is_counted)
 	close(full);
 }
 
-Test(log, a_closed_pipe_ends_nothing)
+Test(log, a_closed_pipe_does_not_end_the_daemon)
 {
 	int ends[2];
 	MUST(pipe2(ends, O_CLOEXEC) == 0);
@@ -226,7 +226,7 @@ Test(log, a_closed_pipe_ends_nothing)
 	daemon_finish(f);
 }
 
-Test(log, a_pipe_that_nobody_reads_blocks_nothing)
+Test(log, a_full_pipe_blocks_nothing)
 {
 	int ends[2];
 	char bytes[8192];
@@ -236,7 +236,7 @@ Test(log, a_pipe_that_nobody_reads_blocks_nothing)
 	expect_all_well();
 	double lost = stats_value(f, "skeld_log_lines_lost_total");
 	cr_assert_gt(lost, 100);
-	/* Whoever reads at last is told that lines are missing. */
+	/* The reader finally gets the number of lost lines. */
 	MUST(read(ends[0], bytes, sizeof(bytes)) > 0);
 	daemon_signal(f, SIGUSR1);
 	int64_t until = deadline();
@@ -246,7 +246,7 @@ Test(log, a_pipe_that_nobody_reads_blocks_nothing)
 		n = read(ends[0], bytes + have, sizeof(bytes) - 1 - have);
 		MUST(n > 0);
 		bytes[have + (size_t)n] = '\0';
-		if (strstr(bytes, "lines before this one were lost"))
+		if (strstr(bytes, "log lines lost: "))
 			break;
 	}
 	close(ends[1]);
@@ -254,7 +254,7 @@ Test(log, a_pipe_that_nobody_reads_blocks_nothing)
 	close(ends[0]);
 }
 
-Test(log, a_socket_that_nobody_reads_blocks_nothing)
+Test(log, a_full_socket_blocks_nothing)
 {
 	int ends[2];
 	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
@@ -274,7 +274,7 @@ static void limit_file_size(struct fixture *fixture)
 	setrlimit(RLIMIT_FSIZE, &most);
 }
 
-Test(log, a_file_at_its_size_limit_ends_nothing)
+Test(log, a_log_file_at_its_size_limit_does_not_end_the_daemon)
 {
 	char path[64], *big = calloc(1, 65500);
 	MUST(big);

@@ -1,5 +1,4 @@
-/* Negative controls: the same trials on bare libevent and libconfuse fail, so they prove something.
- */
+/* Negative controls: the same tests fail with bare libevent and libconfuse. */
 #include "observe.h"
 #include "trace.h"
 
@@ -16,7 +15,7 @@ static void run_naive(const char *what, const char *a, const char *b)
 	spawn(f, argv);
 }
 
-Test(naive, a_burst_is_reordered)
+Test(naive, naive_daemon_reorders_a_burst)
 {
 	const int burst[] = {SIGHUP, SIGUSR1, SIGHUP, SIGUSR1, SIGUSR2, SIGHUP, SIGINT};
 	const char *const by_number[] = {"handled SIGHUP", "handled SIGHUP",  "handled SIGHUP",
@@ -32,7 +31,7 @@ Test(naive, a_burst_is_reordered)
 	log_expect_order(f, by_number, sizeof(by_number) / sizeof(*by_number));
 }
 
-Test(naive, a_storm_loses_what_comes_after_it)
+Test(naive, naive_daemon_loses_signals_behind_a_flood)
 {
 	run_naive("storm", "100000", NULL);
 	cr_assert_eq(daemon_wait_exit(f), 0);
@@ -40,7 +39,7 @@ Test(naive, a_storm_loses_what_comes_after_it)
 		  log_text(f));
 }
 
-Test(naive, sixty_five_thousand_of_one_kind_are_none)
+Test(naive, naive_daemon_loses_65536_signals_of_one_kind)
 {
 	run_naive("storm", "65536", NULL);
 	cr_assert_eq(daemon_wait_exit(f), 0);
@@ -49,7 +48,7 @@ Test(naive, sixty_five_thousand_of_one_kind_are_none)
 		  log_text(f));
 }
 
-Test(naive, a_rejected_reload_changes_the_running_configuration)
+Test(naive, naive_daemon_changes_its_configuration_in_a_rejected_reload)
 {
 	char bad[64];
 	file_write(f, f->config, "port = 8080\n", 12);
@@ -59,7 +58,7 @@ Test(naive, a_rejected_reload_changes_the_running_configuration)
 	cr_assert(log_contains(f, "parsed 8080\nfailed 80\n"), "%s", log_text(f));
 }
 
-Test(naive, a_truncated_file_is_taken_for_a_good_one)
+Test(naive, naive_daemon_accepts_a_truncated_file)
 {
 	char cut[64];
 	file_write(f, f->config, "port = 8080\n", 12);

@@ -1,4 +1,4 @@
-/* Started as root, with a user to become. Skipped for who is not root. */
+/* Started as root with a user to change to. Skipped unless run as root. */
 #include "client.h"
 #include "observe.h"
 
@@ -19,7 +19,7 @@ static void setup(void)
 	f = fixture_new();
 	nobody = getpwnam("nobody");
 	if (geteuid() != 0 || !nobody)
-		cr_skip_test("only root can become somebody else");
+		cr_skip_test("only root can change the user");
 	MUST(chmod(f->dir, 0755) == 0);
 }
 
@@ -40,7 +40,7 @@ static void expect_owner(const char *name, uid_t uid)
 	cr_assert_eq(st.st_uid, uid, "%s", path);
 }
 
-/* Who reads the configuration, once root is given up. */
+/* Expect that the configuration loader runs as UID. */
 static void expect_loader_of(uid_t uid)
 {
 	char path[32];
@@ -50,14 +50,14 @@ static void expect_loader_of(uid_t uid)
 	cr_assert_eq(st.st_uid, uid, "%s", path);
 }
 
-Test(privileges, root_is_given_up_and_what_is_needed_later_is_given)
+Test(privileges, root_is_dropped_and_needed_files_change_their_owner)
 {
 	char config[512];
 	snprintf(config, sizeof(config),
 		 BASE AS_NOBODY "listen \"unix\" { address = \"unix:%s/socket\" }\n"
 				"log { target = \"file\" file = \"%s/its.log\" }\n",
 		 f->dir, f->dir);
-	MUST(rmdir(f->runtime) == 0 || errno == ENOENT); /* the daemon makes it */
+	MUST(rmdir(f->runtime) == 0 || errno == ENOENT); /* the daemon creates it */
 	daemon_start(f, config);
 	cr_assert_eq(proc_number(f, "Uid"), (long)nobody->pw_uid);
 	cr_assert_eq(proc_number(f, "Gid"), (long)nobody->pw_gid);
@@ -74,21 +74,20 @@ Test(privileges, root_is_given_up_and_what_is_needed_later_is_given)
 	cr_assert(!runtime_file_exists(f, "skeld.pid"));
 }
 
-Test(privileges, a_configuration_that_the_user_cannot_read_is_told_of)
+Test(privileges, a_configuration_that_the_user_cannot_read_is_a_warning)
 {
 	config_write(f, "%s", BASE AS_NOBODY);
 	MUST(rmdir(f->runtime) == 0 || errno == ENOENT);
 	MUST(chmod(f->config, 0600) == 0);
 	daemon_spawn(f);
 	notify_wait(f, "READY=1");
-	cr_assert(log_contains(f, "skeld.conf: a reload cannot read it as user \"nobody\", group "),
-		  "%s", log_text(f));
+	cr_assert(log_contains(f, "skeld.conf as user=\"nobody\" group="), "%s", log_text(f));
 	daemon_reload_and_wait(f);
 	expect_rejected(f, 1, "Permission denied");
 	daemon_finish(f);
 }
 
-Test(privileges, a_group_alone)
+Test(privileges, a_group_without_user_is_set)
 {
 	daemon_start(f, BASE "group = \"nogroup\"\n");
 	cr_assert_eq(proc_number(f, "Uid"), 0);
@@ -101,26 +100,26 @@ static void expect_not_started(const char *config, const char *why)
 	config_write(f, "%s", config);
 	daemon_spawn(f);
 	cr_assert_eq(daemon_wait_exit(f), 1);
-	cr_assert(log_line_with(f, why), "not told: %s\n%s", why, log_text(f));
+	cr_assert(log_line_with(f, why), "not logged: %s\n%s", why, log_text(f));
 	cr_assert(!runtime_file_exists(f, "status"));
 }
 
-Test(privileges, who_does_not_exist_stops_the_start)
+Test(privileges, an_unknown_user_or_group_fails_the_start)
 {
 	expect_not_started(BASE "user = \"no-such-user\"\n",
-			   "cannot become user \"no-such-user\": does not exist");
+			   "cannot change to user \"no-such-user\": does not exist");
 	expect_not_started(BASE "group = \"no-such-group\"\n",
-			   "cannot become group \"no-such-group\": does not exist");
+			   "cannot change to group \"no-such-group\": does not exist");
 }
 
-Test(privileges, a_directory_that_stays_roots_stops_the_start)
+Test(privileges, an_unwritable_runtime_directory_fails_the_start)
 {
 	MUST(mkdir(f->runtime, 0755) == 0 || errno == EEXIST);
 	expect_not_started(BASE AS_NOBODY, "user \"nobody\" cannot write to the runtime directory");
 }
 
-Test(privileges, who_is_not_root_cannot_become_anybody)
+Test(privileges, only_root_can_change_the_user)
 {
 	fixture_run_as(f, nobody->pw_uid);
-	expect_not_started(BASE AS_NOBODY, "user and group can be changed by root only");
+	expect_not_started(BASE AS_NOBODY, "only root can change user and group");
 }

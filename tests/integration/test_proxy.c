@@ -1,5 +1,6 @@
-/* Behind a balancer: the PROXY header tells the log whom a connection is for. */
-#include "../unit/headers.h"
+/* Behind a balancer: the log has the client of the PROXY header. */
+/* test: TIMEOUT 180 */
+#include "headers.h"
 #include "observe.h"
 #include "traffic.h"
 
@@ -22,44 +23,44 @@ static int connect_with(const char *header, size_t n)
 }
 #define CONNECT_WITH(literal) connect_with(literal, SIZE(literal))
 
-Test(proxy, the_log_tells_the_client_and_who_speaks_for_it)
+Test(proxy, the_log_has_the_client_and_the_balancer)
 {
 	char balancer[32], line[128];
 	daemon_start(f, PLAIN PROXIED);
 	int client = CONNECT_WITH(V4);
 	client_echo(f, client, "hello\n");
 	client_name(f, client, balancer);
-	snprintf(line, sizeof(line), "%s: connects for 192.0.2.7:4711\n", balancer);
+	snprintf(line, sizeof(line), "%s: client address: 192.0.2.7:4711\n", balancer);
 	cr_assert(log_contains(f, line), "%s", log_text(f));
 	client_close(f, client);
-	await(f, log_contains(f, "192.0.2.7:4711: closed: peer;"));
+	await(f, log_contains(f, "192.0.2.7:4711: closed: reason=peer"));
 	client_echo(f, CONNECT_WITH(V6), "hello\n");
-	cr_assert(log_contains(f, ": connects for [2001:db8::7]:4711\n"), "%s", log_text(f));
+	cr_assert(log_contains(f, ": client address: [2001:db8::7]:4711\n"), "%s", log_text(f));
 	daemon_finish(f);
 }
 
-Test(proxy, without_it_a_header_is_data)
+Test(proxy, without_proxy_a_header_is_data)
 {
 	daemon_start(f, PLAIN LISTEN_MAIN);
 	int client = CONNECT_WITH(V4);
 	client_expect(f, client, V4, SIZE(V4));
-	cr_assert(!log_contains(f, "connects for"), "%s", log_text(f));
+	cr_assert(!log_contains(f, "client address:"), "%s", log_text(f));
 	daemon_finish(f);
 }
 
-Test(proxy, a_banner_comes_after_the_header)
+Test(proxy, a_banner_is_sent_after_the_header)
 {
 	daemon_start(f, PLAIN PROXIED "echo { banner = \"hi\\n\" }\n");
 	int client = client_connect(f, "main"), other = CONNECT_WITH(LOCAL_CHECK);
 	client_expect(f, other, "hi\n", 3);
-	char byte; /* the one that was there first has nothing yet */
+	char byte; /* the first client has no answer yet */
 	cr_assert_eq(recv(client, &byte, 1, MSG_DONTWAIT), -1);
 	client_send(f, client, V4 "x", SIZE(V4) + 1);
 	client_expect(f, client, "hi\nx", 4);
 	daemon_finish(f);
 }
 
-Test(proxy, byte_by_byte)
+Test(proxy, a_header_can_arrive_byte_by_byte)
 {
 	daemon_start(f, PLAIN PROXIED);
 	int client = client_connect(f, "main");
@@ -68,41 +69,41 @@ Test(proxy, byte_by_byte)
 		client_echo(f, CONNECT_WITH(LOCAL_CHECK), "the daemon turns\n");
 	}
 	client_echo(f, client, "hello\n");
-	cr_assert(log_contains(f, ": connects for 192.0.2.7:4711\n"), "%s", log_text(f));
+	cr_assert(log_contains(f, ": client address: 192.0.2.7:4711\n"), "%s", log_text(f));
 	daemon_finish(f);
 }
 
-Test(proxy, what_is_no_header_closes_and_counts)
+Test(proxy, an_invalid_header_closes_and_is_counted)
 {
 	daemon_start(f, PLAIN PROXIED);
 	client_expect_eof(f, CONNECT_WITH("GET / HTTP/1.1\r\n\r\n"));
-	cr_assert(log_contains(f, ": closed: a PROXY protocol version 2 header was expected, but "
-				  "something else came\n"),
+	cr_assert(log_contains(f, ": closed: expected a PROXY protocol version 2 header, received "
+				  "other data\n"),
 		  "%s", log_text(f));
 	for (int i = 0; i < 20; i++)
 		client_expect_eof(f, CONNECT_WITH(VERSION_1));
 	client_expect_eof(f, CONNECT_WITH(HEAD("\x21", "\x11", "\0", "\0")));
 	stats_await(f, CLOSED, 22);
 	cr_assert_eq(stats_value(f, "skeld_echo_messages_total"), 0);
-	cr_assert_lt(log_count(f, "header was expected"), 22, "%s", log_text(f));
+	cr_assert_lt(log_count(f, "expected a PROXY protocol version 2 header"), 22, "%s",
+		     log_text(f));
 	client_echo(f, CONNECT_WITH(V4), "others are served\n");
 	daemon_finish(f);
 }
 
-Test(proxy, half_a_header_and_then_nothing_is_closed)
+Test(proxy, an_incomplete_header_is_closed_in_time)
 {
 	daemon_start(f, PLAIN PROXIED "limits { idle_timeout = 0 }\n");
 	int client = connect_with(V4, 20), talks = CONNECT_WITH(V4);
 	client_echo(f, talks, "hello\n");
 	client_expect_eof(f, client); /* after five seconds */
-	cr_assert(log_contains(f, "header was expected, but it did not come in time\n"), "%s",
-		  log_text(f));
+	cr_assert(log_contains(f, "header, received nothing in time\n"), "%s", log_text(f));
 	stats_await(f, CLOSED, 1);
 	client_echo(f, talks, "still there\n");
 	daemon_finish(f);
 }
 
-Test(proxy, comes_and_goes_by_a_reload)
+Test(proxy, a_reload_switches_proxy_on_and_off)
 {
 	daemon_start(f, PLAIN LISTEN_MAIN);
 	int before = client_connect(f, "main");
@@ -112,7 +113,7 @@ Test(proxy, comes_and_goes_by_a_reload)
 	cr_assert(log_contains(f, "listen \"main\".proxy: false -> true\n"), "%s", log_text(f));
 	int proxied = CONNECT_WITH(V4);
 	client_echo(f, proxied, "hello\n");
-	cr_assert(log_contains(f, ": connects for 192.0.2.7:4711\n"), "%s", log_text(f));
+	cr_assert(log_contains(f, ": client address: 192.0.2.7:4711\n"), "%s", log_text(f));
 	client_expect_eof(f, CONNECT_WITH("x"));
 	config_write(f, PLAIN LISTEN_MAIN);
 	daemon_reload_and_wait(f);
@@ -122,8 +123,9 @@ Test(proxy, comes_and_goes_by_a_reload)
 	daemon_finish(f);
 }
 
-/* The kernel completed these before the listener went, or the stop: their header is read. */
-Test(proxy, those_that_wait_when_their_listener_goes_are_served)
+/* The kernel completed these connections before the listener was removed or the stop began: their
+ * headers are read. */
+Test(proxy, waiting_connections_of_a_removed_listener_are_served)
 {
 	enum { CLIENTS = 20 };
 	int clients[CLIENTS];
@@ -138,11 +140,11 @@ Test(proxy, those_that_wait_when_their_listener_goes_are_served)
 		client_expect(f, clients[i], "early\n", 6);
 		client_echo(f, clients[i], "and on\n");
 	}
-	cr_assert_eq(log_count(f, ": connects for 192.0.2.7:4711\n"), CLIENTS);
+	cr_assert_eq(log_count(f, ": client address: 192.0.2.7:4711\n"), CLIENTS);
 	daemon_finish(f);
 }
 
-Test(proxy, those_that_wait_when_the_daemon_stops_are_answered)
+Test(proxy, waiting_connections_are_answered_by_a_stop)
 {
 	enum { CLIENTS = 20 };
 	int clients[CLIENTS];
@@ -159,7 +161,7 @@ Test(proxy, those_that_wait_when_the_daemon_stops_are_answered)
 	cr_assert_eq(daemon_wait_exit(f), 0);
 }
 
-Test(proxy, on_a_unix_socket)
+Test(proxy, proxy_works_on_a_unix_socket)
 {
 	config_write(f, PLAIN "listen \"u\" { address = \"unix:%s/u\" proxy = true }\n", f->dir);
 	daemon_spawn(f);
@@ -167,19 +169,20 @@ Test(proxy, on_a_unix_socket)
 	int client = client_unix(f, "u");
 	client_send(f, client, V4, SIZE(V4));
 	client_echo(f, client, "hello\n");
-	cr_assert(log_contains(f, "a unix peer: connects for 192.0.2.7:4711\n"), "%s", log_text(f));
+	cr_assert(log_contains(f, "a unix peer: client address: 192.0.2.7:4711\n"), "%s",
+		  log_text(f));
 	client_close(f, client);
-	await(f, log_contains(f, "192.0.2.7:4711: closed: peer;"));
+	await(f, log_contains(f, "192.0.2.7:4711: closed: reason=peer"));
 	daemon_finish(f);
 }
 
-Test(proxy, the_self_test_needs_no_balancer)
+Test(proxy, the_self_test_ignores_proxy)
 {
 	config_write(f, PLAIN PROXIED);
 	cr_assert_eq(skeld_run(f, "-c", f->config, "--self-test", NULL), 0, "%s", f->out.bytes);
 }
 
-Test(proxy, is_true_or_false)
+Test(proxy, proxy_must_be_true_or_false)
 {
 	config_write(f, "listen \"main\" {\n\tproxy = yes\n}\n");
 	cr_assert_eq(skeld_run(f, "-c", f->config, "-t", NULL), 78);

@@ -1,4 +1,4 @@
-/* A reload is all or nothing, and whoever asked learns the outcome. */
+/* A reload is all or nothing, and its outcome is reported. */
 #include "client.h"
 #include "observe.h"
 
@@ -11,14 +11,14 @@
 
 FIXTURE_SUITE(reload);
 
-Test(reload, the_service_manager_is_told_of_every_stage)
+Test(reload, the_service_manager_is_notified_of_every_stage)
 {
 	daemon_start(f, BASE);
 	for (int good = 0; good < 2; good++) {
 		config_write(f, BASE "%s", good ? "drain_timeout = 9\n" : "nonsense = 1\n");
 		daemon_signal(f, SIGHUP);
-		const char *told = notify_wait(f, "RELOADING=1");
-		cr_assert_not_null(strstr(told, "MONOTONIC_USEC="), "%s", told);
+		const char *text = notify_wait(f, "RELOADING=1");
+		cr_assert_not_null(strstr(text, "MONOTONIC_USEC="), "%s", text);
 		notify_wait(f, "READY=1");
 	}
 	cr_assert_not_null(strstr(f->notices.bytes, "STATUS="));
@@ -36,7 +36,7 @@ Test(reload, a_rejected_reload_changes_nothing)
 	client_echo(f, client, "before\n");
 	daemon_reload_and_wait(f);
 	strcpy(before, proc_fds(f));
-	/* Wrong only at its end: nothing of it may be applied. */
+	/* The mistake is at the end: no option of the file may be applied. */
 	config_write(f,
 		     "workers = 1\nadmin { address = \"\" }\nlimits { idle_timeout = 1 }\n"
 		     "listen \"other\" { address = \"unix:%s/other\" }\nlog { level = \"nope\" }\n",
@@ -53,7 +53,7 @@ Test(reload, a_rejected_reload_changes_nothing)
 	daemon_finish(f);
 }
 
-/* systemd ignores a status that is no UTF-8, and this one is cut. */
+/* systemd ignores a status that is not valid UTF-8, and this one is truncated. */
 Test(reload, a_long_rejection_is_cut_at_a_whole_character)
 {
 	daemon_start(f, BASE);
@@ -64,15 +64,15 @@ Test(reload, a_long_rejection_is_cut_at_a_whole_character)
 		config_write(f, BASE "%s = 1\n", name);
 		daemon_signal(f, SIGHUP);
 		notify_wait(f, "RELOADING=1");
-		const char *told = strstr(notify_wait(f, "READY=1"), "rejected: ");
-		cr_assert(told && strstr(told, "unknown option"), "%s", f->value);
-		size_t n = strcspn(told, "\n");
-		cr_assert(n > 400 && memcmp(told + n - 2, "\xc3\xa4", 2) == 0, "%s", told);
+		const char *text = strstr(notify_wait(f, "READY=1"), "rejected: ");
+		cr_assert(text && strstr(text, "unknown option"), "%s", f->value);
+		size_t n = strcspn(text, "\n");
+		cr_assert(n > 400 && memcmp(text + n - 2, "\xc3\xa4", 2) == 0, "%s", text);
 	}
 	daemon_finish(f);
 }
 
-Test(reload, the_difference_is_logged)
+Test(reload, changed_options_are_logged)
 {
 	daemon_start(f, BASE "limits { idle_timeout = 300 }\n");
 	config_write(f, BASE "limits { idle_timeout = 60 connections = 5000 }\n");
@@ -81,14 +81,14 @@ Test(reload, the_difference_is_logged)
 	cr_assert(log_contains(f, "limits.idle_timeout: 300 -> 60"), "%s", log_text(f));
 	cr_assert(log_contains(f, "limits.connections: 10000 -> 5000"), "%s", log_text(f));
 	cr_assert(!log_contains(f, "limits.buffer"));
-	/* An option that left the file has its default again. */
+	/* An option that is removed from the file returns to its default. */
 	config_write(f, BASE "limits { idle_timeout = 60 }\n");
 	daemon_reload_and_wait(f);
 	cr_assert(log_contains(f, "limits.connections: 5000 -> 10000"), "%s", log_text(f));
 	daemon_finish(f);
 }
 
-/* With LISTENERS whose names begin with LETTER. */
+/* Reload with LISTENERS whose titles begin with LETTER. */
 static void reload_many(char letter, int listeners)
 {
 	char *text = NULL;
@@ -105,22 +105,23 @@ static void reload_many(char letter, int listeners)
 	expect_status(f, "last_reload", "ok");
 }
 
-/* More than anybody reads: but nobody is to believe that these are all. */
-Test(reload, a_long_difference_says_how_long_it_is)
+/* The log shows a limited number of changes, and counts the others. */
+Test(reload, surplus_changes_are_counted_in_the_log)
 {
 	daemon_start(f, BASE);
 	reload_many('a', 60);
 	cr_assert(!log_contains(f, "more changes"), "%s", log_text(f));
-	reload_many('b', 60); /* each goes, and another one comes */
-	cr_assert(log_contains(f, "and 20 more changes"), "%s", log_text(f));
+	reload_many('b', 60); /* each listener is replaced by another one */
+	cr_assert(log_contains(f, "more changes: 20 not shown"), "%s", log_text(f));
 	daemon_finish(f);
 }
 
-Test(reload, restart_only_options_are_named)
+Test(reload, options_that_need_a_restart_are_logged)
 {
 	daemon_start(f, BASE);
 	config_write(f, "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN);
-	for (size_t i = 0; i < 2; i++) { /* said again until it is true or taken back */
+	for (size_t i = 0; i < 2;
+	     i++) { /* repeated until the option is changed back or the daemon restarts */
 		daemon_reload_and_wait(f);
 		expect_status(f, "last_reload", "ok");
 		cr_assert_eq(log_count(f, "workers: 1 -> 2 needs a restart, keeping 1"), i + 1);
@@ -129,13 +130,13 @@ Test(reload, restart_only_options_are_named)
 	daemon_finish(f);
 }
 
-Test(reload, what_is_live_takes_effect)
+Test(reload, live_options_take_effect)
 {
 	daemon_start(f, "echo { banner = \"one\\n\" }\n" BASE);
 	client_expect(f, client_connect(f, "main"), "one\n", 4);
 	config_write(f, "echo { banner = \"two\\n\" }\n" BASE);
 	daemon_reload_and_wait(f);
-	/* READY means that every worker has it. */
+	/* READY=1 means that every worker has acknowledged. */
 	client_expect(f, client_connect(f, "main"), "two\n", 4);
 	config_write(f, "echo { banner = \"three\\n\" }\nnonsense\n" BASE);
 	daemon_reload_and_wait(f);
@@ -175,7 +176,7 @@ static size_t lines(const char *text)
 	return n;
 }
 
-Test(reload, thousand_reloads_leak_nothing)
+Test(reload, a_thousand_reloads_leak_nothing)
 {
 	enum { TOLERATED_KIB = 512 };
 	daemon_start(f, BASE);
@@ -190,7 +191,7 @@ Test(reload, thousand_reloads_leak_nothing)
 	cr_assert_eq(lines(proc_fds(f)), fds, "%zu descriptors before, now\n%s", fds, proc_fds(f));
 	cr_assert_eq(proc_number(f, "Threads"), threads);
 	long grown = proc_number(f, "VmRSS") - rss;
-	if (!*SKELD_SANITIZED && !getenv("SKELD_TEST_WRAP")) /* those keep what was freed */
+	if (!*SKELD_SANITIZED && !getenv("SKELD_TEST_WRAP")) /* the sanitizers keep freed memory */
 		cr_assert_leq(grown, TOLERATED_KIB, "RSS grew by %ld KiB", grown);
 	client_echo(f, client, "connected all the while\n");
 	daemon_finish(f);

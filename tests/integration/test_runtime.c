@@ -1,4 +1,4 @@
-/* The runtime directory: the locked pid file, the status file, who may run. */
+/* The runtime directory: the locked pid file, the status file, one instance at a time. */
 #include "client.h"
 #include "observe.h"
 
@@ -22,7 +22,7 @@ static const char *runtime_path(const char *name)
 	return path;
 }
 
-Test(runtime, the_pid_file_holds_the_pid)
+Test(runtime, the_pid_file_has_the_pid)
 {
 	daemon_start(f, BASE);
 	const char *text = file_text(f, runtime_path("skeld.pid"));
@@ -31,7 +31,7 @@ Test(runtime, the_pid_file_holds_the_pid)
 	daemon_finish(f);
 }
 
-Test(runtime, second_instance_is_refused)
+Test(runtime, a_second_instance_fails_to_start)
 {
 	char pid[32];
 	daemon_start(f, BASE);
@@ -46,22 +46,22 @@ Test(runtime, second_instance_is_refused)
 	daemon_finish(f);
 }
 
-/* Nor is that told only there where the one who tries it does not look. */
-Test(runtime, who_starts_a_second_one_is_told)
+/* The reason is also printed on the standard error, not only in the log file. */
+Test(runtime, a_second_instance_prints_the_reason)
 {
 	char path[64];
 	daemon_start(f, BASE);
 	config_write(f, BASE "log { target = file file = \"%s\" }\n", path_in(f, "log", path));
 	cr_assert_eq(skeld_run(f, "-c", f->config, "-r", f->runtime, NULL), 1);
 	const char *logged = file_text(f, path);
-	cr_assert(logged && strstr(logged, "not started, exit 1"), "%s", logged);
-	cr_assert(strstr(f->err.bytes, "another instance runs") &&
-			  strstr(f->err.bytes, "not started, exit 1"),
+	cr_assert(logged && strstr(logged, "start failed: exit=1"), "%s", logged);
+	cr_assert(strstr(f->err.bytes, "another instance is running") &&
+			  strstr(f->err.bytes, "start failed: exit=1"),
 		  "%s", f->err.bytes);
 	daemon_finish(f);
 }
 
-Test(runtime, files_are_removed_at_exit)
+Test(runtime, runtime_files_are_removed_at_exit)
 {
 	static const char *const names[] = {"skeld.pid", "status", "stats.prom"};
 	daemon_start(f, BASE);
@@ -69,7 +69,7 @@ Test(runtime, files_are_removed_at_exit)
 	for (size_t i = 0; i < 3; i++)
 		cr_assert(runtime_file_exists(f, names[i]), "%s", names[i]);
 	daemon_finish(f);
-	/* Not even a temporary one: an empty directory can be removed. */
+	/* Also no temporary file: the directory can be removed. */
 	cr_assert_eq(rmdir(f->runtime), 0, "something is left in %s", f->runtime);
 }
 
@@ -85,7 +85,7 @@ Test(runtime, a_crash_does_not_prevent_the_next_start)
 	daemon_finish(f);
 }
 
-Test(runtime, a_link_in_the_place_of_the_pid_file_is_not_followed)
+Test(runtime, a_link_instead_of_the_pid_file_is_not_followed)
 {
 	char victim[64];
 	file_write(f, path_in(f, "victim", victim), "precious\n", 9);
@@ -96,7 +96,7 @@ Test(runtime, a_link_in_the_place_of_the_pid_file_is_not_followed)
 	cr_assert_str_eq(file_text(f, victim), "precious\n");
 }
 
-Test(runtime, a_missing_directory_is_created)
+Test(runtime, a_missing_runtime_directory_is_created)
 {
 	struct stat st;
 	MUST(rmdir(f->runtime) == 0);
@@ -106,7 +106,7 @@ Test(runtime, a_missing_directory_is_created)
 	daemon_finish(f);
 }
 
-Test(runtime, a_directory_that_cannot_be_used_is_exit_1)
+Test(runtime, an_unusable_runtime_directory_exits_with_1)
 {
 	MUST(rmdir(f->runtime) == 0);
 	file_write(f, f->runtime, "", 0);
@@ -117,7 +117,7 @@ Test(runtime, a_directory_that_cannot_be_used_is_exit_1)
 	MUST(unlink(f->runtime) == 0);
 }
 
-Test(runtime, the_status_file_tells_the_state)
+Test(runtime, the_status_file_has_the_state)
 {
 	static const char *const keys[] = {
 		"pid",	       "state",	  "generation",	      "reloads_ok", "reloads_rejected",
@@ -153,7 +153,7 @@ struct reader {
 	long bad;
 };
 
-/* Complete: every key, and the last line has its end. */
+/* The status file is complete: it has every key, and the last line ends with a newline. */
 static void *read_status(void *arg)
 {
 	static const char *const keys[] = {"pid=",	    "\nstate=",	      "\ngeneration=",
@@ -192,7 +192,7 @@ Test(runtime, the_status_file_is_replaced_atomically)
 	daemon_finish(f);
 }
 
-Test(runtime, stats_have_every_name)
+Test(runtime, stats_have_every_metric)
 {
 	static const char *const names[] = {"skeld_build_info",
 					    "skeld_state",
@@ -225,7 +225,7 @@ Test(runtime, stats_have_every_name)
 	daemon_finish(f);
 }
 
-Test(runtime, stats_count_what_happens)
+Test(runtime, stats_count_events)
 {
 	daemon_start(f, BASE);
 	int first = client_connect(f, "main"), second = client_connect(f, "main");
@@ -235,7 +235,7 @@ Test(runtime, stats_count_what_happens)
 	daemon_reload_and_wait(f);
 	config_write(f, "nonsense\n");
 	daemon_reload_and_wait(f);
-	do /* until the worker has seen the second one leave */
+	do /* until the worker has noticed that the second client left */
 		stats_dump(f);
 	while (stats_value(f, "skeld_connections_open") != 1);
 	await(f, !strstr(proc_fds(f), "stats.prom")); /* renamed, and not closed yet */

@@ -1,4 +1,4 @@
-/* skeld --self-test, wherever it is run. */
+/* skeld --self-test, in several environments. */
 #include "observe.h"
 
 #include <criterion/criterion.h>
@@ -24,15 +24,15 @@ static void expect_passed(int code)
 		  text + start);
 }
 
-Test(selftest, passes)
+Test(selftest, the_self_test_passes)
 {
-	/* The thread sanitizer delivers signals by number, when it likes. */
+	/* The thread sanitizer delays signals and delivers them by number. */
 	if (SANITIZED("thread"))
 		cr_skip_test("needs signals delivered at once");
 	expect_passed(skeld_run(f, "--self-test", NULL));
 }
 
-Test(selftest, order_prints_each_step)
+Test(selftest, order_prints_each_step_of_each_signal)
 {
 	static const char *const steps[] = {
 		"starting send_signals for ", "sending SIGHUP",	 "yielding control",
@@ -49,12 +49,12 @@ Test(selftest, order_prints_each_step)
 	}
 }
 
-Test(selftest, parts_can_be_chosen)
+Test(selftest, parts_of_the_self_test_can_be_selected)
 {
 	expect_passed(skeld_run(f, "--self-test=storm,order", NULL));
 }
 
-Test(selftest, passes_for_a_user_who_is_not_root)
+Test(selftest, the_self_test_passes_for_an_unprivileged_user)
 {
 	if (getuid() != 0)
 		cr_skip_test("is what the other tests show");
@@ -68,7 +68,7 @@ static void close_stdin(struct fixture *fixture)
 	close(STDIN_FILENO);
 }
 
-Test(selftest, passes_with_stdin_closed)
+Test(selftest, the_self_test_passes_with_stdin_closed)
 {
 	f->prepare = close_stdin;
 	expect_passed(skeld_run(f, "--self-test=order,storm", NULL));
@@ -80,13 +80,13 @@ static void go_nowhere(struct fixture *fixture)
 		_exit(125);
 }
 
-Test(selftest, needs_no_directory_of_its_own)
+Test(selftest, the_self_test_needs_no_runtime_directory)
 {
 	f->prepare = go_nowhere;
 	expect_passed(skeld_run(f, "--self-test=order", NULL));
 }
 
-Test(selftest, passes_twice_at_once)
+Test(selftest, two_self_tests_pass_at_the_same_time)
 {
 	const char *const argv[] = {f->binary, "--self-test=order,storm", NULL};
 	spawn(f, argv);
@@ -95,7 +95,7 @@ Test(selftest, passes_twice_at_once)
 	cr_assert(log_contains(f, " passed, 0 failed\n"), "%s", log_text(f));
 }
 
-Test(selftest, leaves_a_running_daemon_alone)
+Test(selftest, the_self_test_does_not_disturb_a_running_daemon)
 {
 	daemon_start(f, BASE);
 	expect_passed(skeld_run(f, "--self-test=order,storm", "-r", f->runtime, NULL));

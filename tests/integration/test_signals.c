@@ -16,21 +16,23 @@ FIXTURE_SUITE(signals);
 
 Test(signals, arrival_order_survives_a_burst)
 {
-	if (!trace_allowed() || SANITIZED("thread")) /* which delivers by number, later */
+	if (!trace_allowed() || SANITIZED("thread")) /* the kernel delivers them later, by number */
 		cr_skip_test("needs ptrace and signals delivered at once");
-	/* While the first is handled, the others arrive. libevent would run INT after HUP. */
+	/*
+	 * The others arrive while the first is handled. libevent alone would handle SIGHUP first.
+	 */
 	const int burst[] = {SIGHUP, SIGUSR1, SIGHUP, SIGUSR1, SIGUSR2, SIGHUP, SIGINT};
-	const char *const told[] = {"SIGHUP from pid",	"SIGUSR1 from pid", "SIGHUP from pid",
-				    "SIGUSR1 from pid", "SIGUSR2 from pid", "SIGHUP from pid",
-				    "SIGINT from pid"};
+	const char *const lines[] = {"SIGHUP from pid",	 "SIGUSR1 from pid", "SIGHUP from pid",
+				     "SIGUSR1 from pid", "SIGUSR2 from pid", "SIGHUP from pid",
+				     "SIGINT from pid"};
 	daemon_start(f, BASE);
 	trace_burst(f, burst, sizeof(burst) / sizeof(*burst));
 	cr_assert_eq(daemon_wait_exit(f), 0);
-	log_expect_order(f, told, sizeof(told) / sizeof(*told));
+	log_expect_order(f, lines, sizeof(lines) / sizeof(*lines));
 	cr_assert_eq(log_count(f, "SIGHUP from pid"), 3);
 	cr_assert_eq(log_count(f, "SIGUSR1 from pid"), 2);
-	cr_assert_eq(stats_told(f, "received", "SIGHUP"), 3);
-	expect_signals_told(f);
+	cr_assert_eq(stats_logged(f, "received", "SIGHUP"), 3);
+	expect_signals_logged(f);
 }
 
 Test(signals, flood_of_usr1_never_hides_hup_and_int)
@@ -48,11 +50,11 @@ Test(signals, flood_of_usr1_never_hides_hup_and_int)
 	cr_assert_eq(daemon_wait_exit(f), 0);
 
 	log_expect_order(f, order, 3);
-	long received = stats_told(f, "received", "SIGUSR1");
+	long received = stats_logged(f, "received", "SIGUSR1");
 	cr_assert(received > 0 && received <= FLOOD, "received %ld", received);
-	cr_assert_eq(stats_told(f, "handled", "SIGHUP"), 1);
-	cr_assert_eq(stats_told(f, "handled", "SIGINT"), 1);
-	expect_signals_told(f);
+	cr_assert_eq(stats_logged(f, "handled", "SIGHUP"), 1);
+	cr_assert_eq(stats_logged(f, "handled", "SIGINT"), 1);
+	expect_signals_logged(f);
 	cr_assert_not_null(strstr(f->notices.bytes, "RELOADING=1"));
 }
 
@@ -63,17 +65,17 @@ Test(signals, a_flood_of_reloads_is_accounted_for)
 	pid_t sender = storm(f, SIGHUP, 20000);
 	while (waitpid(sender, NULL, WNOHANG) == 0) {
 		client_echo(f, client, "served all the while\n");
-		take_notices(f);
+		read_notices(f);
 	}
 	expect_signals_accounted(f);
 	cr_assert_geq(stats_value(f, "skeld_signals_received_total{signal=\"SIGHUP\"}"), 1);
 	await(f, strcmp(status_get(f, "state"), "running") == 0);
 	expect_status(f, "last_reload", "ok");
 	daemon_finish(f);
-	expect_signals_told(f);
+	expect_signals_logged(f);
 }
 
-Test(signals, a_flood_that_goes_on_is_accounted_for_to_the_end)
+Test(signals, a_flood_during_the_stop_is_accounted_for)
 {
 	daemon_start(f, BASE);
 	pid_t sender = storm(f, SIGUSR1, 1000000000);
@@ -82,7 +84,7 @@ Test(signals, a_flood_that_goes_on_is_accounted_for_to_the_end)
 	await_fd(f, f->pidfd, POLLIN, deadline(), "the end under fire");
 	MUST(kill(sender, SIGKILL) == 0 && waitpid(sender, NULL, 0) == sender);
 	cr_assert_eq(daemon_wait_exit(f), 0);
-	expect_signals_told(f);
+	expect_signals_logged(f);
 }
 
 Test(signals, the_log_names_the_sender)
@@ -92,7 +94,7 @@ Test(signals, the_log_names_the_sender)
 	prctl(PR_SET_NAME, "the sender");
 	daemon_start(f, BASE);
 	daemon_reload_and_wait(f);
-	/* 65534 stands for everybody who has no number here, and so is no name. */
+	/* 65534 is the uid of all unmapped users, so no name is logged. */
 	bool named = user && getuid() != 65534;
 	snprintf(expected, sizeof(expected), "SIGHUP from pid %d (the sender), %s%s", (int)getpid(),
 		 named ? "user " : "", named ? user->pw_name : "");
@@ -102,11 +104,11 @@ Test(signals, the_log_names_the_sender)
 	cr_assert(log_contains(f, expected), "\"%s\" is not in\n%s", expected, log_text(f));
 }
 
-Test(signals, a_sender_that_is_gone_is_named_by_its_pid)
+Test(signals, an_exited_sender_is_logged_with_its_pid)
 {
 	char expected[64];
 	daemon_start(f, BASE);
-	MUST(kill(f->pid, SIGSTOP) == 0); /* it looks when nobody is there any more */
+	MUST(kill(f->pid, SIGSTOP) == 0); /* the daemon looks after the sender has exited */
 	pid_t sender = storm(f, SIGHUP, 1);
 	reap(f, sender);
 	MUST(kill(f->pid, SIGCONT) == 0);
@@ -186,20 +188,21 @@ Test(signals, sigusr2_toggles_debug_and_a_reload_restores_it)
 	daemon_start(f, BASE);
 	cr_assert(!log_contains(f, " debug "));
 	daemon_signal(f, SIGUSR2);
-	await(f, log_contains(f, "debug logging is on"));
+	await(f, log_contains(f, "debug logging on"));
 	client_echo(f, client_connect(f, "main"), "one\n");
 	stats_dump(f);
 	await(f, log_contains(f, " debug "));
 
 	daemon_signal(f, SIGUSR2);
-	await(f, log_contains(f, "debug logging is off")); /* also for the first one's connection */
+	await(f, log_contains(
+			 f, "debug logging off")); /* also for the connection of the first client */
 	size_t quiet = log_count(f, " debug ");
 	client_echo(f, client_connect(f, "main"), "two\n");
 	stats_dump(f);
 	cr_assert_eq(log_count(f, " debug "), quiet);
 
 	daemon_signal(f, SIGUSR2);
-	await(f, log_count(f, "debug logging is on") == 2);
+	await(f, log_count(f, "debug logging on") == 2);
 	daemon_reload_and_wait(f);
 	quiet = log_count(f, " debug ");
 	client_echo(f, client_connect(f, "main"), "three\n");
@@ -208,7 +211,7 @@ Test(signals, sigusr2_toggles_debug_and_a_reload_restores_it)
 	daemon_finish(f);
 }
 
-Test(signals, a_hup_during_startup_never_kills)
+Test(signals, sighup_during_the_start_never_kills)
 {
 	enum { NEVER = 1000000, STARTS = 100 };
 	if (!trace_allowed())
@@ -218,7 +221,7 @@ Test(signals, a_hup_during_startup_never_kills)
 	cr_assert_gt(stops, 10);
 	daemon_finish(f);
 	for (int stop = 1; stop <= stops; stop += 1 + stops / STARTS) {
-		if (trace_start(f, stop) < stop) /* a start takes a call more or less */
+		if (trace_start(f, stop) < stop) /* the number of calls of a start varies */
 			daemon_signal(f, SIGHUP);
 		notify_wait(f, "READY=1");
 		notify_wait(f, "RELOADING=1");
@@ -227,7 +230,7 @@ Test(signals, a_hup_during_startup_never_kills)
 		expect_status(f, "generation", "2");
 		int code = daemon_stop(f, SIGINT);
 		if (code != 0)
-			give_up(f, "SIGHUP at stop %d of %d: exit %d", stop, stops, code);
-		expect_signals_told(f);
+			fail_test(f, "SIGHUP at stop %d of %d: exit %d", stop, stops, code);
+		expect_signals_logged(f);
 	}
 }

@@ -1,5 +1,5 @@
-/* Sockets that come from the service manager, and those that it keeps: sd_listen_fds(3), FDSTORE.
- */
+/* Sockets that the service manager passes (sd_listen_fds(3)) and stores (FDSTORE). */
+/* test: NEEDS ADMIN SOCKETS */
 #include "client.h"
 #include "http.h"
 #include "observe.h"
@@ -20,7 +20,7 @@ static struct fixture *f;
 
 enum { PASSED_MAX = 72, FIRST = 3 };
 
-/* What the next daemon is to find from descriptor 3 on. */
+/* The descriptors that the next daemon gets, from 3 on. */
 static int passed[PASSED_MAX];
 static size_t n_passed;
 static char names[4096];
@@ -41,7 +41,7 @@ static void teardown(void)
 
 TestSuite(sockets, .init = setup, .fini = teardown);
 
-/* In the child, just before exec. Those to be passed are above any that they go to. */
+/* Runs in the child before exec. The descriptors to pass have higher numbers than their targets. */
 static void pass(struct fixture *g)
 {
 	char text[16];
@@ -66,7 +66,7 @@ static void add(int fd, const char *name)
 	f->prepare = pass;
 }
 
-/* A listening socket on a free port, and where. */
+/* A listening socket on a free port, and its address. */
 static int listening(char address[32])
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -86,26 +86,26 @@ static void expect_echo(const char *address)
 	client_close(f, client);
 }
 
-Test(sockets, one_that_has_the_address_is_used_and_stays_open)
+Test(sockets, a_passed_socket_with_the_address_is_used_and_stays_open)
 {
 	char address[32], text[256];
-	add(listening(address), "whatever");
+	add(listening(address), "other");
 	snprintf(text, sizeof(text), "listen \"main\" { address = \"%s\" }\n", address);
 	config_write(f, "workers = 2\nadmin { address = \"\" }\n%s", text);
 	daemon_spawn(f);
 	notify_wait(f, "READY=1");
-	cr_assert(log_contains(f, "is served by the socket passed as whatever"), "%s", log_text(f));
+	cr_assert(log_contains(f, "as other"), "%s", log_text(f));
 	for (int i = 0; i < 4; i++)
 		expect_echo(address);
 	daemon_reload_and_wait(f);
 	expect_echo(address);
 	daemon_finish(f);
-	/* Whoever comes next finds who waits there. */
+	/* The next daemon accepts the connections that wait in the queue. */
 	cr_assert_geq(client_try(f, address), 0);
 	close(passed[0]);
 }
 
-Test(sockets, one_that_has_the_title_is_used)
+Test(sockets, a_passed_socket_with_the_title_is_used)
 {
 	char address[32];
 	add(listening(address), "main");
@@ -114,7 +114,7 @@ Test(sockets, one_that_has_the_title_is_used)
 	daemon_finish(f);
 }
 
-Test(sockets, the_admin_server_can_have_one)
+Test(sockets, the_admin_server_uses_a_passed_socket)
 {
 	char address[32], taken[32];
 	add(listening(address), "main");
@@ -127,7 +127,7 @@ Test(sockets, the_admin_server_can_have_one)
 	daemon_finish(f);
 }
 
-Test(sockets, several_of_one_address_are_one_listener)
+Test(sockets, passed_sockets_of_one_address_are_one_listener)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t n = sizeof(a);
@@ -142,26 +142,26 @@ Test(sockets, several_of_one_address_are_one_listener)
 	}
 	snprintf(address, sizeof(address), "127.0.0.1:%u", ntohs(a.sin_port));
 	daemon_start(f, "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN);
-	cr_assert_eq(log_count(f, "is served by the socket"), 1, "%s", log_text(f));
+	cr_assert_eq(log_count(f, "using passed socket: "), 1, "%s", log_text(f));
 	for (int i = 0; i < 32; i++) /* the kernel spreads them over all three */
 		expect_echo(address);
 	daemon_finish(f);
 }
 
-Test(sockets, one_that_nobody_asks_for_waits_for_a_reload)
+Test(sockets, an_unused_passed_socket_is_used_after_a_reload)
 {
 	char address[32];
 	add(listening(address), "other");
 	daemon_start(f, BASE);
-	cr_assert(log_contains(f, "passed as other: nobody answers there"), "%s", log_text(f));
+	cr_assert(log_contains(f, "passed as other, matches no listen section"), "%s", log_text(f));
 	config_write(f, BASE "listen \"more\" { address = \"%s\" }\n", address);
 	daemon_reload_and_wait(f);
 	expect_echo(address);
 	config_write(f, "%s", BASE);
 	daemon_reload_and_wait(f);
-	int waits = client_try(f, address); /* it is still the manager's, and listens */
+	int waits = client_try(f, address); /* the manager still has it, and it listens */
 	cr_assert_geq(waits, 0);
-	cr_assert_eq(log_count(f, "nobody answers there"), 2, "%s", log_text(f));
+	cr_assert_eq(log_count(f, "unused socket: "), 2, "%s", log_text(f));
 	cr_assert(!log_contains(f, "no longer listening"), "%s", log_text(f));
 	config_write(f, BASE "listen \"more\" { address = \"%s\" }\n", address);
 	daemon_reload_and_wait(f);
@@ -169,7 +169,7 @@ Test(sockets, one_that_nobody_asks_for_waits_for_a_reload)
 	daemon_finish(f);
 }
 
-Test(sockets, what_is_no_listening_stream_is_refused_and_closed)
+Test(sockets, a_passed_descriptor_that_is_not_a_listening_stream_is_closed)
 {
 	char path[64], address[32];
 	add(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "idle");
@@ -177,28 +177,28 @@ Test(sockets, what_is_no_listening_stream_is_refused_and_closed)
 	add(open(path_in(f, "file", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), "file");
 	add(listening(address), "main");
 	daemon_start(f, BASE);
-	static const char *const told[] = {"descriptor 3 (idle)", "descriptor 4 (datagrams)",
-					   "descriptor 5 (file)"};
+	static const char *const lines[] = {"descriptor 3 (idle)", "descriptor 4 (datagrams)",
+					    "descriptor 5 (file)"};
 	for (size_t i = 0; i < 3; i++)
 		cr_assert(
-			strstr(log_line_with(f, told[i]), "is no listening stream socket: closed"),
+			strstr(log_line_with(f, lines[i]), "not a listening stream socket; closed"),
 			"%s", log_text(f));
 	cr_assert(!strstr(proc_fds(f), "/file"), "%s", proc_fds(f));
 	expect_echo(address);
 	daemon_finish(f);
 }
 
-Test(sockets, no_more_addresses_than_there_can_be_sections)
+Test(sockets, surplus_passed_sockets_are_closed)
 {
 	char address[32];
 	for (int i = 0; i < 66; i++)
 		add(listening(address), "many");
 	daemon_start(f, BASE);
-	cr_assert_eq(log_count(f, "(many): too many: closed"), 1, "%s", log_text(f));
+	cr_assert_eq(log_count(f, "(many): too many; closed"), 1, "%s", log_text(f));
 	daemon_finish(f);
 }
 
-Test(sockets, a_number_that_is_none_is_told)
+Test(sockets, an_invalid_listen_fds_is_reported)
 {
 	char address[32];
 	add(listening(address), "main");
@@ -215,7 +215,7 @@ static void pass_to_another(struct fixture *g)
 	setenv("LISTEN_PID", "1", 1);
 }
 
-Test(sockets, what_is_meant_for_another_process_is_left_alone)
+Test(sockets, descriptors_for_another_process_are_ignored)
 {
 	char address[32];
 	add(listening(address), "main");
@@ -234,19 +234,19 @@ static void promise_sockets(struct fixture *fixture)
 	setenv("LISTEN_FDS", "64", 1);
 }
 
-/* Closing what is not there closes nothing of the daemon's own. */
-Test(sockets, sockets_that_were_promised_and_not_passed_do_no_harm)
+/* Missing descriptors: the daemon must not close its own. */
+Test(sockets, missing_passed_sockets_do_no_harm)
 {
 	f->prepare = promise_sockets;
 	daemon_start(f, BASE);
 	int c = client_connect(f, "main");
 	client_echo(f, c, "served\n");
-	cr_assert(log_contains(f, "descriptor 3 (unknown) is no listening stream socket"), "%s",
+	cr_assert(log_contains(f, "descriptor 3 (unknown): not a listening stream socket"), "%s",
 		  log_text(f));
 	daemon_finish(f);
 }
 
-/* The store. */
+/* The descriptor store. */
 
 static void with_store(struct fixture *g)
 {
@@ -255,7 +255,7 @@ static void with_store(struct fixture *g)
 	setenv("FDSTORE", "64", 1);
 }
 
-/* What the daemon gave the manager: the next daemon finds it. Several come with one datagram. */
+/* Receive the stored descriptors: the next daemon gets them. One datagram can hold several. */
 static void take_stored(void)
 {
 	char text[512];
@@ -287,7 +287,7 @@ static void take_stored(void)
 	}
 }
 
-/* As daemon_start(), but the datagrams are ours to read: READY is seen in the status file. */
+/* As daemon_start(), but the test reads the datagrams itself and waits for the status file. */
 static void start_with_store(const char *config)
 {
 	char path[96];
@@ -298,13 +298,13 @@ static void start_with_store(const char *config)
 	for (int64_t until = deadline();
 	     !file_text(f, path) || !strstr(file_text(f, path), "state=running\n");)
 		if (is_past(until))
-			give_up(f, "not running");
+			fail_test(f, "not running");
 	take_stored();
 }
 
 #define TWO "workers = 2\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN
 
-Test(sockets, those_in_the_store_are_there_again_after_a_crash)
+Test(sockets, stored_sockets_are_used_after_a_crash)
 {
 	char main[64], admin[64], config[512];
 	start_with_store(TWO);
@@ -313,7 +313,7 @@ Test(sockets, those_in_the_store_are_there_again_after_a_crash)
 	snprintf(admin, sizeof(admin), "%s", listener_address(f, "admin"));
 	kill(f->pid, SIGKILL);
 	daemon_wait_exit(f);
-	int waits = client_try(f, main); /* refused by nobody */
+	int waits = client_try(f, main); /* the connection is not refused */
 	cr_assert_geq(waits, 0);
 	snprintf(config, sizeof(config),
 		 "workers = 2\nadmin { address = \"%s\" }\nlisten \"main\" { address = \"%s\" }\n",
@@ -329,7 +329,7 @@ Test(sockets, those_in_the_store_are_there_again_after_a_crash)
 	daemon_finish(f);
 }
 
-Test(sockets, one_whose_section_is_gone_is_let_go)
+Test(sockets, a_stored_socket_without_section_is_removed)
 {
 	start_with_store("workers = 1\nadmin { address = \"\" }\n" LISTEN_MAIN);
 	cr_assert_eq(n_passed, 1);
@@ -338,9 +338,8 @@ Test(sockets, one_whose_section_is_gone_is_let_go)
 	config_write(f, "%s", BASE);
 	daemon_spawn(f);
 	notify_wait(f, "READY=1");
-	cr_assert(log_line_with(f, "no listen section asks for"), "%s", log_text(f));
-	cr_assert(strstr(log_line_with(f, "no listen section asks for"), ": closed"), "%s",
-		  log_text(f));
+	cr_assert(log_line_with(f, "unused socket: "), "%s", log_text(f));
+	cr_assert(strstr(log_line_with(f, "unused socket: "), "; closed"), "%s", log_text(f));
 	cr_assert(strstr(f->notices.bytes, "FDSTOREREMOVE=1"), "%s", f->notices.bytes);
 	daemon_finish(f);
 }

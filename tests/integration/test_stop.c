@@ -1,4 +1,4 @@
-/* Draining, its deadline, and the ways to stop sooner. */
+/* Drain, its deadline, and forced stops. */
 #include "client.h"
 #include "observe.h"
 
@@ -12,7 +12,7 @@
 
 FIXTURE_SUITE(stop);
 
-/* A daemon with a client that keeps a drain from ending. */
+/* Start a daemon with a client that delays the end of a drain. */
 static int start_busy(const char *more)
 {
 	config_write(f, BASE LISTEN_BUSY "%s", f->dir, more);
@@ -28,7 +28,7 @@ static void start_draining(void)
 	await(f, strcmp(status_get(f, "state"), "draining") == 0);
 }
 
-Test(stop, the_manager_is_told_how_long_and_how_many)
+Test(stop, the_manager_is_notified_of_the_timeout_and_the_connections)
 {
 	config_write(f, BASE LISTEN_BUSY "drain_timeout = 7\n", f->dir);
 	daemon_spawn(f);
@@ -38,11 +38,11 @@ Test(stop, the_manager_is_told_how_long_and_how_many)
 	client_close(f, client);
 	notify_wait(f, "STATUS=running, generation 1, 0 connections");
 	daemon_signal(f, SIGTERM);
-	notify_wait(f, "EXTEND_TIMEOUT_USEC=12000000"); /* and five seconds for the rest */
+	notify_wait(f, "EXTEND_TIMEOUT_USEC=12000000"); /* and five seconds for the other steps */
 	cr_assert_eq(daemon_wait_exit(f), 0);
 }
 
-Test(stop, sigint_and_sigterm_exit_0)
+Test(stop, sigint_and_sigterm_exit_with_0)
 {
 	daemon_start(f, BASE);
 	cr_assert_eq(daemon_stop(f, SIGINT), 0);
@@ -94,23 +94,23 @@ Test(stop, drain_deadline_exits_0)
 	int client = start_busy("drain_timeout = 1\n");
 	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
 	client_close(f, client);
-	cr_assert(log_contains(f, "1 connection"), "%s", log_text(f));
+	cr_assert(log_contains(f, "drained: cut_off=1\n"), "%s", log_text(f));
 }
 
-Test(stop, a_drain_timeout_of_0_does_not_wait)
+Test(stop, drain_timeout_0_closes_at_once)
 {
 	int client = start_busy("drain_timeout = 0\n");
 	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
 	client_close(f, client);
 }
 
-Test(stop, nobody_is_accepted_while_draining)
+Test(stop, no_connection_is_accepted_while_draining)
 {
 	char address[128];
 	int client = start_busy("drain_timeout = 3600\n");
 	snprintf(address, sizeof(address), "%s", listener_address(f, "main"));
 	start_draining();
-	/* The listeners are emptied, then closed: whoever comes is refused, not left waiting. */
+	/* The queues of the listeners are emptied, then closed: a new connection is refused. */
 	int fd = -1;
 	await(f, (client_close(f, fd), fd = client_try(f, address)) < 0);
 	client_relent(f, client);
@@ -137,7 +137,7 @@ Test(stop, sigquit_stops_now_with_1)
 {
 	start_busy("drain_timeout = 3600\n");
 	cr_assert_eq(daemon_stop(f, SIGQUIT), 1);
-	expect_signals_told(f);
+	expect_signals_logged(f);
 	cr_assert(!runtime_file_exists(f, "skeld.pid") && !runtime_file_exists(f, "status"));
 }
 
@@ -161,8 +161,8 @@ Test(stop, sighup_while_draining_is_ignored)
 	client_relent(f, client);
 	cr_assert_eq(daemon_wait_exit(f), 0);
 	cr_assert_null(strstr(f->notices.bytes, "RELOADING=1"));
-	cr_assert_eq(stats_told(f, "handled", "SIGHUP"), 1);
-	expect_signals_told(f);
+	cr_assert_eq(stats_logged(f, "handled", "SIGHUP"), 1);
+	expect_signals_logged(f);
 }
 
 Test(stop, sigusr1_while_draining_dumps)
@@ -186,7 +186,7 @@ Test(stop, sigusr2_while_draining_toggles_debug)
 	cr_assert_eq(daemon_wait_exit(f), 0);
 }
 
-Test(stop, the_first_line_says_what_it_waits_for)
+Test(stop, the_draining_line_has_connections_and_timeout)
 {
 	start_busy("drain_timeout = 77\n");
 	start_draining();
@@ -195,15 +195,15 @@ Test(stop, the_first_line_says_what_it_waits_for)
 	cr_assert_eq(daemon_stop(f, SIGINT), 1);
 }
 
-Test(stop, a_stats_line_closes_every_run)
+Test(stop, statistics_are_logged_at_the_end)
 {
 	daemon_start(f, "log { level = \"error\" }\n" BASE);
 	cr_assert_eq(daemon_stop(f, SIGINT), 0);
 	cr_assert(log_contains(f, "stats signals: received SIGINT 1"), "%s", log_text(f));
-	expect_signals_told(f);
+	expect_signals_logged(f);
 }
 
-Test(stop, a_storm_of_clients_is_answered_to_the_last)
+Test(stop, a_stop_under_load_loses_no_answer)
 {
 	enum { CLIENTS = 200 };
 	int clients[CLIENTS];
@@ -220,7 +220,7 @@ Test(stop, a_storm_of_clients_is_answered_to_the_last)
 	cr_assert_eq(daemon_wait_exit(f), 0);
 }
 
-/* A reload begins, at most one waits behind it, and of each it is told what became of it. */
+/* A reload begins, at most one is queued behind it, and each has one outcome in the log. */
 static void expect_outcomes_told(const char *log)
 {
 	int asked = 0;
@@ -230,10 +230,10 @@ static void expect_outcomes_told(const char *log)
 		if (strstr(line, ": reload the configuration")) {
 			cr_assert_eq(asked, 0, "%s", log);
 			asked = 1;
-		} else if (strstr(line, ": reload once more after this one")) {
+		} else if (strstr(line, ": queue one more reload")) {
 			cr_assert_geq(asked, 1, "%s", log);
 			asked = 2;
-		} else if (strstr(line, "reloaded: ") || strstr(line, " is dropped: ")) {
+		} else if (strstr(line, "reloaded: ") || strstr(line, "reload dropped: ")) {
 			cr_assert_geq(asked, 1, "%s", log);
 			asked--;
 		}
@@ -241,13 +241,13 @@ static void expect_outcomes_told(const char *log)
 	cr_assert_eq(asked, 0, "%s", log);
 }
 
-Test(stop, stop_during_a_reload_stops)
+Test(stop, a_stop_during_a_reload_stops)
 {
-	/* The stop arrives together with the reload or in the middle of it. */
+	/* The stop arrives together with the reload, or during it. */
 	daemon_start(f, BASE);
 	for (int i = 0; i < 20; i++)
 		daemon_signal(f, SIGHUP);
 	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
-	expect_signals_told(f);
+	expect_signals_logged(f);
 	expect_outcomes_told(log_text(f));
 }

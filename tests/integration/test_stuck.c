@@ -1,4 +1,4 @@
-/* The control plane never waits for the data plane: a worker is held still, as if it hung. */
+/* The control plane never waits for a worker: the test freezes a worker, as if it were stuck. */
 #include "client.h"
 #include "observe.h"
 #include "trace.h"
@@ -44,7 +44,7 @@ Test(stuck, a_stuck_worker_delays_no_reload_of_the_others)
 	daemon_start(f, TWO "echo { banner = \"one\\n\" }\n");
 	pid_t worker = trace_freeze(f, 1);
 	config_write(f, TWO "echo { banner = \"two\\n\" }\n");
-	daemon_reload_and_wait(f); /* READY comes, whatever the worker does */
+	daemon_reload_and_wait(f); /* READY=1 arrives although the worker is frozen */
 	stats_dump(f);
 	config_write(f, "nonsense\n");
 	daemon_reload_and_wait(f);
@@ -84,8 +84,8 @@ Test(stuck, a_stuck_worker_cannot_prevent_a_forced_stop)
 	cr_assert_eq(daemon_wait_exit(f), 1);
 }
 
-/* What goes for a check that fails, too. */
-Test(stuck, a_test_can_end_with_a_worker_frozen)
+/* The same is true for a check that fails. */
+Test(stuck, the_harness_ends_a_test_with_a_frozen_worker)
 {
 	daemon_start(f, TWO);
 	trace_freeze(f, 1);

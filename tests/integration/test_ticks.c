@@ -1,4 +1,5 @@
-/* The seam: a service without connections (services/ticks.c). */
+/* The service API without connections: services/ticks.c. */
+/* test: TIMEOUT 180 */
 #include "observe.h"
 #include "traffic.h"
 
@@ -19,7 +20,7 @@ static void await_at_least(const char *metric, double n)
 		await_turn(f, until, metric);
 }
 
-/* From the line that closes the run. */
+/* The counters in the statistics that the daemon logs at its end. */
 static long told_at_the_end(const char *word)
 {
 	char part[32];
@@ -27,11 +28,11 @@ static long told_at_the_end(const char *word)
 	const char *line = log_line_with(f, "stats ticks:");
 	const char *at = line ? strstr(line, part) : NULL;
 	if (!at)
-		give_up(f, "no %s in the stats of ticks", word);
+		fail_test(f, "no %s in the stats of ticks", word);
 	return strtol(at + strlen(part), NULL, 10);
 }
 
-Test(ticks, each_worker_ticks)
+Test(ticks, each_worker_runs_its_timer)
 {
 	daemon_start(f, TICKS(2, "interval = 5"));
 	await_at_least("ticks_total", 10);
@@ -39,7 +40,7 @@ Test(ticks, each_worker_ticks)
 	cr_assert_geq(told_at_the_end("ticked"), 10);
 }
 
-Test(ticks, the_interval_changes_by_a_reload)
+Test(ticks, a_reload_changes_the_interval)
 {
 	daemon_start(f, TICKS(1, "interval = 3600000"));
 	cr_assert_eq(stats_fresh(f, "ticks_total"), 0);
@@ -53,7 +54,7 @@ Test(ticks, the_interval_changes_by_a_reload)
 	daemon_finish(f);
 }
 
-Test(ticks, a_drain_waits_for_work_that_was_begun)
+Test(ticks, a_drain_waits_for_a_held_worker)
 {
 	daemon_start(f, "drain_timeout = 3600\n" TICKS(2, "interval = 1 work = 300"));
 	await_at_least("ticks_work_begun_total", 2);
@@ -63,10 +64,10 @@ Test(ticks, a_drain_waits_for_work_that_was_begun)
 	cr_assert_eq(log_count(f, " ticks 0: no further tick"), 1, "%s", log_text(f));
 	cr_assert_eq(log_count(f, " ticks 1: no further tick"), 1, "%s", log_text(f));
 	cr_assert_eq(told_at_the_end("done"), begun);
-	cr_assert(log_contains(f, "drained: every connection was finished"), "%s", log_text(f));
+	cr_assert(log_contains(f, "drained: cut_off=0"), "%s", log_text(f));
 }
 
-Test(ticks, a_drain_does_not_wait_for_ever)
+Test(ticks, a_drain_waits_for_a_held_worker_until_the_deadline)
 {
 	daemon_start(f, "drain_timeout = 1\n" TICKS(2, "interval = 1 work = 3600000"));
 	await_at_least("ticks_work_begun_total", 2);
@@ -75,7 +76,7 @@ Test(ticks, a_drain_does_not_wait_for_ever)
 	cr_assert_eq(told_at_the_end("done"), 0);
 }
 
-Test(ticks, whoever_connects_is_sent_away)
+Test(ticks, connections_to_a_service_without_data_are_closed)
 {
 	daemon_start(f, BASE);
 	int client = client_connect(f, "main");
@@ -85,7 +86,7 @@ Test(ticks, whoever_connects_is_sent_away)
 	daemon_finish(f);
 }
 
-Test(ticks, the_self_test_passes)
+Test(ticks, the_self_test_passes_without_connections)
 {
 	config_write(f, "%s", TICKS(2, "interval = 1 work = 5"));
 	cr_assert_eq(skeld_run(f, "-c", f->config, "--self-test", NULL), 0, "%.2000s",

@@ -1,4 +1,4 @@
-/* base/address: what is accepted is exactly what is meant, and shown as it is written. */
+/* base/address: addresses are parsed exactly and formatted as they are written. */
 #include "base/address.h"
 #include "fixture.h"
 
@@ -22,7 +22,7 @@ static void expect_shown(const char *text, const char *expected)
 {
 	char is[ADDRESS_TEXT_MAX];
 	struct address a = parse(text);
-	address_show(&a, is);
+	address_format(&a, is);
 	cr_assert_str_eq(is, expected, "%s is %s", text, is);
 }
 
@@ -35,7 +35,7 @@ static const char *unix_path(size_t n)
 	return text;
 }
 
-Test(address, what_is_accepted_is_shown_as_it_is_written)
+Test(address, accepted_addresses_are_formatted_as_written)
 {
 	static const char *const good[] = {
 		"127.0.0.1:7007", "0.0.0.0:0",		 "255.255.255.255:65535", "[::]:0",
@@ -47,7 +47,7 @@ Test(address, what_is_accepted_is_shown_as_it_is_written)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(address, other_spellings_are_shown_in_one_way)
+Test(address, other_spellings_are_formatted_in_one_way)
 {
 	expect_shown("[0:0:0:0:0:0:0:1]:080", "[::1]:80");
 	expect_shown("[2001:DB8::0001]:00001", "[2001:db8::1]:1");
@@ -55,7 +55,7 @@ Test(address, other_spellings_are_shown_in_one_way)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(address, all_else_is_refused)
+Test(address, invalid_addresses_are_rejected)
 {
 	static const char *const bad[] = {"",
 					  ":",
@@ -119,7 +119,7 @@ Test(address, all_else_is_refused)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(address, numbers_are_digits_and_nothing_else)
+Test(address, ports_have_digits_only)
 {
 	static const char *const bad[] = {" 127.0.0.1:80",	    "127. 0.0.1:80",
 					  "127.0.0.+1:80",	    "127.0.0.4294967297:80",
@@ -130,7 +130,7 @@ Test(address, numbers_are_digits_and_nothing_else)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(address, nothing_may_stand_between_the_bracket_and_the_port)
+Test(address, text_between_bracket_and_port_is_rejected)
 {
 	static const char *const bad[] = {"[::1]:80]:90", "[::1]x]:90", "[::1]]:90", "[[::1]]:90"};
 	struct address a;
@@ -139,7 +139,7 @@ Test(address, nothing_may_stand_between_the_bracket_and_the_port)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(address, a_long_text_is_refused)
+Test(address, a_long_text_is_rejected)
 {
 	char text[4096];
 	struct address a;
@@ -154,7 +154,7 @@ Test(address, a_long_text_is_refused)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(address, what_was_refused_leaves_no_half)
+Test(address, a_rejected_address_leaves_no_partial_result)
 {
 	struct address a;
 	cr_assert_not(address_parse("127.0.0.1:65536", &a));
@@ -162,7 +162,7 @@ Test(address, what_was_refused_leaves_no_half)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(address, the_kernel_gets_what_was_written)
+Test(address, the_kernel_binds_the_written_address)
 {
 	struct address a = parse("127.0.0.2:258");
 	const struct sockaddr_in *in = (const struct sockaddr_in *)&a.sa;
@@ -190,7 +190,7 @@ static bool equal(const char *x, const char *y)
 	return address_equal(&a, &b);
 }
 
-Test(address, equal_is_what_binds_to_the_same)
+Test(address, equal_addresses_bind_to_the_same_socket)
 {
 	cr_assert(equal("127.0.0.1:80", "127.0.0.1:080"));
 	cr_assert(equal("[::1]:80", "[0:0::0:1]:80"));
@@ -207,17 +207,17 @@ Test(address, equal_is_what_binds_to_the_same)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* A link-local address is another one on each link; lo is always number 1. */
+/* A link-local address includes the interface; lo always has index 1. */
 Test(address, the_scope_belongs_to_the_address)
 {
 	struct address with, without = parse("[fe80::1]:80");
 	if (!address_parse("[fe80::1%lo]:80", &with))
-		return; /* refused is consistent, too */
+		return;
 	cr_assert_not(address_equal(&with, &without));
 	expect_shown("[fe80::1%lo]:80", "[fe80::1%lo]:80");
 }
 
-Test(address, ports)
+Test(address, a_port_can_be_read_and_set)
 {
 	struct address a = parse("127.0.0.1:0");
 	cr_assert_eq(address_port(&a), 0);
@@ -234,17 +234,17 @@ Test(address, ports)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(address, a_socket_without_a_name_is_shown_as_unix)
+Test(address, an_unnamed_socket_is_formatted_as_unix)
 {
 	char text[ADDRESS_TEXT_MAX];
 	struct address a = {.length = offsetof(struct sockaddr_un, sun_path)};
 	a.sa.ss_family = AF_UNIX;
-	address_show(&a, text);
+	address_format(&a, text);
 	cr_assert_str_eq(text, "unix:");
 	EXPECT_NOTHING_LEFT();
 }
 
-/* As LISTEN_FDS may bring one: no path, as many bytes as there are. */
+/* A passed socket can have an abstract address: every byte counts. */
 static struct address abstract(const char *name, size_t n)
 {
 	struct address a = {.length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)};
@@ -254,7 +254,7 @@ static struct address abstract(const char *name, size_t n)
 	return a;
 }
 
-Test(address, an_abstract_socket_has_its_own_name)
+Test(address, an_abstract_socket_is_formatted_with_its_name)
 {
 	char text[ADDRESS_TEXT_MAX];
 	struct address a = abstract("one", 3), b = abstract("two", 3), c = abstract("one\0x", 5);
@@ -263,14 +263,14 @@ Test(address, an_abstract_socket_has_its_own_name)
 	cr_assert_not(address_equal(&a, &b));
 	cr_assert_not(address_equal(&a, &c));
 	cr_assert_not(address_equal(&a, &path));
-	address_show(&a, text);
+	address_format(&a, text);
 	cr_assert_str_eq(text, "unix:@one");
-	address_show(&c, text);
+	address_format(&c, text);
 	cr_assert_str_eq(text, "unix:@one\\x00x");
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(address, what_is_in_the_way)
+Test(address, wildcard_addresses_overlap_specific_ones)
 {
 	static const struct {
 		const char *one, *other;

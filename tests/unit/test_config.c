@@ -1,4 +1,6 @@
-/* base/config and base/schema: what each option accepts, and what it is when nobody sets it. */
+/* config/config and config/schema: the accepted values and the default of each option. */
+/* build: LINK skeld_service */
+/* test: NEEDS ADMIN */
 #include "base/log.h"
 #include "fixture.h"
 #include "loading.h"
@@ -11,7 +13,7 @@
 
 TestSuite(config, .init = fixture_enter, .fini = fixture_leave);
 
-/* Every option: section, name, default, and, if it is a number, what it accepts. */
+/* Every option: section, name, default, and the range of a number. */
 static const struct row {
 	const char *section, *name, *initial, *least, *most, *below, *above;
 } rows[] = {
@@ -39,7 +41,7 @@ static const struct row {
 };
 enum { N_ROWS = sizeof(rows) / sizeof(*rows) };
 
-/* A file that sets nothing else. The value stands in line 2. */
+/* Load a file that sets only this option. The value is in line 2. */
 static const char *file_with(const char *section, const char *name, const char *value)
 {
 	static char text[512];
@@ -59,7 +61,7 @@ static void expect_shown(const char *section, const char *name, const char *valu
 	config_unref(c);
 }
 
-/* "skeld.conf:2: limits.buffer = "4095": expected ACCEPTED". VALUE is one that needs no quoting. */
+/* Expect "skeld.conf:2: limits.buffer = "4095": expected ACCEPTED". VALUE needs no quotes. */
 static void expect_refused(const char *section, const char *name, const char *value,
 			   const char *accepted)
 {
@@ -70,7 +72,7 @@ static void expect_refused(const char *section, const char *name, const char *va
 	expect_error(file_with(section, name, quoted), begins);
 }
 
-Test(config, defaults)
+Test(config, an_empty_path_gives_the_defaults)
 {
 	struct errors e = {0};
 	struct config *c = config_parse(NULL, &thing_schema, &e);
@@ -92,7 +94,7 @@ Test(config, defaults)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config, every_option_is_in_the_table_above)
+Test(config, the_table_of_this_test_has_every_option)
 {
 	struct config *c = load_good("#\n");
 	char *text = printed(c), *line, *rest = text;
@@ -125,9 +127,9 @@ Test(config, a_file_that_sets_nothing_gives_the_defaults)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config, the_file_that_is_shipped_holds_the_defaults)
+Test(config, the_shipped_file_has_the_defaults)
 {
-	const struct config_service its = {service.name, service.options, service.config_size};
+	const struct service_schema its = {service.name, service.options, service.config_size};
 	const char *source = getenv("SKELD_SOURCE");
 	char path[4096];
 	if (!source)
@@ -146,7 +148,7 @@ Test(config, the_file_that_is_shipped_holds_the_defaults)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config, numbers_are_accepted_from_least_to_most)
+Test(config, numbers_are_accepted_from_min_to_max)
 {
 	for (const struct row *r = rows; r < rows + N_ROWS; r++) {
 		if (!r->least)
@@ -159,7 +161,7 @@ Test(config, numbers_are_accepted_from_least_to_most)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config, other_numbers_are_refused)
+Test(config, numbers_out_of_range_are_rejected)
 {
 	for (const struct row *r = rows; r < rows + N_ROWS; r++) {
 		if (!r->least)
@@ -173,7 +175,7 @@ Test(config, other_numbers_are_refused)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config, what_is_no_number_is_refused)
+Test(config, text_that_is_not_a_number_is_rejected)
 {
 	static const char *const bad[] = {"",
 					  "x",
@@ -273,20 +275,20 @@ Test(config, two_listeners_cannot_have_one_address)
 	expect_error("listen a { address = \"127.0.0.1:80\" }\n"
 		     "listen b { address = \"127.0.0.1:81\" }\n"
 		     "listen c {\naddress = \"127.0.0.1:080\" }\n",
-		     "skeld.conf:4: listen \"c\" has the address of listen \"a\"");
+		     "skeld.conf:4: listen \"c\" and listen \"a\" have the same address");
 	expect_error("listen a { address = \"[::1]:80\" } listen b { address = \"[0::1]:80\" }\n",
-		     "skeld.conf:1: listen \"b\" has the address of listen \"a\"");
+		     "skeld.conf:1: listen \"b\" and listen \"a\" have the same address");
 	expect_error("listen a { address = \"unix:/x\" }\nlisten b { address = \"unix:/x\" }\n",
-		     "skeld.conf:2: listen \"b\" has the address of listen \"a\"");
-	/* One that stands for all is in the way of each, as the kernel has it. */
+		     "skeld.conf:2: listen \"b\" and listen \"a\" have the same address");
+	/* A wildcard address overlaps every address with its port, as in bind(2). */
 	expect_error(
 		"listen a { address = \"127.0.0.1:80\" }\nlisten b { address = \"0.0.0.0:80\" }\n",
-		"skeld.conf:2: listen \"b\" has the address of listen \"a\", 127.0.0.1:80");
+		"skeld.conf:2: listen \"b\" and listen \"a\" have the same address: 127.0.0.1:80");
 	expect_error("listen a { address = \"[::]:80\" }\nadmin { address = \"[::1]:80\" }\n",
-		     "skeld.conf:1: listen \"a\" has the address of admin, [::1]:80");
+		     "skeld.conf:1: listen \"a\" and admin have the same address: [::1]:80");
 	expect_error("\nadmin { address = \"127.0.0.1:7007\" }\n",
-		     "skeld.conf:2: listen \"main\" has the address of admin");
-	/* The kernel chooses twice, and twice off is no address. */
+		     "skeld.conf:2: listen \"main\" and admin have the same address");
+	/* Port 0 is a different port each time, and "" is no address. */
 	struct config *c = load_good("listen a { address = \"127.0.0.1:0\" }\n"
 				     "listen b { address = \"127.0.0.1:0\" }\n"
 				     "listen c { address = \"\" } listen d { address = \"\" }\n"

@@ -1,10 +1,13 @@
 /*
- * base/parse: every configuration that there is here, cut at every byte, and with every byte left
- * out, doubled, and replaced by each that means something: accepted only if it is complete, and
- * then it loads from what it prints to the same. See complete.h for what is complete.
+ * config/parse: every configuration file of the tree, truncated at every byte, and with every byte
+ * removed, doubled, and replaced by each special character. A result is accepted only if it is
+ * complete (see complete.h), and then its printed form loads to the same configuration.
  */
-#include "../fuzz/complete.h"
-#include "../fuzz/mutate.h"
+/* build: SOURCES ../stress/fuzz/complete.c ../stress/fuzz/mutate.c */
+/* test: TIMEOUT 120 */
+/* test: NAME long ENV SKELD_LONG=1 TIMEOUT 1800 LABELS long */
+#include "../stress/fuzz/complete.h"
+#include "../stress/fuzz/mutate.h"
 #include "fixture.h"
 #include "loading.h"
 
@@ -23,7 +26,7 @@ struct echo {
 	char *banner, *where, *peer;
 	int64_t size, shade, shy;
 };
-static const struct option echo_options[] = {
+static const struct service_option echo_options[] = {
 	{"banner", OPTION_TEXT, offsetof(struct echo, banner), "", 0, 0, NULL, NULL, false, "T"},
 	{"where", OPTION_PATH, offsetof(struct echo, where), "", 0, 0, NULL, NULL, false, "P"},
 	{"peer", OPTION_ADDRESS, offsetof(struct echo, peer), "", 0, 0, NULL, NULL, false, "A"},
@@ -33,7 +36,7 @@ static const struct option echo_options[] = {
 	 false, "C"},
 	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "true", 0, 0, NULL, NULL, false, "F"},
 	{0}};
-static const struct config_service echo = {"echo", echo_options, sizeof(struct echo)};
+static const struct service_schema echo = {"echo", echo_options, sizeof(struct echo)};
 
 static int file = -1;
 static char path[32];
@@ -58,14 +61,15 @@ static struct config *try_to_load(const char *text, size_t n)
 	struct config *c = config_parse(path, &echo, &e);
 	alarm(0);
 	cr_assert(c ? e.n == 0 : e.n > 0, "%.*s", (int)n, text);
-	for (size_t i = 0; i < errors_shown(&e); i++)
+	for (size_t i = 0; i < errors_stored(&e); i++)
 		cr_assert_eq(strncmp(errors_text(&e, i), path, strlen(path)), 0, "%s",
 			     errors_text(&e, i));
 	errors_clear(&e);
 	return c;
 }
 
-/* Refused, or complete and the same when it is loaded from what it prints. Returns which. */
+/* Returns false if TEXT is rejected. Otherwise it must be complete, and its printed form must load
+ * to the same. */
 static bool loads(const char *text, size_t n)
 {
 	struct config *c = try_to_load(text, n);
@@ -98,7 +102,7 @@ static void each_file(void (*try)(const char *name, const char *text, size_t n))
 {
 	char name[4096];
 	size_t files = 0;
-	static const char *const directories[] = {"conf", "tests/fuzz/seeds/config"};
+	static const char *const directories[] = {"conf", "tests/stress/fuzz/seeds/config"};
 	for (size_t i = 0; i < 2; i++) {
 		snprintf(name, sizeof(name), "%s/%s", source(), directories[i]);
 		DIR *d = opendir(name);
@@ -121,7 +125,7 @@ static void each_file(void (*try)(const char *name, const char *text, size_t n))
 	EXPECT_NOTHING_LEFT();
 }
 
-/* What is cut from a good file is good if it is complete, too. */
+/* A truncated file is good if it is complete. */
 static void try_cuts(const char *name, const char *text, size_t n)
 {
 	bool whole = loads(text, n);
@@ -132,47 +136,46 @@ static void try_cuts(const char *name, const char *text, size_t n)
 	}
 }
 
-Test(config_bytes, a_cut_file_is_good_exactly_where_it_is_complete)
+Test(config_bytes, a_truncated_file_is_accepted_only_if_it_is_complete)
 {
 	each_file(try_cuts);
 }
 
-/* Two of three parts are left to other tests, which run side by side; one byte in STEP of each. */
-#ifndef STEP
-#define STEP 1
-#endif
+/* Each of three tests, which run in parallel, takes a third of the bytes: one in 6 of them, or with
+ * $SKELD_LONG all. */
 static size_t part;
 
 static void try_mutants(const char *name, const char *text, size_t n)
 {
 	static char mutant[TEXT_MAX + 1];
+	const size_t step = getenv("SKELD_LONG") ? 3 : 18;
 	size_t good = 0, tried = 0;
-	for (size_t at = part; at < n; at += (size_t)3 * STEP)
+	for (size_t at = part; at < n; at += step)
 		for (size_t which = CUT + 1; which < MUTATIONS; which++, tried++)
 			good += loads(mutant, mutate(mutant, text, n, at, which));
 	cr_assert(good < tried, "%s: all of %zu accepted", name, tried);
 }
 
-Test(config_bytes, no_byte_of_any_file_breaks_anything)
+Test(config_bytes, mutations_of_the_first_third_of_the_bytes_do_no_harm)
 {
 	part = 0;
 	each_file(try_mutants);
 }
 
-Test(config_bytes, nor_does_the_next_byte)
+Test(config_bytes, mutations_of_the_second_third_of_the_bytes_do_no_harm)
 {
 	part = 1;
 	each_file(try_mutants);
 }
 
-Test(config_bytes, nor_the_one_after_it)
+Test(config_bytes, mutations_of_the_last_third_of_the_bytes_do_no_harm)
 {
 	part = 2;
 	each_file(try_mutants);
 }
 
-/* A file that includes one that is there. */
-Test(config_bytes, no_byte_of_an_include_breaks_anything)
+/* A file that includes an existing file. */
+Test(config_bytes, mutations_of_an_include_statement_do_no_harm)
 {
 	char text[2 * PATH_IN_MAX], included[PATH_IN_MAX];
 	file_write("x", "drain_timeout = 5\n");
@@ -185,7 +188,7 @@ Test(config_bytes, no_byte_of_an_include_breaks_anything)
 
 /* The negative controls. */
 
-Test(config_bytes, what_is_not_complete_is_found_to_be_so)
+Test(config_bytes, incomplete_text_is_recognized_by_the_test_itself)
 {
 	static const char *const bad[] = {"",
 					  "workers = 1",
@@ -236,13 +239,13 @@ Test(config_bytes, what_is_not_complete_is_found_to_be_so)
 	cr_assert(!is_complete("\0\n", 2, NULL, NULL));
 }
 
-/* Messages would be many. */
+/* libconfuse would print many messages. */
 static void say_nothing(cfg_t *cfg, const char *format, va_list ap)
 {
 	(void)cfg, (void)format, (void)ap;
 }
 
-Test(config_bytes, bare_libconfuse_takes_what_is_cut_for_good)
+Test(config_bytes, bare_libconfuse_accepts_truncated_files)
 {
 	cfg_opt_t log[] = {CFG_STR("level", "", 0), CFG_STR("file", "", 0), CFG_END()};
 	cfg_opt_t top[] = {CFG_INT("workers", 0, 0), CFG_SEC("log", log, 0), CFG_END()};

@@ -1,4 +1,4 @@
-/* base/parse and base/unknown: everything that is wrong is found at once, each at its FILE:LINE. */
+/* config/parse: all mistakes are reported together, each with FILE:LINE. */
 #include "fixture.h"
 #include "loading.h"
 
@@ -9,7 +9,7 @@
 
 TestSuite(config_errors, .init = fixture_enter, .fini = fixture_leave);
 
-Test(config_errors, all_are_collected)
+Test(config_errors, all_errors_are_reported)
 {
 	static const char *const begins[] = {"skeld.conf:1: drain_timeout = \"-1\"",
 					     "skeld.conf:2: log.level = \"loud\"",
@@ -59,7 +59,7 @@ Test(config_errors, lines_are_right_after_strings)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_errors, unknown_options_are_told_where_they_stand)
+Test(config_errors, unknown_options_are_reported_with_their_line)
 {
 	expect_error("\nspeed = 1\n", "skeld.conf:2: unknown option speed");
 	expect_error("limits {\nspeed = 1 }\n", "skeld.conf:2: unknown option limits.speed");
@@ -71,7 +71,7 @@ Test(config_errors, unknown_options_are_told_where_they_stand)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_errors, twenty_unknown_options_are_told_at_once)
+Test(config_errors, twenty_unknown_options_are_reported_together)
 {
 	char text[1024] = "", begins[20][128];
 	const char *all[20];
@@ -90,7 +90,7 @@ Test(config_errors, twenty_unknown_options_are_told_at_once)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_errors, unknown_sections_are_told_where_they_stand)
+Test(config_errors, unknown_sections_are_reported_with_their_line)
 {
 	expect_error("\nspeed {\na = 1\n}\n", "skeld.conf:2: unknown section speed");
 	expect_error("speed \"title\" { a = 1 }\n", "skeld.conf:1: unknown section speed");
@@ -98,7 +98,7 @@ Test(config_errors, unknown_sections_are_told_where_they_stand)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_errors, nothing_is_set_twice)
+Test(config_errors, duplicates_are_rejected)
 {
 	expect_error("workers = 1\nworkers = 1\n",
 		     "skeld.conf:2: workers is already set at skeld.conf:1");
@@ -109,27 +109,26 @@ Test(config_errors, nothing_is_set_twice)
 	expect_error("listen x { backlog = 1 backlog = 1 }\n",
 		     "skeld.conf:1: backlog is already set at skeld.conf:1");
 	expect_error("listen x { address = \"\" }\nlisten x { backlog = 1 }\n",
-		     "skeld.conf:2: listen \"x\" is already set at skeld.conf:1");
+		     "skeld.conf:2: listen \"x\" is already defined at skeld.conf:1");
 	expect_error("listen x { }\nlisten y { }\nlisten x { }\n",
-		     "skeld.conf:3: listen \"x\" is already set at skeld.conf:1");
-	/* The same option in two listen sections, and two options of one name, are no duplicates.
-	 */
+		     "skeld.conf:3: listen \"x\" is already defined at skeld.conf:1");
+	/* The same option in two listen sections, or one name in two sections, is no duplicate. */
 	config_unref(
 		load_good("listen x { backlog = 1 address = \"\" }\n"
 			  "listen y { backlog = 1 address = \"\" }\nadmin { address = \"\" }\n"));
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_errors, what_is_not_closed_is_refused)
+Test(config_errors, unclosed_text_is_rejected)
 {
 	expect_error("limits {\n\tbuffer = 65536\n", "skeld.conf:3: section limits is not closed");
 	expect_error("listen \"b\" {\n", "skeld.conf:2: section listen \"b\" is not closed");
 	expect_error("limits {\nlog {\nlevel = info\n}\n",
 		     "skeld.conf:2: section limits is not closed before section log");
-	expect_error("\nuser = \"never ends\n\n", "skeld.conf:2: the string that begins here");
-	expect_error("\nuser = 'never ends\n\n", "skeld.conf:2: the string that begins here");
-	expect_error("\"\n", "skeld.conf:1: the string that begins here");
-	expect_error("workers = 1\n/* never ends\n*\n/\n", "skeld.conf:2: the comment that begins");
+	expect_error("\nuser = \"never ends\n\n", "skeld.conf:2: this string");
+	expect_error("\nuser = 'never ends\n\n", "skeld.conf:2: this string");
+	expect_error("\"\n", "skeld.conf:1: this string");
+	expect_error("workers = 1\n/* never ends\n*\n/\n", "skeld.conf:2: this comment");
 	expect_error("user = \"${HOME\"\n", "skeld.conf:1: \"${\" is not closed");
 	expect_error("drain_timeout = 1\nworkers =\n", "skeld.conf:");
 	expect_error("drain_timeout = 1\nworkers\n", "skeld.conf:");
@@ -141,7 +140,7 @@ Test(config_errors, what_is_not_closed_is_refused)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_errors, other_syntax_is_refused)
+Test(config_errors, invalid_syntax_is_rejected)
 {
 	static const char *const bad[] = {"nonsense\n",
 					  "= 1\n",
@@ -171,7 +170,7 @@ Test(config_errors, other_syntax_is_refused)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_errors, a_hundred_have_a_text_and_the_rest_is_cut_off)
+Test(config_errors, a_hundred_errors_have_a_text)
 {
 	static char text[160 * 32];
 	for (int i = 0; i < 150; i++)
@@ -179,7 +178,7 @@ Test(config_errors, a_hundred_have_a_text_and_the_rest_is_cut_off)
 	struct errors e = {0};
 	cr_assert_null(load(text, &e));
 	cr_assert_geq(e.n, ERRORS_MAX);
-	cr_assert_eq(errors_shown(&e), ERRORS_MAX);
+	cr_assert_eq(errors_stored(&e), ERRORS_MAX);
 	for (size_t i = 0; i < ERRORS_MAX; i++)
 		cr_assert_eq(strncmp(errors_text(&e, i), "skeld.conf:", 11), 0);
 	errors_clear(&e);
@@ -197,7 +196,7 @@ Test(config_errors, listen_sections_have_a_limit)
 	cr_assert_eq(c->n_listen, CONFIG_LISTEN_MAX);
 	for (int i = 0; i < CONFIG_LISTEN_MAX; i++) {
 		cr_assert_eq(c->listen[i].backlog, i + 1);
-		cr_assert_eq(c->listen[i].place.line, (unsigned)i + 1);
+		cr_assert_eq(c->listen[i].location.line, (unsigned)i + 1);
 	}
 	config_unref(c);
 	strcat(text, "listen \"one more\" { }\n");
@@ -205,7 +204,7 @@ Test(config_errors, listen_sections_have_a_limit)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_errors, a_value_is_told_without_flooding_the_log)
+Test(config_errors, a_long_value_is_cut_in_the_error)
 {
 	static char text[8192] = "workers = \"";
 	memset(text + strlen(text), 'x', 5000);
@@ -219,18 +218,18 @@ Test(config_errors, a_value_is_told_without_flooding_the_log)
 }
 
 /* -t prints them, to a terminal or to what reads lines. */
-Test(config_errors, nothing_in_a_file_can_break_an_error_into_lines)
+Test(config_errors, an_error_is_one_line)
 {
 	expect_error("log { level = \"a\\nskeld.conf:9: \\x1b[31m\" }\n",
 		     "skeld.conf:1: log.level = \"a\\x0askeld.conf:9: \\x1b[31m\": expected one");
 	expect_error("user = x\n\"a\\nb\" = 1\n", "skeld.conf:2: unknown option a\\x0ab: expected");
 	expect_error("listen \"\\x9b\" { }\nlisten \"\\x9b\" { }\n",
-		     "skeld.conf:2: listen \"\\x9b\" is already set");
+		     "skeld.conf:2: listen \"\\x9b\" is already defined");
 	EXPECT_NOTHING_LEFT();
 }
 
-/* It is the name of the hidden last line, see parse_state.h. */
-Test(config_errors, no_string_passes_for_the_end_of_the_file)
+/* "\1" is the name of the hidden last line, see config/parse.c. */
+Test(config_errors, a_string_cannot_imitate_the_end_of_the_file)
 {
 	expect_error("workers = 1\n\"\\x01\" = 1\n", "skeld.conf:2: unknown option \\x01");
 	static const char *const both[] = {"skeld.conf:1: unknown option \\x01",
@@ -243,8 +242,9 @@ Test(config_errors, no_string_passes_for_the_end_of_the_file)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* A comment that begins in it would have left "${a", and the rest of the file for its name. */
-Test(config_errors, a_variable_ends_at_its_brace_whatever_stands_in_it)
+/* If a comment began in the variable, "${a" would stay, and the rest of the file would be its
+ * name. */
+Test(config_errors, a_variable_ends_at_its_brace)
 {
 	static const char *const values[] = {"${a //}", "${a #}", "${a \"}", "${a '}", "${a {}"};
 	char text[128];

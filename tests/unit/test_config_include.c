@@ -1,4 +1,4 @@
-/* base/parse: include("path"), with the same guards as the file itself. */
+/* config/parse: include("path"), with the same checks as for the main file. */
 #include "fixture.h"
 #include "loading.h"
 
@@ -11,7 +11,7 @@
 
 TestSuite(config_include, .init = fixture_enter, .fini = fixture_leave);
 
-Test(config_include, is_relative_to_the_file_that_includes)
+Test(config_include, include_is_relative_to_the_including_file)
 {
 	char path[PATH_IN_MAX], text[128];
 	MUST(mkdir("conf.d", 0755) == 0);
@@ -22,7 +22,7 @@ Test(config_include, is_relative_to_the_file_that_includes)
 	cr_assert_eq(c->drain_timeout, 7);
 	cr_assert_eq(c->limits.idle_timeout, 77);
 	config_unref(c);
-	/* Wherever the daemon was started. */
+	/* The result does not depend on the working directory. */
 	snprintf(text, sizeof(text), "include(\"%s\")\n", path_in("conf.d/a.conf", path));
 	file_write("skeld.conf", text);
 	MUST(chdir("/") == 0);
@@ -34,7 +34,7 @@ Test(config_include, is_relative_to_the_file_that_includes)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_include, sections_may_be_spread_over_files)
+Test(config_include, sections_can_be_in_several_files)
 {
 	file_write("a.conf", "limits { buffer = 5000 }\nlisten \"a\" { address = \"\" }\n");
 	file_write("b.conf", "limits { connections = 5 }\nlisten \"b\" { address = \"\" }\n");
@@ -46,13 +46,13 @@ Test(config_include, sections_may_be_spread_over_files)
 	cr_assert_eq(c->n_listen, 3);
 	cr_assert_str_eq(c->listen[0].title, "first");
 	cr_assert_str_eq(c->listen[2].title, "b");
-	cr_assert_str_eq(c->listen[2].place.file, "b.conf");
-	cr_assert_eq(c->listen[2].place.line, 2);
+	cr_assert_str_eq(c->listen[2].location.file, "b.conf");
+	cr_assert_eq(c->listen[2].location.line, 2);
 	config_unref(c);
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_include, errors_name_the_file_they_are_in)
+Test(config_include, errors_name_the_included_file)
 {
 	static const char *const begins[] = {"skeld.conf:3: drain_timeout = \"x\"",
 					     "skeld.conf:4: unknown option nonsense",
@@ -67,7 +67,7 @@ Test(config_include, errors_name_the_file_they_are_in)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_include, what_cannot_be_read_is_told_where_it_is_included)
+Test(config_include, unreadable_files_are_reported_at_the_include)
 {
 	MUST(mkdir("dir.conf", 0755) == 0 && mkfifo("fifo.conf", 0644) == 0);
 	file_write("empty.conf", "");
@@ -76,18 +76,17 @@ Test(config_include, what_cannot_be_read_is_told_where_it_is_included)
 	file_write_bytes("nul.conf", "workers = 1\n\0\n", 14);
 	file_write("open.conf", "workers = 1\nlimits {\n");
 	file_write("comment.conf", "workers = 1\n/* the rest of all files?\n");
-	expect_error("\ninclude(\"missing.conf\")\n", "skeld.conf:2: missing.conf: cannot be read");
-	expect_error("\ninclude(\"dir.conf\")\n", "skeld.conf:2: dir.conf: is a directory");
-	expect_error("\ninclude(\"fifo.conf\")\n", "skeld.conf:2: fifo.conf: is a FIFO");
-	expect_error("\ninclude(\"/dev/zero\")\n", "skeld.conf:2: /dev/zero: is a device");
-	expect_error("include(\"empty.conf\")\n", "empty.conf: is empty");
-	expect_error("include(\"cut.conf\")\n", "cut.conf:2: the last line has no end");
+	expect_error("\ninclude(\"missing.conf\")\n", "skeld.conf:2: cannot read missing.conf");
+	expect_error("\ninclude(\"dir.conf\")\n", "skeld.conf:2: dir.conf is a directory");
+	expect_error("\ninclude(\"fifo.conf\")\n", "skeld.conf:2: fifo.conf is a FIFO");
+	expect_error("\ninclude(\"/dev/zero\")\n", "skeld.conf:2: /dev/zero is a device");
+	expect_error("include(\"empty.conf\")\n", "empty.conf: empty file");
+	expect_error("include(\"cut.conf\")\n", "cut.conf:2: no newline at the end");
 	expect_error("include(\"nul.conf\")\n", "nul.conf:2: control character 0x00");
 	expect_error("include(\"open.conf\")\n", "open.conf:3: section limits is not closed");
-	expect_error("include(\"comment.conf\")\nworkers = 1\n",
-		     "comment.conf:2: the comment that");
-	expect_error("include(\"\")\n", "skeld.conf:1: include takes one file");
-	expect_error("include(\"a\", \"b\")\n", "skeld.conf:1: include takes one file");
+	expect_error("include(\"comment.conf\")\nworkers = 1\n", "comment.conf:2: this comment");
+	expect_error("include(\"\")\n", "skeld.conf:1: include: expected include(");
+	expect_error("include(\"a\", \"b\")\n", "skeld.conf:1: include: expected include(");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -102,7 +101,7 @@ static void write_chain(int last, const char *text)
 	}
 }
 
-Test(config_include, a_broken_one_is_refused_and_loses_nothing)
+Test(config_include, an_invalid_include_is_rejected_without_a_leak)
 {
 	static const char *const bad[] = {"include\n",
 					  "include(\n",
@@ -124,7 +123,7 @@ Test(config_include, a_broken_one_is_refused_and_loses_nothing)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_include, goes_eight_deep)
+Test(config_include, includes_nest_eight_deep)
 {
 	write_chain(8, "drain_timeout = 8\n");
 	struct config *c = load_good("include(\"1.conf\")\n");
@@ -170,7 +169,7 @@ static void write_large(const char *name, size_t size)
 	free(text);
 }
 
-Test(config_include, all_files_together_have_at_most_one_mib)
+Test(config_include, all_files_together_have_at_most_one_mib_of_text)
 {
 	static const char text[] = "include(\"a.conf\")\ninclude(\"b.conf\")\n";
 	size_t rest = (1 << 20) - strlen(text);
@@ -178,11 +177,11 @@ Test(config_include, all_files_together_have_at_most_one_mib)
 	write_large("b.conf", rest - 600000);
 	config_unref(load_good(text));
 	write_large("b.conf", rest - 600000 + 1);
-	expect_error(text, "skeld.conf:2: b.conf: is too large");
+	expect_error(text, "skeld.conf:2: b.conf is too large");
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_include, there_are_at_most_a_hundred_files)
+Test(config_include, at_most_a_hundred_files_are_read)
 {
 	static char text[120 * 32];
 	file_write("nothing.conf", "# sets nothing\n");

@@ -1,5 +1,6 @@
-/* base/config: what is printed loads to the same, and what a reload changes is told. */
-#include "base/schema.h"
+/* config/config: a printed configuration loads to the same, and differences are reported. */
+/* test: NEEDS ADMIN */
+#include "config/schema.h"
 #include "fixture.h"
 #include "loading.h"
 
@@ -11,7 +12,8 @@
 TestSuite(config_print, .init = fixture_enter, .fini = fixture_leave);
 TestSuite(config_compare, .init = fixture_enter, .fini = fixture_leave);
 
-/* Load what was printed: the same comes out. Both are the caller's to free. */
+/* Load the printed form of a configuration, and expect the same printed form. The caller frees
+ * both. */
 static struct config *load_printed(const struct config *c)
 {
 	char *text = printed(c);
@@ -23,7 +25,7 @@ static struct config *load_printed(const struct config *c)
 	return again;
 }
 
-Test(config_print, defaults_load_to_the_defaults)
+Test(config_print, printed_defaults_load_to_the_defaults)
 {
 	struct config *c = load_good("#\n"), *again = load_printed(c);
 	config_unref(c);
@@ -31,7 +33,7 @@ Test(config_print, defaults_load_to_the_defaults)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* VALUE, written as in a string of C, gives these bytes, also after it was printed and loaded. */
+/* VALUE, with the escapes of C, gives these bytes, also after it was printed and loaded. */
 static void expect_kept(const char *written, const char *bytes)
 {
 	char text[512];
@@ -49,7 +51,7 @@ static void expect_kept(const char *written, const char *bytes)
 	config_unref(again);
 }
 
-Test(config_print, awkward_strings_are_kept)
+Test(config_print, special_characters_in_strings_are_kept)
 {
 	expect_kept("\"\"", "");
 	expect_kept("\"a b\"", "a b");
@@ -88,7 +90,7 @@ Test(config_print, each_control_character_is_kept)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_print, the_environment_is_printed_as_it_was)
+Test(config_print, variables_are_printed_with_their_values)
 {
 	MUST(setenv("SKELD_UNIT", "a $b \"c\" ${HOME} \\ \n", 1) == 0);
 	expect_kept("\"${SKELD_UNIT}\"", "a $b \"c\" ${HOME} \\ \n");
@@ -115,10 +117,10 @@ Test(config_print, every_listen_section_is_printed)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_print, each_option_comes_with_its_help)
+Test(config_print, each_option_is_printed_with_its_help)
 {
 	static const char *const parts[] = {
-		"# Threads that serve, 0 = one per CPU.\n"
+		"# Worker threads, 0 = one per CPU.\n"
 		"# A whole number from 0 to 256 (threads); default 0; needs a restart.\n"
 		"workers = 3\n",
 		"\n# The service.\nthing {\n\t# How large.\n"
@@ -128,7 +130,7 @@ Test(config_print, each_option_comes_with_its_help)
 		"\t# What to call it.\n\t# Any text; default \"it's \\\"\\$it\\\"\"; live.\n"
 		"\tname = \"\"\n",
 		"\t# Its place.\n\t# An absolute path or \"\"; default \"/srv\"; live.\n",
-		"\t# Whom to ask.\n\t# An address: host:port, [v6]:port or unix:/path (numbers: "
+		"\t# The peer.\n\t# An address: host:port, [v6]:port or unix:/path (numbers: "
 		"names are not looked up), or \"\" for off; default \"[::1]:7\"; live.\n"};
 	struct config *c = load_good("workers = 3\nthing { colour = red name = \"\" }\n");
 	char *text = printed(c);
@@ -139,35 +141,35 @@ Test(config_print, each_option_comes_with_its_help)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* "section.name = default; live" as the comments above each option tell it. */
-static void expect_told(const char *text, const struct section *s, const struct option *o)
+/* Expect the default, and live or restart, in the comments above option O of section S. */
+static void expect_told(const char *text, const struct section *s, const struct service_option *o)
 {
 	char wanted[512], *shown_initial = NULL;
 	size_t size;
 	FILE *out = open_memstream(&shown_initial, &size);
 	MUST(out);
-	schema_show_initial(o, out);
+	schema_print_default(o, out);
 	MUST(fclose(out) == 0);
 	const char *at = *s->name ? strstr(text, s->name) : text;
 	const char *indent = *s->name ? "\t" : "";
 	snprintf(wanted, sizeof(wanted), "%s# %s.\n%s# ", indent, o->help, indent);
 	cr_assert(at && (at = strstr(at, wanted)), "%s.%s has no help", s->name, o->name);
 	snprintf(wanted, sizeof(wanted), "; default %s; %s.\n%s%s = ", shown_initial,
-		 o->restart ? "needs a restart" : "live", indent, o->name);
+		 o->needs_restart ? "needs a restart" : "live", indent, o->name);
 	at = strstr(at, "\n") + 1;
 	cr_assert_eq(strncmp(strstr(at, "; default "), wanted, strlen(wanted)), 0, "%s.%s: %s",
 		     s->name, o->name, at);
 	free(shown_initial);
 }
 
-Test(config_print, every_row_of_the_schema_is_told_alike)
+Test(config_print, every_option_is_printed_in_the_same_form)
 {
 	struct config *c = load_good("#\n");
 	char *text = printed(c);
 	struct section s;
 	size_t n = 0;
 	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
-		for (const struct option *o = s.options; o->name; o++, n++)
+		for (const struct service_option *o = s.options; o->name; o++, n++)
 			expect_told(text, &s, o);
 	cr_assert_gt(n, 15);
 	free(text);
@@ -187,18 +189,19 @@ static void note_line(void *context, const char *line)
 	strcat(l->text, "\n");
 }
 
-/* From OLD to NEW these lines are told. NEW, as it is afterwards, is the caller's to free. */
+/* Expect LINES as the differences from OLD to NEW. Returns the changed NEW, which the caller
+ * frees. */
 static struct config *expect_lines(const char *old, const char *new, const char *lines)
 {
-	struct lines told = {""};
+	struct lines differences = {""};
 	struct config *before = load_good(old), *after = load_good(new);
-	config_compare(before, after, note_line, &told);
-	cr_assert_str_eq(told.text, lines, "%s", told.text);
+	config_compare(before, after, note_line, &differences);
+	cr_assert_str_eq(differences.text, lines, "%s", differences.text);
 	config_unref(before);
 	return after;
 }
 
-Test(config_compare, nothing_changed_is_nothing_told)
+Test(config_compare, equal_configurations_have_no_differences)
 {
 	static const char text[] = "workers = 3\nlisten a { }\nlisten b { address = \"\" }\n"
 				   "thing { name = x }\n";
@@ -210,7 +213,7 @@ Test(config_compare, nothing_changed_is_nothing_told)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_compare, options_of_each_type_are_told)
+Test(config_compare, differences_of_each_type_are_reported)
 {
 	struct config *c = expect_lines(
 		"drain_timeout = 10\n",
@@ -234,7 +237,7 @@ Test(config_compare, options_of_each_type_are_told)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_compare, what_needs_a_restart_keeps_its_value)
+Test(config_compare, an_option_that_needs_a_restart_keeps_its_value)
 {
 	struct config *c =
 		expect_lines("workers = 2\nuser = a\n",
@@ -251,7 +254,7 @@ Test(config_compare, what_needs_a_restart_keeps_its_value)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_compare, listen_sections_are_told_by_title)
+Test(config_compare, differences_of_listen_sections_have_their_title)
 {
 	static const char a[] = "listen a { address = \"127.0.0.1:1\" }\n";
 	static const char both[] = "listen a { address = \"127.0.0.1:1\" }\n"

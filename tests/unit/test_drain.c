@@ -1,4 +1,4 @@
-/* data/connections: a drain finishes what was received, and closes the rest. */
+/* data/connection_list: a drain finishes received requests and closes the other connections. */
 #include "fixture.h"
 #include "serving.h"
 
@@ -11,42 +11,42 @@
 
 TestSuite(drain, .init = fixture_enter, .fini = fixture_leave);
 
-/* No time goes by, however slow this machine is. */
+/* Stop the timer of the grace period, so that the speed of the machine does not matter. */
 static void begin_drain(void)
 {
-	plane_drain(serving.plane);
+	workers_drain(serving.workers);
 	STEP_UNTIL(serving.n_draining);
-	event_del(serving.w->look);
+	event_del(serving.w->check);
 	step_all();
 }
 
-/* It comes to its end, since nobody but CLIENT is left. */
+/* The drain ends with CLIENT, the last connection. */
 static void expect_drained(int client)
 {
 	client_expect_end(client);
 	close(client);
-	STEP_UNTIL(plane_drained(serving.plane));
+	STEP_UNTIL(workers_drained(serving.workers));
 	cr_assert_eq(closed_by(CLOSED_DRAIN), serving.n_opened);
-	cr_assert_eq(plane_cut_off(serving.plane), 0);
+	cr_assert_eq(workers_cut_off(serving.workers), 0);
 	serving_end();
 }
 
-Test(drain, closes_what_is_idle)
+Test(drain, drain_closes_idle_connections)
 {
 	int client = serve_one(echo, "", "x");
 	client_expect(client, "x");
 	pass_time(2);
-	has_news();
+	has_progress();
 	begin_drain();
 	cr_assert_eq(serving.n_closed, 1, "at once");
 	cr_assert_eq(serving.n_drain, 1);
 	cr_assert_eq(serving.n_draining, 1);
-	cr_assert(has_news());
+	cr_assert(has_progress());
 	expect_drained(client);
 }
 
-/* The drain begins with nothing to read, and the request comes after that. */
-Test(drain, answers_what_was_under_way)
+/* The request arrives after the drain has begun. */
+Test(drain, drain_answers_a_request_within_the_grace_period)
 {
 	int client = serve_one(echo, "", "x");
 	client_expect(client, "x");
@@ -57,23 +57,23 @@ Test(drain, answers_what_was_under_way)
 	expect_drained(client);
 }
 
-Test(drain, does_not_wait_long_for_what_may_be_under_way)
+Test(drain, drain_closes_a_silent_connection_after_the_grace_period)
 {
 	struct timeval at, now;
 	int client = serve_one(echo, "", "x");
 	client_expect(client, "x");
-	plane_drain(serving.plane);
+	workers_drain(serving.workers);
 	STEP_UNTIL(serving.n_draining);
-	if (event_pending(serving.w->look, EV_TIMEOUT, &at)) { /* else it has come */
+	if (event_pending(serving.w->check, EV_TIMEOUT, &at)) { /* the request has arrived */
 		gettimeofday(&now, NULL);
 		timersub(&at, &now, &at);
-		cr_assert_lt(at.tv_sec * 1000 + at.tv_usec / 1000, FRESH_MS + 100);
+		cr_assert_lt(at.tv_sec * 1000 + at.tv_usec / 1000, GRACE_MS + 100);
 	}
 	expect_drained(client);
 }
 
-/* What came just before the moment was over is no less received. */
-Test(drain, answers_what_came_as_the_moment_ended)
+/* A request that arrives just before the end of the grace period is answered. */
+Test(drain, drain_answers_a_request_that_arrives_as_the_grace_period_ends)
 {
 	int client = serve_one(echo, "", "x"), received = 0;
 	client_expect(client, "x");
@@ -81,7 +81,7 @@ Test(drain, answers_what_came_as_the_moment_ended)
 	client_send(client, "y");
 	for (int64_t until = in_ten_seconds(); received < 1 && !is_past(until);)
 		MUST(ioctl(serving.last->fd, FIONREAD, &received) == 0);
-	connections_look(serving.w);
+	connection_list_check(serving.w);
 	client_expect(client, "y");
 	expect_drained(client);
 }
@@ -94,7 +94,7 @@ static void tell_the_next(struct connection *c)
 		connection_write(peers[1], "bye", 3);
 }
 
-Test(drain, forgets_nobody_when_one_is_told_of_another)
+Test(drain, drain_reaches_every_connection_when_a_callback_uses_another_one)
 {
 	int client[4];
 	serving.data = echo;
@@ -106,15 +106,15 @@ Test(drain, forgets_nobody_when_one_is_told_of_another)
 	begin_drain();
 	serving.w->now++;
 	serving.closed = tell_the_next;
-	connections_look(serving.w);
+	connection_list_check(serving.w);
 	cr_assert_eq(serving.n_closed, 4);
 	for (size_t i = 0; i < 4; i++)
 		close(client[i]);
-	STEP_UNTIL(plane_drained(serving.plane));
+	STEP_UNTIL(workers_drained(serving.workers));
 	serving_end();
 }
 
-Test(drain, without_a_timeout_it_waits_for_nothing)
+Test(drain, drain_with_timeout_0_has_no_grace_period)
 {
 	int client = serve_one(echo, "drain_timeout = 0", "x");
 	client_expect(client, "x");
@@ -123,7 +123,7 @@ Test(drain, without_a_timeout_it_waits_for_nothing)
 	expect_drained(client);
 }
 
-Test(drain, answers_what_was_received)
+Test(drain, drain_answers_received_requests)
 {
 	serving.data = echo;
 	serve("");
@@ -134,20 +134,20 @@ Test(drain, answers_what_was_received)
 		client_expect(client[i], "x");
 	}
 	for (int i = 0; i < 3; i++)
-		client_send(client[i], "before"); /* and nobody has read it */
-	plane_drain(serving.plane);
+		client_send(client[i], "before"); /* not yet read */
+	workers_drain(serving.workers);
 	for (int i = 0; i < 3; i++) {
 		client_expect(client[i], "before");
 		client_expect_end(client[i]);
 		close(client[i]);
 	}
-	STEP_UNTIL(plane_drained(serving.plane));
+	STEP_UNTIL(workers_drained(serving.workers));
 	cr_assert_eq(serving.n_draining, 3);
 	cr_assert_eq(closed_by(CLOSED_DRAIN), 3);
 	serving_end();
 }
 
-Test(drain, reads_all_that_was_received)
+Test(drain, drain_reads_all_received_bytes)
 {
 	enum { N = 150000 }; /* takes more than one read */
 	serving.data = echo;
@@ -158,17 +158,17 @@ Test(drain, reads_all_that_was_received)
 	for (int64_t until = in_ten_seconds(); received < N && !is_past(until);)
 		MUST(ioctl(serving.last->fd, FIONREAD, &received) == 0);
 	cr_assert_eq(received, N);
-	plane_drain(serving.plane);
+	workers_drain(serving.workers);
 	client_expect_pattern(client, N);
 	expect_drained(client);
 }
 
-Test(drain, waits_for_the_rest_of_a_request)
+Test(drain, drain_waits_for_the_rest_of_a_request)
 {
 	int client = serve_one(echo_lines, "", "first ");
 	STEP_UNTIL(serving.n_data == 1);
 	begin_drain();
-	cr_assert_not(plane_drained(serving.plane));
+	cr_assert_not(workers_drained(serving.workers));
 	client_send(client, "rest\n");
 	client_expect(client, "first rest\n");
 	expect_drained(client);
@@ -181,20 +181,20 @@ static size_t hold_forever(struct connection *c, const char *bytes, size_t n)
 	return n;
 }
 
-Test(drain, waits_for_what_is_held)
+Test(drain, drain_waits_for_held_connections)
 {
 	int client = serve_one(hold_forever, "", "x");
 	STEP_UNTIL(serving.n_data == 1);
 	begin_drain();
 	cr_assert_eq(serving.n_closed, 0);
-	cr_assert_not(plane_drained(serving.plane));
+	cr_assert_not(workers_drained(serving.workers));
 	connection_write(serving.last, "answer", 6);
 	connection_release(serving.last);
 	client_expect(client, "answer");
 	expect_drained(client);
 }
 
-Test(drain, waits_for_what_is_queued)
+Test(drain, drain_waits_for_queued_bytes)
 {
 	enum { N = 1 << 20 };
 	serve("");
@@ -202,20 +202,20 @@ Test(drain, waits_for_what_is_queued)
 	slow_down();
 	connection_write(serving.last, pattern(0, N), N);
 	begin_drain();
-	cr_assert_not(plane_drained(serving.plane));
+	cr_assert_not(workers_drained(serving.workers));
 	client_expect_pattern(client, N);
 	expect_drained(client);
 }
 
-/* The moment that one is given is another one's to wait for, too: it changes nothing for it. */
-Test(drain, the_moment_goes_by_for_who_has_something_to_wait_for)
+/* The timer of the grace period is shared: it must not change a busy connection. */
+Test(drain, the_grace_period_does_not_close_busy_connections)
 {
 	serving.data = echo_lines;
 	serve("");
 	int client = client_new(), other = client_new();
 	client_send(other, "half");
 	STEP_UNTIL(serving.n_data == 1);
-	plane_drain(serving.plane);
+	workers_drain(serving.workers);
 	client_expect_end(client);
 	cr_assert_eq(serving.n_closed, 1);
 	client_send(other, " and half\n");
@@ -224,8 +224,8 @@ Test(drain, the_moment_goes_by_for_who_has_something_to_wait_for)
 	expect_drained(other);
 }
 
-/* Its peer still speaks: it lingers, and is closed with the others. */
-Test(drain, what_lingers_is_not_cut_off)
+/* Its peer still sends: the connection lingers, and is closed with the others. */
+Test(drain, lingering_connections_are_not_counted_as_cut_off)
 {
 	int client = serve_one(hold_forever, "", "x");
 	STEP_UNTIL(serving.n_data == 1);
@@ -233,17 +233,17 @@ Test(drain, what_lingers_is_not_cut_off)
 	connection_close(serving.last);
 	connection_release(serving.last);
 	STEP_UNTIL(serving.n_closed == 1);
-	cr_assert_eq(plane_open(serving.plane), 1);
-	plane_close(serving.plane);
-	STEP_UNTIL(plane_drained(serving.plane));
-	cr_assert_eq(plane_open(serving.plane), 0);
-	cr_assert_eq(plane_cut_off(serving.plane), 0);
+	cr_assert_eq(workers_open_connections(serving.workers), 1);
+	workers_close_connections(serving.workers);
+	STEP_UNTIL(workers_drained(serving.workers));
+	cr_assert_eq(workers_open_connections(serving.workers), 0);
+	cr_assert_eq(workers_cut_off(serving.workers), 0);
 	cr_assert_eq(closed_by(CLOSED_BY_SERVICE), 1);
 	close(client);
 	serving_end();
 }
 
-Test(drain, what_is_not_finished_is_cut_off_in_the_end)
+Test(drain, unfinished_connections_are_cut_off_at_the_deadline)
 {
 	serving.data = hold_forever;
 	serve("");
@@ -252,14 +252,14 @@ Test(drain, what_is_not_finished_is_cut_off_in_the_end)
 	int idle = client_new();
 	client_send(client, "x");
 	STEP_UNTIL(serving.n_data == 1);
-	plane_drain(serving.plane);
+	workers_drain(serving.workers);
 	client_expect_end(idle);
-	cr_assert_not(plane_drained(serving.plane));
-	plane_close(serving.plane);
-	STEP_UNTIL(plane_drained(serving.plane));
+	cr_assert_not(workers_drained(serving.workers));
+	workers_close_connections(serving.workers);
+	STEP_UNTIL(workers_drained(serving.workers));
 	cr_assert_eq(closed_by(CLOSED_DEADLINE), 1);
-	cr_assert_eq(plane_cut_off(serving.plane), 1);
-	cr_assert_eq(plane_open(serving.plane), 0);
+	cr_assert_eq(workers_cut_off(serving.workers), 1);
+	cr_assert_eq(workers_open_connections(serving.workers), 0);
 	connection_release(held);
 	close(client);
 	close(idle);
@@ -271,20 +271,20 @@ static void hold_worker(struct worker *w)
 	worker_hold(w);
 }
 
-Test(drain, waits_for_a_worker_that_is_held)
+Test(drain, drain_waits_for_a_held_worker)
 {
 	serving.drain = hold_worker;
 	serve("");
 	worker_hold(serving.w);
-	plane_drain(serving.plane);
+	workers_drain(serving.workers);
 	STEP_UNTIL(serving.n_drain == 1);
 	step_all();
-	cr_assert_not(plane_drained(serving.plane));
+	cr_assert_not(workers_drained(serving.workers));
 	worker_release(serving.w);
-	cr_assert_not(plane_drained(serving.plane));
-	has_news();
+	cr_assert_not(workers_drained(serving.workers));
+	has_progress();
 	worker_release(serving.w);
-	cr_assert(plane_drained(serving.plane));
-	cr_assert(has_news());
+	cr_assert(workers_drained(serving.workers));
+	cr_assert(has_progress());
 	serving_end();
 }

@@ -1,4 +1,4 @@
-/* data: at the edges, nothing that was promised is lost: a connection, an answer, a moment. */
+/* data: rare sequences of reloads, drains, holds and closes lose no connection and no answer. */
 #include "fixture.h"
 #include "peer.h"
 #include "serving.h"
@@ -13,14 +13,14 @@
 
 TestSuite(edges, .init = fixture_enter, .fini = fixture_leave);
 
-/* As control/reload.c, commit(); the worker is busy and does not look. */
+/* Publish a snapshot as commit() in control/reload.c does, while the worker is busy. */
 static void publish(struct snapshot *new)
 {
 	struct snapshot *old = serving.snapshot;
 	for (size_t i = 0; i < old->n_listeners; i++)
 		if (!snapshot_has(new, old->listener[i]))
 			listener_retire(old->listener[i]);
-	plane_publish(serving.plane, new);
+	workers_publish(serving.workers, new);
 	serving.snapshot = new;
 	snapshot_unref(old);
 }
@@ -30,7 +30,7 @@ static void reload(const char *conf)
 	publish(snapshot_of(conf, serving.snapshot));
 }
 
-/* Connected to a listener that the worker has not seen, by the kernel alone. */
+/* Connect to a listener that the worker has not seen: the kernel completes the connection. */
 static int connect_unseen(void)
 {
 	reload("listen \"more\" { address = \"127.0.0.1:0\" }");
@@ -46,7 +46,7 @@ static void serve_echo(void)
 	serve("");
 }
 
-Test(edges, a_listener_that_came_and_went_is_emptied)
+Test(edges, connections_of_a_listener_added_and_removed_while_a_worker_is_busy_are_served)
 {
 	serve_echo();
 	int client = connect_unseen();
@@ -57,8 +57,8 @@ Test(edges, a_listener_that_came_and_went_is_emptied)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* However many there were, and whatever reloads came between. */
-Test(edges, so_are_all_of_them)
+/* Several such listeners, with other reloads in between. */
+Test(edges, connections_of_several_such_listeners_are_served)
 {
 	enum { N = 5 };
 	int client[N];
@@ -76,20 +76,20 @@ Test(edges, so_are_all_of_them)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(edges, also_when_a_drain_comes_first)
+Test(edges, such_connections_are_served_if_a_drain_comes_first)
 {
 	serve_echo();
 	int client = connect_unseen();
 	publish(snapshot_without_listeners(serving.snapshot));
-	plane_drain(serving.plane);
+	workers_drain(serving.workers);
 	client_expect(client, "x");
 	close(client);
 	serving_end();
 	EXPECT_NOTHING_LEFT();
 }
 
-/* What a worker never takes is freed with the last one. */
-Test(edges, what_was_skipped_is_freed)
+/* Untaken snapshots are freed with the last snapshot. */
+Test(edges, untaken_snapshots_are_freed)
 {
 	serve_echo();
 	close(connect_unseen());
@@ -116,7 +116,7 @@ static int serve_held(const char *conf)
 	return client;
 }
 
-Test(edges, it_is_idle_from_when_it_is_released)
+Test(edges, a_held_connection_is_idle_only_after_its_release)
 {
 	int client = serve_held("limits { idle_timeout = 10 }");
 	pass_time(10);
@@ -140,28 +140,28 @@ static void reset(int client)
 static void expect_drained_by_release(void)
 {
 	step_all();
-	cr_assert_not(plane_drained(serving.plane));
+	cr_assert_not(workers_drained(serving.workers));
 	connection_release(held);
-	STEP_UNTIL(plane_drained(serving.plane));
+	STEP_UNTIL(workers_drained(serving.workers));
 	serving_end();
 	EXPECT_NOTHING_LEFT();
 }
 
-/* The service works on its answer, though nobody waits for it any more. */
-Test(edges, a_drain_waits_for_who_is_held_and_gone)
+/* The service prepares an answer although the client has left. */
+Test(edges, a_drain_waits_for_a_held_connection_whose_peer_has_left)
 {
 	int client = serve_held("");
-	plane_drain(serving.plane);
+	workers_drain(serving.workers);
 	STEP_UNTIL(serving.n_draining);
 	reset(client);
 	expect_drained_by_release();
 }
 
-Test(edges, also_for_who_was_gone_before)
+Test(edges, a_drain_waits_for_a_held_connection_whose_peer_left_earlier)
 {
 	int client = serve_held("");
 	reset(client);
-	plane_drain(serving.plane);
+	workers_drain(serving.workers);
 	expect_drained_by_release();
 }
 
@@ -176,8 +176,8 @@ static size_t answer_much(struct connection *c, const char *bytes, size_t n)
 	return 1;
 }
 
-/* Of the requests before the one that is too large. */
-Test(edges, answers_are_sent_before_an_overflow_closes)
+/* The answers to the requests before the one that is too large. */
+Test(edges, answers_are_sent_before_an_overflow_closes_the_connection)
 {
 	static char bytes[1 << 20];
 	char most[4097] = "";
@@ -188,7 +188,7 @@ Test(edges, answers_are_sent_before_an_overflow_closes)
 	serve("limits { buffer = 4096 }");
 	int client = client_new();
 	slow_down();
-	while (!queued(serving.last->out)) {
+	while (!buffered(serving.last->out)) {
 		unsigned before = serving.n_data;
 		client_send(client, "a");
 		STEP_UNTIL(serving.n_data > before);
@@ -218,8 +218,8 @@ static size_t hold_and_close(struct connection *c, const char *bytes, size_t n)
 	return hold_it(c, bytes, n);
 }
 
-/* Who has said more meanwhile gets an end, and no reset, as on TCP. */
-Test(edges, an_end_is_no_reset_on_a_unix_socket)
+/* A client that sends more during the close gets EOF and no reset, as on TCP. */
+Test(edges, a_close_does_not_reset_a_unix_socket)
 {
 	char conf[256], path[PATH_IN_MAX], byte;
 	snprintf(conf, sizeof(conf), "listen \"u\" { address = \"unix:%s\" }",
@@ -244,33 +244,33 @@ static struct timeval drained_at;
 static void take_long(struct worker *w)
 {
 	(void)w;
-	poll(NULL, 0, 2 * FRESH_MS);
+	poll(NULL, 0, 2 * GRACE_MS);
 	evutil_gettimeofday(&drained_at, NULL);
 }
 
-/* Not from when the turn of the loop began. */
-Test(edges, the_moment_of_a_drain_begins_when_it_is_given)
+/* The period does not begin with the turn of the loop. */
+Test(edges, the_grace_period_begins_with_the_drain)
 {
-	enum { TICK_MS = 20 }; /* libevent's clock is a coarse one */
+	enum { TICK_MS = 20 }; /* libevent uses a coarse clock */
 	struct timeval until, left;
 	int client = serve_one(echo, "", "x");
 	client_expect(client, "x");
 	serving.drain = take_long;
-	plane_drain(serving.plane);
+	workers_drain(serving.workers);
 	STEP_UNTIL(serving.n_draining);
-	cr_assert(event_pending(serving.w->look, EV_TIMEOUT, &until));
+	cr_assert(event_pending(serving.w->check, EV_TIMEOUT, &until));
 	evutil_timersub(&until, &drained_at, &left);
-	cr_assert_geq(left.tv_sec * 1000 + left.tv_usec / 1000, FRESH_MS - TICK_MS);
+	cr_assert_geq(left.tv_sec * 1000 + left.tv_usec / 1000, GRACE_MS - TICK_MS);
 	close(client);
 	serving_end();
 	EXPECT_NOTHING_LEFT();
 }
 
-/* Two daemons of one user that start at the same moment: the kernel would share the port. */
-Test(edges, of_two_that_are_bound_one_listens)
+/* Two daemons of one user start at the same time: with SO_REUSEPORT they would share the port. */
+Test(edges, only_one_of_two_bound_sockets_can_listen)
 {
 	static const struct listen_config config = {
-		.place = {"skeld.conf", 7}, .title = "main", .backlog = 64};
+		.location = {"skeld.conf", 7}, .title = "main", .backlog = 64};
 	struct errors e = {0};
 	struct address any = address_of("127.0.0.1:0");
 	struct listener *one = listener_open(&config, &any, 2, false, &e);

@@ -1,4 +1,4 @@
-/* control/runtime, when somebody else is there, was there, or comes and goes. */
+/* control/runtime: one instance at a time, also when processes crash or files are removed. */
 #include "control/runtime.h"
 #include "fixture.h"
 #include "runtime_open.h"
@@ -17,7 +17,7 @@
 
 TestSuite(instance, .init = fixture_enter, .fini = fixture_leave);
 
-/* Another instance: a process that has the directory until other_end(). */
+/* Another instance: a process that holds the lock until other_end(). */
 struct other {
 	pid_t pid;
 	int end;
@@ -52,24 +52,24 @@ static void other_end(struct other o)
 	MUST(waitpid(o.pid, &status, 0) == o.pid && status == 0);
 }
 
-/* The lock dies with the process, and the files stay: a crash. */
+/* A crash: the kernel releases the lock, the files stay. */
 static void other_crash(struct other o)
 {
 	MUST(kill(o.pid, SIGKILL) == 0 && waitpid(o.pid, NULL, 0) == o.pid);
 	close(o.end);
 }
 
-Test(instance, a_second_instance_is_refused_and_told_who_runs)
+Test(instance, a_second_instance_is_rejected_and_the_first_is_named)
 {
 	struct other first = other_start("run");
 	char error[128];
-	snprintf(error, sizeof(error), "another instance runs: pid %d holds run/skeld.pid",
+	snprintf(error, sizeof(error), "another instance is running: pid=%d holds run/skeld.pid",
 		 (int)first.pid);
 	expect_refused("run", error);
 	cr_assert_eq(runtime_owner("run"), first.pid);
-	cr_assert(file_exists("run/skeld.pid"), "the refused one removed it");
+	cr_assert(file_exists("run/skeld.pid"), "the rejected instance removed it");
 	expect_refused("run", error);
-	/* It does not believe what the file says. */
+	/* The text of the file is not trusted. */
 	int fd = open("run/skeld.pid", O_WRONLY | O_TRUNC | O_CLOEXEC);
 	MUST(fd >= 0 && write(fd, "1\n", 2) == 2);
 	close(fd);
@@ -80,7 +80,7 @@ Test(instance, a_second_instance_is_refused_and_told_who_runs)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(instance, what_a_crash_left_is_taken_over)
+Test(instance, files_left_by_a_crash_are_taken_over)
 {
 	struct runtime r;
 	struct other first = other_start("run");
@@ -93,8 +93,8 @@ Test(instance, what_a_crash_left_is_taken_over)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* Who reads the file may lock it for reading; a daemon's lock is another one. */
-Test(instance, who_reads_the_pid_file_is_no_daemon)
+/* A process that may only read the file can take a read lock. It blocks a start, and no more. */
+Test(instance, a_read_lock_on_the_pid_file_has_no_owner)
 {
 	struct runtime r;
 	struct errors e = {0};
@@ -105,15 +105,15 @@ Test(instance, who_reads_the_pid_file_is_no_daemon)
 	int fd = open("run/skeld.pid", O_RDONLY | O_CLOEXEC);
 	MUST(fd >= 0 && fcntl(fd, F_OFD_SETLK, &reads) == 0);
 	cr_assert_eq(runtime_owner("run"), 0);
-	expect_refused("run", "another instance runs: it is just starting with run, or cannot be");
+	expect_refused("run", "another instance is running: run/skeld.pid is locked, perhaps from");
 	close(fd);
 	cr_assert_eq(runtime_replace(&r, "status", "x\n", 2, &e), -1);
 	errors_clear(&e);
 	runtime_close(&r);
 }
 
-/* Somebody has removed its pid file, and another daemon runs there now: its files are its own. */
-Test(instance, what_is_another_daemons_is_left_alone)
+/* An operator removed the pid file, and a second daemon was started in the directory. */
+Test(instance, files_of_a_second_daemon_are_not_touched_after_the_pid_file_was_replaced)
 {
 	static const char *const files[] = {"run/skeld.pid", "run/status", "run/stats.prom"};
 	struct runtime r, other;
@@ -139,10 +139,10 @@ Test(instance, what_is_another_daemons_is_left_alone)
 }
 
 /*
- * It opens the file, and before it gets the lock the other one removes it and ends. A lease on the
- * file (fcntl(2)) makes opening it wait for us.
+ * The child opens the file, which is removed before the child takes the lock. A lease on the file,
+ * fcntl(2), holds the child back in open(2).
  */
-Test(instance, a_file_that_was_removed_meanwhile_is_no_lock)
+Test(instance, a_pid_file_removed_before_it_is_locked_is_created_again)
 {
 	struct runtime r;
 	struct errors e = {0};
@@ -174,7 +174,7 @@ Test(instance, a_file_that_was_removed_meanwhile_is_no_lock)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* Take and leave the directory N times; never while the other has it. */
+/* Open and close the directory N times. Returns how often two processes held it at once. */
 static int take_turns(atomic_int *inside, int n)
 {
 	int bad = 0;
@@ -186,14 +186,14 @@ static int take_turns(atomic_int *inside, int n)
 			atomic_fetch_sub(inside, 1);
 			runtime_close(&r);
 		} else {
-			bad += !strstr(errors_text(&e, 0), "another instance runs");
+			bad += !strstr(errors_text(&e, 0), "another instance is running");
 		}
 		errors_clear(&e);
 	}
 	return bad;
 }
 
-Test(instance, two_that_come_and_go_never_both_have_it)
+Test(instance, two_instances_in_a_race_never_both_hold_the_lock)
 {
 	MUST(mkdir("run", 0755) == 0);
 	atomic_int *inside = mmap(NULL, sizeof(*inside), PROT_READ | PROT_WRITE,

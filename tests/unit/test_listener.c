@@ -1,4 +1,5 @@
-/* data/listener: sockets that share with nobody else, and go without losing a connection. */
+/* data/listener: exclusive addresses, and removal without losing a connection. */
+/* build: WRAP strdup */
 #include "data/listener.h"
 #include "fixture.h"
 #include "peer.h"
@@ -18,7 +19,7 @@
 TestSuite(listener, .init = fixture_enter, .fini = fixture_leave);
 
 static const struct listen_config config = {
-	.place = {"skeld.conf", 7}, .title = "main", .backlog = 16};
+	.location = {"skeld.conf", 7}, .title = "main", .backlog = 16};
 
 static struct listener *open_well(const char *text, size_t n)
 {
@@ -30,7 +31,7 @@ static struct listener *open_well(const char *text, size_t n)
 	return l;
 }
 
-/* "unix:" and NAME's absolute path. */
+/* The unix address of file NAME. */
 static const char *unix_text(const char *name)
 {
 	static char text[PATH_IN_MAX + 8];
@@ -43,9 +44,9 @@ static void expect_in_use(const struct address *a, size_t n)
 {
 	char text[ADDRESS_TEXT_MAX], begin[ADDRESS_TEXT_MAX + 128];
 	struct errors e = {0};
-	address_show(a, text);
-	snprintf(begin, sizeof(begin), "skeld.conf:7: cannot listen on %s (main): Address already",
-		 text);
+	address_format(a, text);
+	snprintf(begin, sizeof(begin),
+		 "skeld.conf:7: cannot listen on %s (listen \"main\"): Address already", text);
 	cr_assert_null(listener_open(&config, a, n, false, &e));
 	cr_assert_eq(e.n, 1);
 	cr_assert_eq(strncmp(errors_text(&e, 0), begin, strlen(begin)), 0, "%s",
@@ -69,7 +70,7 @@ static struct tcp_info tcp_info(int fd)
 	return info;
 }
 
-/* How many connections can be accepted now; closes them. */
+/* Accept and close all waiting connections. Returns their number. */
 static size_t accept_all(const struct listener *l)
 {
 	size_t n = 0;
@@ -80,13 +81,13 @@ static size_t accept_all(const struct listener *l)
 	return n;
 }
 
-Test(listener, one_port_for_all_its_sockets)
+Test(listener, all_sockets_of_a_listener_have_one_port)
 {
 	struct listener *l = open_well("127.0.0.1:0", 4);
 	cr_assert_eq(l->n_fds, 4);
 	cr_assert_eq(l->refs, 1);
 	cr_assert_str_eq(l->title, "main");
-	cr_assert_eq(address_port(&l->asked), 0);
+	cr_assert_eq(address_port(&l->configured), 0);
 	unsigned port = address_port(&l->actual);
 	cr_assert_gt(port, 0);
 	for (size_t i = 0; i < 4; i++) {
@@ -104,7 +105,7 @@ Test(listener, one_port_for_all_its_sockets)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, the_backlog_is_as_configured)
+Test(listener, the_backlog_is_configured)
 {
 	struct listener *l = open_well("127.0.0.1:0", 2);
 	cr_assert_eq(tcp_info(l->fds[0]).tcpi_sacked, 16);
@@ -115,7 +116,7 @@ Test(listener, the_backlog_is_as_configured)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, ipv6_is_apart_from_ipv4)
+Test(listener, an_ipv6_listener_does_not_accept_ipv4)
 {
 	struct errors e = {0};
 	struct address six = address_of("[::]:0");
@@ -131,14 +132,14 @@ Test(listener, ipv6_is_apart_from_ipv4)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, another_process_keeps_its_address)
+Test(listener, an_address_of_another_process_is_in_use)
 {
 	struct address a = address_of("127.0.0.1:0");
 	struct peer other = peer_listen(&a);
 	expect_in_use(&a, 1);
 	expect_in_use(&a, 4);
 	peer_end(other);
-	/* And is gone with it: SO_REUSEADDR. */
+	/* SO_REUSEADDR: the address is free after the close. */
 	int client;
 	struct errors e = {0};
 	struct listener *l = listener_open(&config, &a, 4, false, &e);
@@ -153,7 +154,7 @@ Test(listener, another_process_keeps_its_address)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, our_own_address_is_in_use_unless_it_is_shared)
+Test(listener, an_address_of_this_process_is_in_use_unless_shared)
 {
 	struct errors e = {0};
 	struct listener *l = open_well("127.0.0.1:0", 2);
@@ -168,27 +169,28 @@ Test(listener, our_own_address_is_in_use_unless_it_is_shared)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, errors_say_which_address)
+Test(listener, errors_have_the_address)
 {
 	struct errors e = {0};
-	struct address a = address_of("192.0.2.1:1"); /* TEST-NET-1: nobody's */
+	struct address a = address_of("192.0.2.1:1"); /* TEST-NET-1, not assigned to any host */
 	cr_assert_null(listener_open(&config, &a, 1, false, &e));
-	cr_assert_str_eq(errors_text(&e, 0), "skeld.conf:7: cannot listen on 192.0.2.1:1 (main): "
-					     "Cannot assign requested address");
+	cr_assert_str_eq(errors_text(&e, 0),
+			 "skeld.conf:7: cannot listen on 192.0.2.1:1 (listen \"main\"): "
+			 "Cannot assign requested address");
 	errors_clear(&e);
 	a = address_of("unix:/nowhere/at/all");
 	cr_assert_null(listener_open(&config, &a, 1, false, &e));
 	cr_assert_str_eq(errors_text(&e, 0), "skeld.conf:7: cannot listen on unix:/nowhere/at/all "
-					     "(main): No such file or directory");
+					     "(listen \"main\"): No such file or directory");
 	errors_clear(&e);
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, a_unix_socket_is_one_socket)
+Test(listener, a_unix_listener_has_one_socket)
 {
 	struct listener *l = open_well(unix_text("sock"), 4);
 	cr_assert_eq(l->n_fds, 1);
-	int client = peer_connect(&l->asked);
+	int client = peer_connect(&l->configured);
 	MUST(client >= 0);
 	cr_assert_eq(accept_all(l), 1);
 	close(client);
@@ -196,20 +198,20 @@ Test(listener, a_unix_socket_is_one_socket)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, a_unix_socket_left_by_a_crash_is_taken_over)
+Test(listener, a_stale_unix_socket_is_replaced)
 {
 	struct listener *l = open_well(unix_text("sock"), 1);
 	listener_unref(l); /* closed, and not retired: the file stays */
 	cr_assert(file_exists("sock"));
 	l = open_well(unix_text("sock"), 1);
-	int client = peer_connect(&l->asked);
+	int client = peer_connect(&l->configured);
 	MUST(client >= 0);
 	close(client);
 	listener_unref(l);
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, a_live_unix_socket_is_left_alone)
+Test(listener, a_live_unix_socket_is_not_replaced)
 {
 	struct address a = address_of(unix_text("sock"));
 	struct peer other = peer_listen(&a);
@@ -221,13 +223,13 @@ Test(listener, a_live_unix_socket_is_left_alone)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, a_unix_socket_whose_queue_is_full_is_live)
+Test(listener, a_unix_socket_with_a_full_queue_is_not_replaced)
 {
 	struct address a = address_of(unix_text("sock"));
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	MUST(fd >= 0 && bind(fd, (const struct sockaddr *)&a.sa, a.length) == 0);
 	MUST(listen(fd, 0) == 0);
-	int waiting = peer_connect(&a); /* a queue of 0 holds one */
+	int waiting = peer_connect(&a); /* a backlog of 0 holds one connection */
 	MUST(waiting >= 0);
 	expect_in_use(&a, 1);
 	cr_assert(file_exists("sock"));
@@ -236,7 +238,7 @@ Test(listener, a_unix_socket_whose_queue_is_full_is_live)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, what_is_no_socket_is_left_alone)
+Test(listener, a_file_that_is_not_a_socket_is_not_replaced)
 {
 	struct address a = address_of(unix_text("file"));
 	file_write("file", "precious\n");
@@ -250,7 +252,7 @@ Test(listener, what_is_no_socket_is_left_alone)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, a_retired_one_completes_no_more_connections)
+Test(listener, a_retired_listener_completes_no_connections)
 {
 	enum { BEFORE = 10 };
 	int client[BEFORE], late;
@@ -269,11 +271,11 @@ Test(listener, a_retired_one_completes_no_more_connections)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, a_retired_unix_socket_refuses)
+Test(listener, a_retired_unix_listener_refuses_connections)
 {
 	int client[3];
 	struct listener *l = open_well(unix_text("sock"), 1);
-	struct address a = l->asked;
+	struct address a = l->configured;
 	for (int i = 0; i < 3; i++)
 		MUST((client[i] = peer_connect(&a)) >= 0);
 	MUST(link("sock", "same") == 0);
@@ -292,7 +294,7 @@ Test(listener, a_retired_unix_socket_refuses)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, a_file_that_is_not_ours_any_more_stays)
+Test(listener, a_replaced_socket_file_is_not_removed)
 {
 	struct listener *l = open_well(unix_text("sock"), 1);
 	MUST(rename("sock", "moved") == 0);
@@ -306,7 +308,7 @@ Test(listener, a_file_that_is_not_ours_any_more_stays)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, the_last_one_out_closes)
+Test(listener, the_last_reference_closes_the_sockets)
 {
 	struct listener *l = open_well("127.0.0.1:0", 2);
 	struct address a = l->actual;
@@ -321,7 +323,7 @@ Test(listener, the_last_one_out_closes)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* strdup(3) of data/listener.c, see CMakeLists.txt. */
+/* Replaces strdup(3) in data/listener.c. */
 char *__real_strdup(const char *text);
 char *__wrap_strdup(const char *text);
 static bool refuses;
@@ -331,7 +333,7 @@ char *__wrap_strdup(const char *text)
 	return refuses ? NULL : __real_strdup(text);
 }
 
-Test(listener, one_without_a_name_is_not_adopted)
+Test(listener, a_passed_socket_is_not_adopted_without_memory_for_its_name)
 {
 	struct listener *l = open_well("127.0.0.1:0", 1);
 	struct listeners all = {0};

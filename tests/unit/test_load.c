@@ -1,6 +1,9 @@
-/* base/load: whatever becomes of the process that parses, this one has a result, and lives. */
+/*
+ * config/loader: every end of the parser's process gives a result and does not harm this process.
+ */
+/* build: WRAP cfg_parse_fp */
 #include "base/clock.h"
-#include "base/load.h"
+#include "config/loader.h"
 #include "fixture.h"
 #include "loading.h"
 
@@ -18,7 +21,7 @@
 
 TestSuite(load, .init = fixture_enter, .fini = fixture_leave);
 
-/* libconfuse, but for what happens to it; see CMakeLists.txt. */
+/* Replaces cfg_parse_fp(): the parser first does what the test wants. */
 int __real_cfg_parse_fp(cfg_t *cfg, FILE *in);
 int __wrap_cfg_parse_fp(cfg_t *cfg, FILE *in);
 
@@ -35,7 +38,7 @@ int __wrap_cfg_parse_fp(cfg_t *cfg, FILE *in)
 
 static const char good[] = "drain_timeout = 7\n";
 
-static struct loader loader = {"skeld.conf", &thing_schema, .seconds = LOAD_SECONDS};
+static struct loader loader = {"skeld.conf", &thing_schema, .seconds = LOADER_TIMEOUT_SECONDS};
 
 static void expect_good(void)
 {
@@ -49,7 +52,7 @@ static void expect_good(void)
 
 static void expect_nothing_left(void)
 {
-	loader_end(&loader);
+	loader_stop(&loader);
 	cr_assert(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD, "a child is left");
 	EXPECT_NOTHING_LEFT();
 }
@@ -64,20 +67,20 @@ static void expect_one_error(const char *error)
 	errors_clear(&e);
 }
 
-/* It is refused with one error, nothing is left of it, and the next one loads. */
+/* The load fails with one error and leaves nothing, and the next load succeeds. */
 static void expect_refused(void (*what)(void), const char *error)
 {
 	file_write("skeld.conf", good);
 	happens = what;
 	expect_one_error(error);
 	happens = nothing;
-	cr_assert(!loader.judged, "nothing is known of the file");
-	loader_end(&loader); /* it was made when this was to happen */
+	cr_assert(!loader.conclusive, "nothing is known of the file");
+	loader_stop(&loader); /* the loader was forked with this setting */
 	expect_good();
 	expect_nothing_left();
 }
 
-/* The control: without a child of its own, the one who loads is who ends. */
+/* Negative control: without a separate process, the parser ends the caller. */
 static int status_of_parsing_here(void (*what)(void))
 {
 	int status = 0;
@@ -93,37 +96,35 @@ static int status_of_parsing_here(void (*what)(void))
 	return status;
 }
 
-/* What libconfuse does when it is refused memory. */
+/* libconfuse exits when it gets no memory. */
 static void end_with_2(void)
 {
-	_exit(2); /* it calls exit(3), from which the leak sanitizer has no way in a copy of us */
+	_exit(2); /* it calls exit(3), and the leak sanitizer hangs in a forked process */
 }
 
-Test(load, a_parser_that_exits)
+Test(load, a_parser_that_exits_rejects_the_file)
 {
 	int status = status_of_parsing_here(end_with_2);
 	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 2);
-	expect_refused(end_with_2,
-		       "skeld.conf: cannot be parsed: its parser ended with exit code 2: ");
+	expect_refused(end_with_2, "skeld.conf: parser exited with status 2: ");
 }
 
-Test(load, a_parser_that_aborts)
+Test(load, a_parser_that_aborts_rejects_the_file)
 {
 	int status = status_of_parsing_here(abort);
 	cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-	expect_refused(abort, "skeld.conf: cannot be parsed: its parser was ended by signal 6 ");
+	expect_refused(abort, "skeld.conf: parser killed by signal 6 ");
 }
 
-/* As by the kernel, when memory is short. */
+/* As by the OOM killer. */
 static void be_killed(void)
 {
 	raise(SIGKILL);
 }
 
-Test(load, a_parser_that_is_killed)
+Test(load, a_parser_that_is_killed_rejects_the_file)
 {
-	expect_refused(be_killed,
-		       "skeld.conf: cannot be parsed: its parser was ended by signal 9 ");
+	expect_refused(be_killed, "skeld.conf: parser killed by signal 9 ");
 }
 
 static void trickle(void)
@@ -140,9 +141,9 @@ static void expect_half_a_second(void (*what)(void))
 	loader.seconds = 0.5;
 	file_write("skeld.conf", good);
 	happens = what;
-	expect_one_error("skeld.conf: cannot be read within 0.5 s");
+	expect_one_error("skeld.conf: configuration not read within 0.5 s");
 	happens = nothing;
-	loader.seconds = LOAD_SECONDS;
+	loader.seconds = LOADER_TIMEOUT_SECONDS;
 }
 
 static void hang(void)
@@ -151,53 +152,53 @@ static void hang(void)
 		pause();
 }
 
-Test(load, a_parser_that_hangs)
+Test(load, a_parser_that_hangs_is_ended_after_the_time_limit)
 {
 	expect_half_a_second(hang);
 	expect_good();
 	expect_nothing_left();
 }
 
-Test(load, a_parser_that_says_a_little_for_ever)
+Test(load, a_parser_that_sends_slowly_is_ended_after_the_time_limit)
 {
 	expect_half_a_second(trickle);
 	expect_nothing_left();
 }
 
-/* As PID 1 of a container has it: whoever loses its parent becomes our child. */
-Test(load, nobody_else_waits_for_what_is_left)
+/* As PID 1 of a container: orphans become our children. */
+Test(load, the_caller_does_not_wait_for_a_hung_parser)
 {
 	MUST(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
 	expect_half_a_second(hang);
 	expect_nothing_left();
 }
 
-/* As PID 1, again: while what is left has not ended no other one is started beside it. */
-Test(load, one_at_a_time)
+/* As PID 1: no second loader is started while the orphaned parser has not ended. */
+Test(load, only_one_parser_runs_at_a_time)
 {
 	pid_t held = fork();
 	if (held == 0)
 		hang();
 	MUST(held > 0 && setpgid(held, held) == 0);
-	loader.group = held; /* as one that cannot be ended */
+	loader.group = held; /* like a process that cannot be killed */
 	file_write("skeld.conf", good);
-	expect_one_error("skeld.conf: cannot be read: who was to read it before has not ended yet");
+	expect_one_error("skeld.conf: the previous configuration loader has not ended");
 	cr_assert_eq(loader.pid, 0);
 	MUST(kill(held, SIGKILL) == 0);
 	expect_good();
 	expect_nothing_left();
 }
 
-/* We were stopped for an hour, and so was it. */
-Test(load, the_time_in_which_nobody_ran_does_not_count)
+/* This process and the loader were stopped for an hour. */
+Test(load, time_in_which_the_process_was_stopped_does_not_count)
 {
 	struct errors e = {0};
 	file_write("skeld.conf", good);
-	cr_assert_eq(loader_ask(&loader, &e), 0);
-	loader.looked -= INT64_C(3600000000000);
-	while (!loader_look(&loader))
+	cr_assert_eq(loader_request(&loader, &e), 0);
+	loader.polled_ns -= INT64_C(3600000000000);
+	while (!loader_poll(&loader))
 		poll(NULL, 0, 1);
-	struct config *c = loader_take(&loader, &e);
+	struct config *c = loader_result(&loader, &e);
 	cr_assert(c, "%s", errors_text(&e, 0));
 	config_unref(c);
 	expect_nothing_left();
@@ -214,14 +215,14 @@ static void fill_its_pipe(void)
 	_exit(write(STDERR_FILENO + 2, much, sizeof(much)) != sizeof(much));
 }
 
-Test(load, a_parser_that_does_not_say_all)
+Test(load, an_incomplete_answer_rejects_the_file)
 {
-	static const char error[] = "skeld.conf: cannot be parsed: the answer of its parser is ";
+	static const char error[] = "skeld.conf: incomplete answer from the parser";
 	expect_refused(say_nothing, error);
 	expect_refused(fill_its_pipe, error);
 }
 
-/* Once, in the loader that is there, whose next child has no trouble. */
+/* Only the next parser has trouble; the loader and later parsers do not. */
 static int once;
 
 static void abort_once(void)
@@ -231,22 +232,22 @@ static void abort_once(void)
 		abort();
 }
 
-Test(load, a_loader_outlives_its_children)
+Test(load, the_loader_serves_after_its_parser_ended)
 {
 	int ends[2];
 	MUST(pipe(ends) == 0 && write(ends[1], "x", 1) == 1 && close(ends[1]) == 0);
-	once = dup2(ends[0], STDIN_FILENO); /* which they keep */
+	once = dup2(ends[0], STDIN_FILENO); /* the next parsers keep this setting */
 	MUST(once == STDIN_FILENO && close(ends[0]) == 0);
 	file_write("skeld.conf", good);
 	happens = abort_once;
-	expect_one_error("skeld.conf: cannot be parsed: its parser was ended by signal 6 ");
+	expect_one_error("skeld.conf: parser killed by signal 6 ");
 	pid_t pid = loader.pid;
 	expect_good();
 	cr_assert_eq(loader.pid, pid);
 	expect_nothing_left();
 }
 
-Test(load, a_loader_that_is_killed)
+Test(load, a_killed_loader_is_restarted)
 {
 	expect_good();
 	MUST(kill(loader.pid, SIGKILL) == 0);
@@ -262,29 +263,28 @@ static void kill_the_loader(void)
 	pause();
 }
 
-/* Its number may be anybody's by then. */
-Test(load, what_is_gone_is_not_killed)
+/* The pid may belong to another process by then. */
+Test(load, a_reused_pid_is_not_killed)
 {
 	expect_good();
 	MUST(kill(loader.pid, SIGKILL) == 0 && waitpid(loader.pid, NULL, 0) == loader.pid);
-	loader.pid = getppid(); /* who would not survive it */
-	loader_end(&loader);
+	loader.pid = getppid(); /* which would not survive a SIGKILL */
+	loader_stop(&loader);
 	expect_nothing_left();
 }
 
-Test(load, a_loader_that_is_killed_meanwhile)
+Test(load, a_loader_killed_during_a_load_rejects_the_file)
 {
-	expect_refused(kill_the_loader,
-		       "skeld.conf: cannot be read: no answer of the process that reads it: ");
+	expect_refused(kill_the_loader, "skeld.conf: the configuration loader does not answer: ");
 }
 
-/* Whoever has SIGCHLD ignored, as some who start daemons do, has nobody to wait for. */
-Test(load, children_that_nobody_waits_for)
+/* Some programs start daemons with SIGCHLD ignored: waitpid(2) then finds no children. */
+Test(load, parsing_works_if_sigchld_is_ignored)
 {
 	MUST(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
 	file_write("skeld.conf", good);
 	happens = abort;
-	expect_one_error("skeld.conf: cannot be parsed: its parser was ended by signal 6 ");
+	expect_one_error("skeld.conf: parser killed by signal 6 ");
 	MUST(kill(loader.pid, SIGKILL) == 0);
 	while (waitpid(loader.pid, NULL, 0) >= 0)
 		;
@@ -295,7 +295,8 @@ Test(load, children_that_nobody_waits_for)
 
 static int ours;
 
-/* A signal for the whole group is for the daemon, and what the daemon closes is closed. */
+/* A signal to the process group does not reach the parser, and it holds no descriptor of the
+ * daemon. */
 static void look_around(void)
 {
 	sigset_t set;
@@ -307,7 +308,7 @@ static void look_around(void)
 		_exit(102);
 }
 
-Test(load, the_child_has_no_signals_and_no_descriptors)
+Test(load, the_parser_inherits_no_signals_and_no_descriptors)
 {
 	sigset_t before, after;
 	ours = fcntl(STDERR_FILENO, F_DUPFD, 20);

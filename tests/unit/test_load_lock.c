@@ -1,5 +1,6 @@
-/* base/load: a lock that a thread of the daemon holds is none that the parser waits for. */
-#include "base/load.h"
+/* config/loader: the parser does not wait for a lock that a thread of the daemon holds. */
+/* build: WRAP cfg_parse_fp */
+#include "config/loader.h"
 #include "fixture.h"
 #include "loading.h"
 
@@ -18,7 +19,7 @@ TestSuite(load_lock, .init = fixture_enter, .fini = fixture_leave);
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* libconfuse, but for what it waits for first; see CMakeLists.txt. */
+/* Replaces cfg_parse_fp(): the parser first takes a lock. */
 int __real_cfg_parse_fp(cfg_t *cfg, FILE *in);
 int __wrap_cfg_parse_fp(cfg_t *cfg, FILE *in);
 
@@ -29,7 +30,7 @@ int __wrap_cfg_parse_fp(cfg_t *cfg, FILE *in)
 	return __real_cfg_parse_fp(cfg, in);
 }
 
-static struct loader loader = {"skeld.conf", &thing_schema, .seconds = LOAD_SECONDS};
+static struct loader loader = {"skeld.conf", &thing_schema, .seconds = LOADER_TIMEOUT_SECONDS};
 
 static void expect_good(void)
 {
@@ -43,18 +44,15 @@ static void *hold_lock(void *arg)
 {
 	pthread_barrier_t *both = arg;
 	pthread_mutex_lock(&lock);
-	pthread_barrier_wait(both); /* it is held */
-	pthread_barrier_wait(both); /* it is not needed any more */
+	pthread_barrier_wait(both); /* the lock is held */
+	pthread_barrier_wait(both);
 	pthread_mutex_unlock(&lock);
 	return NULL;
 }
 
-/*
- * A lock that a thread holds is none that the parser waits for. In glibc 2.36 there is such a one:
- * strerror(3) holds what libconfuse wants for its bindtextdomain(3). The control: a child of this
- * process waits for ever.
- */
-Test(load_lock, beside_a_thread_that_holds_a_lock)
+/* Such a lock exists in glibc 2.36: strerror(3) holds a lock that libconfuse needs in
+ * bindtextdomain(3). Negative control: a child forked by this process waits for ever. */
+Test(load_lock, a_loader_restarts_while_another_thread_holds_a_lock)
 {
 	enum { PATIENCE_MS = 500 };
 	pthread_t thread;
@@ -80,6 +78,6 @@ Test(load_lock, beside_a_thread_that_holds_a_lock)
 	cr_assert(hangs);
 	pthread_barrier_wait(&both);
 	pthread_join(thread, NULL);
-	loader_end(&loader);
+	loader_stop(&loader);
 	EXPECT_NOTHING_LEFT();
 }

@@ -1,4 +1,4 @@
-/* base/log: whole lines that never block, and whose loss is told. */
+/* base/log: lines are written whole, never block the writer, and losses are reported. */
 #include "base/log.h"
 #include "fixture.h"
 
@@ -25,7 +25,7 @@ static void setup(void)
 
 TestSuite(log, .init = setup, .fini = fixture_leave);
 
-/* From now on FD is stderr. Before the first line of a test: the log looks at it only once. */
+/* Make FD stderr. Call it before the first line: the log examines stderr only once. */
 static void log_to(int fd)
 {
 	MUST(fd >= 0 && dup2(fd, STDERR_FILENO) == STDERR_FILENO);
@@ -50,7 +50,7 @@ static void use_file(const char *name)
 	char why[256];
 	struct log_target *t = log_open(LOG_TO_FILE, name, why, sizeof(why));
 	cr_assert(t, "%s", why);
-	log_use(t);
+	log_switch(t);
 }
 
 /* The lines of TEXT, which is freed, without their "2026-01-31 23:59:59.999 ". */
@@ -77,7 +77,7 @@ static void expect_in_file(const char *name, const char *expected)
 	expect_lines(text, expected);
 }
 
-Test(log, writes_what_is_urgent_enough)
+Test(log, lines_below_the_level_are_not_written)
 {
 	static const char *const names[] = {"error  ", "warning", "notice ", "info   ", "debug  "};
 	log_to_file();
@@ -100,7 +100,7 @@ Test(log, writes_what_is_urgent_enough)
 	end();
 }
 
-Test(log, always_is_written_at_every_level)
+Test(log, log_always_writes_at_every_level)
 {
 	log_to_file();
 	log_set_level(LOG_ERR);
@@ -110,7 +110,7 @@ Test(log, always_is_written_at_every_level)
 	end();
 }
 
-Test(log, nobody_can_forge_a_line)
+Test(log, control_characters_cannot_forge_a_line)
 {
 	log_to_file();
 	log_info("peer said: %s", "a\nerror b\r\x1b[2J\x7f\xc2\x9b\xff\xe2\x80\xae.");
@@ -119,7 +119,9 @@ Test(log, nobody_can_forge_a_line)
 	end();
 }
 
-/* A line of the longest possible text made of PIECE; its length, without the newline. */
+/*
+ * Log the longest possible text made of PIECE. Returns the length of the line without the newline.
+ */
 static size_t long_line(const char *piece)
 {
 	char text[3 * LOG_LINE_MAX] = "";
@@ -170,7 +172,7 @@ Test(log, errno_is_kept)
 	end();
 }
 
-Test(log, what_a_full_pipe_does_not_take_is_told_later)
+Test(log, lines_lost_in_a_full_pipe_are_reported_later)
 {
 	int ends[2];
 	unsigned n = 0;
@@ -191,7 +193,7 @@ Test(log, what_a_full_pipe_does_not_take_is_told_later)
 	free(text);
 	log_info("read again");
 	log_info("and again");
-	expect_lines(fd_text(ends[0]), "warning 42 log lines before this one were lost\n"
+	expect_lines(fd_text(ends[0]), "warning log lines lost: 42 before this one\n"
 				       "info    read again\ninfo    and again\n");
 	cr_assert_eq(log_lost(), 42);
 	close(ends[0]);
@@ -199,7 +201,7 @@ Test(log, what_a_full_pipe_does_not_take_is_told_later)
 	end();
 }
 
-Test(log, a_pipe_without_reader_is_a_loss)
+Test(log, lines_to_a_pipe_without_reader_are_lost)
 {
 	int ends[2];
 	MUST(pipe2(ends, O_CLOEXEC) == 0);
@@ -212,7 +214,7 @@ Test(log, a_pipe_without_reader_is_a_loss)
 	end();
 }
 
-Test(log, a_socket_that_nobody_reads_is_a_loss)
+Test(log, lines_to_a_full_socket_are_lost)
 {
 	int ends[2];
 	unsigned n = 0;
@@ -224,7 +226,7 @@ Test(log, a_socket_that_nobody_reads_is_a_loss)
 	free(fd_text(ends[0]));
 	log_info("read again");
 	expect_lines(fd_text(ends[0]),
-		     "warning 1 log lines before this one were lost\ninfo    read again\n");
+		     "warning log lines lost: 1 before this one\ninfo    read again\n");
 	close(ends[0]); /* MSG_NOSIGNAL: SIGPIPE would end the test */
 	log_info("lost");
 	cr_assert_eq(log_lost(), 2);
@@ -232,7 +234,7 @@ Test(log, a_socket_that_nobody_reads_is_a_loss)
 	end();
 }
 
-Test(log, a_full_disk_is_a_loss_and_told_later)
+Test(log, lines_lost_on_a_full_disk_are_reported_later)
 {
 	use_file("/dev/full");
 	log_info("lost");
@@ -240,12 +242,12 @@ Test(log, a_full_disk_is_a_loss_and_told_later)
 	cr_assert_eq(log_lost(), 2);
 	use_file("log");
 	log_info("better");
-	expect_in_file("log", "warning 2 log lines before this one were lost\ninfo    better\n");
-	log_use(NULL);
+	expect_in_file("log", "warning log lines lost: 2 before this one\ninfo    better\n");
+	log_switch(NULL);
 	end();
 }
 
-Test(log, a_torn_line_is_ended_before_the_next)
+Test(log, a_truncated_line_is_ended_before_the_next)
 {
 	struct rlimit small = {.rlim_cur = 80, .rlim_max = RLIM_INFINITY}, large = small;
 	large.rlim_cur = RLIM_INFINITY;
@@ -263,8 +265,8 @@ Test(log, a_torn_line_is_ended_before_the_next)
 	text[42] = '\0';
 	cr_assert(strchr(text, '\n'));
 	expect_lines(strdup(text + 81),
-		     "warning 2 log lines before this one were lost\ninfo    whole again\n");
+		     "warning log lines lost: 2 before this one\ninfo    whole again\n");
 	free(text);
-	log_use(NULL);
+	log_switch(NULL);
 	end();
 }

@@ -1,4 +1,4 @@
-/* base/log: where lines go. */
+/* base/log: the targets stderr, file, syslog and journal. */
 #include "base/log.h"
 #include "fixture.h"
 
@@ -36,7 +36,7 @@ TestSuite(log_target, .init = setup, .fini = fixture_leave);
 
 static void end(void)
 {
-	log_use(NULL);
+	log_switch(NULL);
 	MUST(dup2(stderr_before, STDERR_FILENO) == STDERR_FILENO);
 	EXPECT_NOTHING_LEFT();
 }
@@ -56,7 +56,7 @@ static void expect_refused(enum log_kind kind, const char *file, const char *exp
 	cr_assert_str_eq(why, expected, "%s", why);
 }
 
-/* Each line of file NAME ends in one of these words, in this order. */
+/* The lines of file NAME end with these words, in this order. */
 static void expect_in(const char *name, const char *words)
 {
 	char *text = file_text(name), *rest = text, *line, *is = calloc(1, strlen(text) + 1);
@@ -68,32 +68,32 @@ static void expect_in(const char *name, const char *words)
 	free(text);
 }
 
-Test(log_target, a_file_is_made_and_appended_to)
+Test(log_target, a_log_file_is_created_and_appended_to)
 {
 	struct stat st;
-	log_use(open_well(LOG_TO_FILE, "log"));
+	log_switch(open_well(LOG_TO_FILE, "log"));
 	log_info("one");
 	MUST(stat("log", &st) == 0);
 	cr_assert_eq(st.st_mode, S_IFREG | 0640);
-	log_use(open_well(LOG_TO_FILE, "log"));
+	log_switch(open_well(LOG_TO_FILE, "log"));
 	log_info("two");
-	MUST(truncate("log", 0) == 0); /* copytruncate: no hole is left */
+	MUST(truncate("log", 0) == 0); /* copytruncate leaves no hole */
 	log_info("three");
 	expect_in("log", "three");
 	expect_in("stderr", "");
 	end();
 }
 
-Test(log_target, a_file_is_opened_anew)
+Test(log_target, a_log_file_is_reopened)
 {
-	log_use(open_well(LOG_TO_FILE, "log"));
+	log_switch(open_well(LOG_TO_FILE, "log"));
 	log_info("one");
 	MUST(rename("log", "log.1") == 0);
 	log_info("two");
 	struct log_target *t = open_well(LOG_TO_FILE, "log");
 	log_info("three"); /* nothing has changed yet */
 	size_t before = open_descriptors();
-	log_use(t);
+	log_switch(t);
 	cr_assert_eq(open_descriptors(), before - 1, "the old one is still open");
 	log_info("four");
 	expect_in("log.1", "one two three");
@@ -101,26 +101,26 @@ Test(log_target, a_file_is_opened_anew)
 	end();
 }
 
-Test(log_target, nothing_goes_back_to_stderr)
+Test(log_target, a_null_target_is_stderr)
 {
 	log_info("one");
-	log_use(open_well(LOG_TO_FILE, "log"));
+	log_switch(open_well(LOG_TO_FILE, "log"));
 	log_info("two");
-	log_use(open_well(LOG_TO_STDERR, NULL));
+	log_switch(open_well(LOG_TO_STDERR, NULL));
 	log_info("three");
-	log_use(open_well(LOG_TO_FILE, "log"));
+	log_switch(open_well(LOG_TO_FILE, "log"));
 	log_info("four");
-	log_use(NULL);
-	log_use(NULL);
+	log_switch(NULL);
+	log_switch(NULL);
 	log_info("five");
 	expect_in("stderr", "one three five");
 	expect_in("log", "two four");
 	end();
 }
 
-Test(log_target, what_cannot_be_opened_changes_nothing)
+Test(log_target, a_target_that_cannot_be_opened_changes_nothing)
 {
-	log_use(open_well(LOG_TO_FILE, "log"));
+	log_switch(open_well(LOG_TO_FILE, "log"));
 	MUST(mkdir("directory", 0755) == 0 && mkfifo("fifo", 0644) == 0);
 	expect_refused(LOG_TO_FILE, "missing/log",
 		       "cannot open the log missing/log: No such file or directory");
@@ -131,7 +131,7 @@ Test(log_target, what_cannot_be_opened_changes_nothing)
 	end();
 }
 
-Test(log_target, one_that_is_not_used_is_closed)
+Test(log_target, a_discarded_target_is_closed)
 {
 	log_discard(open_well(LOG_TO_FILE, "log"));
 	log_discard(open_well(LOG_TO_STDERR, NULL));
@@ -141,11 +141,11 @@ Test(log_target, one_that_is_not_used_is_closed)
 	end();
 }
 
-Test(log_target, a_fifo_with_a_slow_reader_holds_up_nobody)
+Test(log_target, a_fifo_with_a_slow_reader_blocks_no_writer)
 {
 	MUST(mkfifo("fifo", 0644) == 0);
 	int reader = open("fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	log_use(open_well(LOG_TO_FILE, "fifo"));
+	log_switch(open_well(LOG_TO_FILE, "fifo"));
 	for (int i = 0; i < 10000 && !log_lost(); i++)
 		log_info("a line");
 	cr_assert_eq(log_lost(), 1);
@@ -168,7 +168,7 @@ static void expect_text(const char *name, const char *expected)
 	free(text);
 }
 
-Test(log_target, the_journal_is_told_the_level_and_knows_the_time)
+Test(log_target, lines_to_the_journal_have_a_level_and_no_time)
 {
 	struct stat st;
 	MUST(stat("stderr", &st) == 0);
@@ -177,9 +177,9 @@ Test(log_target, the_journal_is_told_the_level_and_knows_the_time)
 	log_info("two");
 	log_always("three");
 	expect_text("stderr", "<3>one\\x0a\n<6>two\n<5>three\n");
-	/* A file that happens to be the journal's stream is none. */
+	/* A log file is not treated as the journal, even if it is its stream. */
 	MUST(truncate("stderr", 0) == 0);
-	log_use(open_well(LOG_TO_FILE, "stderr"));
+	log_switch(open_well(LOG_TO_FILE, "stderr"));
 	log_info("four");
 	char *text = file_text("stderr");
 	cr_assert_neq(*text, '<', "%s", text);
@@ -187,7 +187,7 @@ Test(log_target, the_journal_is_told_the_level_and_knows_the_time)
 	end();
 }
 
-Test(log_target, a_stream_that_the_journal_does_not_read_has_times)
+Test(log_target, lines_to_another_stream_have_times)
 {
 	static const char *const others[] = {"", "nonsense", "1:", ":1", "1:2"};
 	struct stat st;
@@ -199,14 +199,14 @@ Test(log_target, a_stream_that_the_journal_does_not_read_has_times)
 			MUST(setenv("JOURNAL_STREAM", others[i], 1) == 0);
 		else
 			stream_is(&st);
-		log_use(NULL);
+		log_switch(NULL);
 		log_info("one");
 	}
 	expect_in("stderr", "one one one one one one one");
 	end();
 }
 
-/* A /dev of our own: root needs a mount namespace for it, others a user namespace, too. */
+/* A private /dev: root needs a mount namespace for it, other users also a user namespace. */
 static int syslog_daemon(void)
 {
 	static bool mounted;
@@ -239,10 +239,10 @@ static void expect_datagram(int fd, int priority, const char *text)
 		  "%s", is);
 }
 
-Test(log_target, syslog_gets_a_datagram_a_line)
+Test(log_target, syslog_gets_one_datagram_per_line)
 {
 	int fd = syslog_daemon();
-	log_use(open_well(LOG_TO_SYSLOG, NULL));
+	log_switch(open_well(LOG_TO_SYSLOG, NULL));
 	log_error("one");
 	log_info("two\nlines");
 	expect_datagram(fd, LOG_DAEMON | LOG_ERR, "one");
@@ -251,25 +251,25 @@ Test(log_target, syslog_gets_a_datagram_a_line)
 	end();
 }
 
-Test(log_target, syslog_is_found_again_after_its_restart)
+Test(log_target, syslog_is_reconnected_after_its_restart)
 {
 	int fd = syslog_daemon();
-	log_use(open_well(LOG_TO_SYSLOG, NULL));
+	log_switch(open_well(LOG_TO_SYSLOG, NULL));
 	close(fd);
 	log_info("lost");
 	cr_assert_eq(log_lost(), 1);
 	fd = syslog_daemon();
 	log_info("here");
-	expect_datagram(fd, LOG_DAEMON | LOG_WARNING, "1 log lines before this one were lost");
+	expect_datagram(fd, LOG_DAEMON | LOG_WARNING, "log lines lost: 1 before this one");
 	expect_datagram(fd, LOG_DAEMON | LOG_INFO, "here");
 	close(fd);
 	end();
 }
 
-Test(log_target, syslog_that_sleeps_holds_up_nobody)
+Test(log_target, a_stopped_syslog_blocks_no_writer)
 {
 	int fd = syslog_daemon(), n = 0;
-	log_use(open_well(LOG_TO_SYSLOG, NULL));
+	log_switch(open_well(LOG_TO_SYSLOG, NULL));
 	while (!log_lost() && n < 100000)
 		log_info("line %d", n++);
 	cr_assert_eq(log_lost(), 1);
@@ -277,7 +277,7 @@ Test(log_target, syslog_that_sleeps_holds_up_nobody)
 	end();
 }
 
-Test(log_target, without_syslog_there_is_an_error)
+Test(log_target, a_missing_syslog_is_an_error)
 {
 	close(syslog_daemon());
 	expect_refused(LOG_TO_SYSLOG, NULL, "cannot open the log /dev/log: Connection refused");
@@ -303,15 +303,15 @@ Test(log_target, lines_of_threads_do_not_mix)
 {
 	pthread_t thread[THREADS];
 	size_t lines = 0;
-	log_use(open_well(LOG_TO_FILE, "log"));
+	log_switch(open_well(LOG_TO_FILE, "log"));
 	for (size_t i = 0; i < THREADS; i++)
 		MUST(pthread_create(&thread[i], NULL, write_lines, &"abcd"[i]) == 0);
 	for (size_t i = 0; i < THREADS; i++)
 		MUST(pthread_join(thread[i], NULL) == 0);
 	char *text = file_text("log"), *rest = text, *line;
 	for (; (line = strsep(&rest, "\n")) && rest; lines++) {
-		const char *said = strrchr(line, ' ') + 1;
-		cr_assert(strlen(said) == 299 && strspn(said, (char[]){*said, '\0'}) == 299, "%s",
+		const char *last = strrchr(line, ' ') + 1;
+		cr_assert(strlen(last) == 299 && strspn(last, (char[]){*last, '\0'}) == 299, "%s",
 			  line);
 	}
 	cr_assert_eq(lines, THREADS * LINES);

@@ -1,4 +1,4 @@
-/* control/notify: the service manager hears everything, in order, and never holds us up. */
+/* control/notify: the service manager gets all messages in order, and never blocks the daemon. */
 #include "control/notify.h"
 #include "fixture.h"
 
@@ -14,7 +14,7 @@ TestSuite(notify, .init = fixture_enter, .fini = fixture_leave);
 
 static struct notify n;
 
-/* The manager's socket. NAME as in NOTIFY_SOCKET: an '@' is a NUL, and no byte is added. */
+/* The manager's socket. NAME is as in NOTIFY_SOCKET: '@' means a NUL, and the length is exact. */
 static int manager(const char *name)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -52,7 +52,7 @@ static void expect_told(const char *name)
 	close(fd);
 }
 
-Test(notify, a_socket_is_a_path)
+Test(notify, notifications_go_to_a_socket_path)
 {
 	char path[PATH_IN_MAX];
 	expect_told(path_in("notify", path));
@@ -71,19 +71,19 @@ Test(notify, an_abstract_socket_has_its_exact_length)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(notify, nobody_asked)
+Test(notify, without_notify_socket_nothing_is_sent)
 {
 	MUST(unsetenv("NOTIFY_SOCKET") == 0);
 	notify_open(&n);
 	cr_assert_eq(n.fd, -1);
 	notify_send(&n, "READY=1");
 	notify_retry(&n);
-	cr_assert_eq(n.owed[0], '\0');
+	cr_assert_eq(n.pending[0], '\0');
 	notify_close(&n);
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(notify, bad_values_are_as_if_nobody_asked)
+Test(notify, bad_values_of_notify_socket_are_ignored)
 {
 	static char too_long[] =
 		"/23456789012345678901234567890123456789012345678901234567890123456789"
@@ -101,30 +101,30 @@ Test(notify, bad_values_are_as_if_nobody_asked)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(notify, a_manager_that_is_gone_is_no_error)
+Test(notify, a_missing_manager_is_not_an_error)
 {
 	char path[PATH_IN_MAX];
 	int fd = manager(path_in("notify", path));
 	notify_open(&n);
 	close(fd);
 	notify_send(&n, "READY=1");
-	cr_assert_eq(n.owed[0], '\0', "it would be kept for ever");
+	cr_assert_eq(n.pending[0], '\0', "it would be kept for ever");
 	notify_close(&n);
 	EXPECT_NOTHING_LEFT();
 }
 
-/* Fill the socket; returns how many messages ("0", "1" and so on) the manager will find. */
+/* Fill the socket with the messages "0", "1" and so on. Returns their number. */
 static int fill(void)
 {
 	for (int i = 0;; i++) {
 		notify_send(&n, "%d", i);
-		if (n.owed[0])
+		if (n.pending[0])
 			return i;
 		cr_assert_lt(i, 100000);
 	}
 }
 
-Test(notify, what_finds_no_room_is_kept_in_order)
+Test(notify, unsent_lines_are_kept_in_order)
 {
 	char path[PATH_IN_MAX], number[16], owed[64];
 	int fd = manager(path_in("notify", path));
@@ -143,7 +143,7 @@ Test(notify, what_finds_no_room_is_kept_in_order)
 	expect_received(fd, owed);
 	notify_retry(&n);
 	expect_received(fd, "");
-	/* What comes next goes behind what is owed. */
+	/* New lines are sent behind unsent lines. */
 	sent = fill();
 	for (int i = 0; i < sent; i++)
 		free(fd_text(fd));
@@ -161,8 +161,8 @@ static void empty(int fd, int sent)
 		free(fd_text(fd));
 }
 
-/* systemd takes the first STATUS= of a datagram, so there is one: the newest. */
-Test(notify, of_what_is_owed_the_newest_of_each_is_told)
+/* systemd uses the first STATUS= of a datagram, so it must contain only the newest. */
+Test(notify, the_newest_unsent_line_of_each_key_is_sent)
 {
 	char path[PATH_IN_MAX], owed[NOTIFY_MAX];
 	int fd = manager(path_in("notify", path));
@@ -170,7 +170,7 @@ Test(notify, of_what_is_owed_the_newest_of_each_is_told)
 	int sent = fill();
 	notify_send(&n, "RELOADING=1\nMONOTONIC_USEC=1\nSTATUS=reloading");
 	notify_send(&n, "READY=1\nSTATUS=rejected");
-	for (int i = 0; i < NOTIFY_MAX; i++) /* for as long as it is away */
+	for (int i = 0; i < NOTIFY_MAX; i++) /* while the manager is missing */
 		notify_send(&n, "WATCHDOG=1");
 	notify_send(&n, "RELOADING=1\nMONOTONIC_USEC=2\nSTATUS=reloading again");
 	notify_send(&n, "READY=1\nSTATUS=running");
@@ -184,7 +184,7 @@ Test(notify, of_what_is_owed_the_newest_of_each_is_told)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(notify, that_nobody_hears_us_is_told_once)
+Test(notify, an_unreachable_manager_is_logged_once)
 {
 	char path[PATH_IN_MAX];
 	int fd = manager(path_in("notify", path));
@@ -204,7 +204,7 @@ Test(notify, that_nobody_hears_us_is_told_once)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(notify, close_sends_what_is_owed)
+Test(notify, close_sends_unsent_lines)
 {
 	char path[PATH_IN_MAX], owed[64];
 	int fd = manager(path_in("notify", path));
@@ -220,7 +220,7 @@ Test(notify, close_sends_what_is_owed)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(notify, what_is_owed_has_an_end_and_keeps_the_newest)
+Test(notify, unsent_lines_are_bounded_and_keep_the_newest)
 {
 	char path[PATH_IN_MAX], text[2 * NOTIFY_MAX] = "";
 	int fd = manager(path_in("notify", path));
@@ -229,7 +229,7 @@ Test(notify, what_is_owed_has_an_end_and_keeps_the_newest)
 	for (int i = 0; i < NOTIFY_MAX; i++)
 		notify_send(&n, "STATUS=%d", i);
 	notify_send(&n, "READY=1");
-	cr_assert_lt(strlen(n.owed), NOTIFY_MAX);
+	cr_assert_lt(strlen(n.pending), NOTIFY_MAX);
 	for (int i = 0; i < sent; i++)
 		MUST(recv(fd, text, sizeof(text), 0) > 0);
 	notify_retry(&n);
@@ -243,7 +243,7 @@ Test(notify, what_is_owed_has_an_end_and_keeps_the_newest)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(notify, a_message_that_is_too_long_drops_no_other)
+Test(notify, a_message_that_is_too_long_drops_no_other_message)
 {
 	static char text[3 * NOTIFY_MAX], many[2 * NOTIFY_MAX];
 	char path[PATH_IN_MAX];
@@ -265,7 +265,7 @@ Test(notify, a_message_that_is_too_long_drops_no_other)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(notify, descriptors_are_stored_and_forgotten)
+Test(notify, descriptors_are_stored_and_removed)
 {
 	char path[PATH_IN_MAX], text[64];
 	union {
@@ -298,8 +298,8 @@ Test(notify, descriptors_are_stored_and_forgotten)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* A message takes so many and no more: those of more workers are not kept, which is told. */
-Test(notify, more_descriptors_than_a_message_takes_are_not_stored)
+/* A message holds a limited number of descriptors: more are not stored, with a warning. */
+Test(notify, more_descriptors_than_fit_in_a_message_are_not_stored)
 {
 	enum { MANY = 254 };
 	char path[PATH_IN_MAX];
@@ -324,7 +324,7 @@ static void expect_watchdog(const char *usec, const char *pid, double seconds)
 	cr_assert_null(getenv("WATCHDOG_PID"));
 }
 
-Test(notify, the_watchdog_is_ours_and_can_be_kept)
+Test(notify, the_watchdog_needs_our_pid_and_a_valid_interval)
 {
 	char pid[16];
 	snprintf(pid, sizeof(pid), "%d", (int)getpid());
@@ -334,7 +334,7 @@ Test(notify, the_watchdog_is_ours_and_can_be_kept)
 	expect_watchdog("2500000", pid, 2.5);
 	expect_watchdog("2500000", "1", 0);
 	expect_watchdog("1000", NULL, 0.001);
-	/* A timer of less would never let go of the processor, an endless one never come. */
+	/* A shorter timer would use the whole CPU, an endless one would never expire. */
 	static const char *const bad[] = {
 		"",   "0",   "999", "1",   "inf",  "nan",      "1e300",
 		"-1", "0x9", " 9",  "9 x", "1e-9", "2500000s", "99999999999999999999"};

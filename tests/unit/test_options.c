@@ -1,5 +1,5 @@
-/* control/options: the command line. */
-#include "control/options.h"
+/* cli/arguments: the command line. */
+#include "cli/arguments.h"
 #include "fixture.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-static struct options o;
+static struct arguments o;
 
 static void setup(void)
 {
@@ -23,7 +23,7 @@ static void setup(void)
 
 TestSuite(options, .init = setup, .fini = fixture_leave);
 
-/* As `skeld ARGS`, with one blank between; what it prints goes to files "out" and "err". */
+/* Parse `skeld ARGS`, separated by single spaces. The output goes to files "out" and "err". */
 static int parse(const char *args)
 {
 	static char line[512];
@@ -41,8 +41,8 @@ static int parse(const char *args)
 		MUST(fd >= 0 && saved[i] >= 0 && dup2(fd, 1 + i) >= 0);
 		close(fd);
 	}
-	optind = 0; /* getopt(3): begin anew */
-	int code = options_parse(&o, argc, argv);
+	optind = 0; /* getopt(3): start again */
+	int code = arguments_parse(&o, argc, argv);
 	fflush(stdout);
 	for (int i = 0; i < 2; i++) {
 		MUST(dup2(saved[i], 1 + i) >= 0);
@@ -72,22 +72,22 @@ static void expect_usage_error(const char *args, const char *error)
 	expect_text("err", "skeld");
 }
 
-Test(options, none_is_to_run)
+Test(options, no_arguments_mean_run)
 {
 	expect_mode("", MODE_RUN);
-	cr_assert_str_eq(o.config, DEFAULT_CONFIG);
+	cr_assert_str_eq(o.config_file, DEFAULT_CONFIG);
 	cr_assert_not(o.config_given);
 	cr_assert_null(o.argument);
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(options, each_has_a_short_and_a_long_form)
+Test(options, each_option_has_a_short_and_a_long_form)
 {
 	static const char *const config[] = {"-c a.conf", "-ca.conf", "--config a.conf",
 					     "--config=a.conf", "--conf=a.conf"};
 	for (size_t i = 0; i < 5; i++) {
 		expect_mode(config[i], MODE_RUN);
-		cr_assert_str_eq(o.config, "a.conf");
+		cr_assert_str_eq(o.config_file, "a.conf");
 		cr_assert(o.config_given);
 	}
 	static const char *const runtime[] = {"-r dir", "--runtime-dir dir", "--runtime-dir=dir"};
@@ -104,7 +104,7 @@ Test(options, each_has_a_short_and_a_long_form)
 	expect_mode("--signal=stop -r dir -c a.conf", MODE_SIGNAL);
 	cr_assert_str_eq(o.argument, "stop");
 	cr_assert_str_eq(o.runtime_dir, "dir");
-	cr_assert_str_eq(o.config, "a.conf");
+	cr_assert_str_eq(o.config_file, "a.conf");
 	expect_mode("--self-test", MODE_SELF_TEST);
 	cr_assert_null(o.argument);
 	expect_mode("--self-test=order,storm", MODE_SELF_TEST);
@@ -112,7 +112,7 @@ Test(options, each_has_a_short_and_a_long_form)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(options, help_and_version_end_it)
+Test(options, help_and_version_end_the_program)
 {
 	static const char *const help[] = {"-h", "--help", "-t --help", "-h --nonsense"};
 	for (size_t i = 0; i < 4; i++) {
@@ -124,13 +124,13 @@ Test(options, help_and_version_end_it)
 	static const char *const version[] = {"-V", "--version"};
 	for (size_t i = 0; i < 2; i++) {
 		cr_assert_eq(parse(version[i]), 0);
-		expect_text("out", "skeld " VERSION "\n");
+		expect_text("out", "skeld " SKELD_VERSION "\n");
 		expect_text("err", "");
 	}
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(options, wrong_usage_is_64)
+Test(options, wrong_usage_exits_with_64)
 {
 	expect_usage_error("-x", "x");
 	expect_usage_error("--nonsense", "nonsense");
@@ -144,7 +144,7 @@ Test(options, wrong_usage_is_64)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(options, there_is_one_mode_at_a_time)
+Test(options, only_one_mode_is_accepted)
 {
 	static const char *const two[] = {"-t -T", "-s reload -t", "--self-test -T", "-t -t",
 					  "-s stop --self-test"};
@@ -153,7 +153,7 @@ Test(options, there_is_one_mode_at_a_time)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* Become somebody without rights, if we have any. */
+/* Become an unprivileged user, if this process is root. */
 static void be_nobody(void)
 {
 	MUST(geteuid() != 0 || (chmod(".", 0777) == 0 && seteuid(65534) == 0));
@@ -164,7 +164,7 @@ static void be_oneself(void)
 	MUST(seteuid(getuid()) == 0);
 }
 
-Test(options, the_runtime_directory_is_the_first_that_is_known)
+Test(options, the_first_known_runtime_directory_is_used)
 {
 	MUST(setenv("RUNTIME_DIRECTORY", "/run/a:/run/b", 1) == 0);
 	expect_mode("-r /run/given", MODE_RUN);
@@ -189,7 +189,7 @@ Test(options, the_runtime_directory_is_the_first_that_is_known)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(options, without_a_runtime_directory_there_is_none_to_run_in)
+Test(options, running_without_a_runtime_directory_is_an_error)
 {
 	MUST(unsetenv("XDG_RUNTIME_DIR") == 0);
 	be_nobody();
@@ -206,8 +206,8 @@ Test(options, without_a_runtime_directory_there_is_none_to_run_in)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* "" would be the root directory for some, and a name that was cut somebody else's. */
-Test(options, a_runtime_directory_has_a_name_and_all_of_it)
+/* "" could mean the root directory, and a truncated name the directory of another daemon. */
+Test(options, empty_or_too_long_runtime_directories_are_rejected)
 {
 	static char name[4200];
 	memset(name, 'x', sizeof(name) - 1);

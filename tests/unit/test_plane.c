@@ -1,5 +1,6 @@
-/* data/plane: a start that fails is over at once. */
-#include "data/plane.h"
+/* data/workers: a failed start returns at once. */
+/* build: WRAP pthread_create */
+#include "data/workers.h"
 
 #include "data/worker.h"
 #include "fixture.h"
@@ -15,7 +16,7 @@
 
 TestSuite(plane, .init = fixture_enter, .fini = fixture_leave);
 
-/* The linker puts this in front of pthread_create(): the second thread cannot be made. */
+/* Replaces pthread_create(): the second thread cannot be created. */
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
 int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
 
@@ -38,7 +39,7 @@ static bool control_waits(void)
 	return n == 1 && state == 'S';
 }
 
-/* Fails, but not before the control plane waits for the workers to end. */
+/* Fails after the control plane has begun to wait for the workers. */
 static int start_late(struct worker *w)
 {
 	while (!(atomic_load(&w->orders) & ORDER_QUIT) || !control_waits())
@@ -53,28 +54,28 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-Test(plane, a_worker_that_fails_while_the_others_are_ended_is_not_waited_for)
+Test(plane, a_failed_start_of_a_worker_does_not_wait_for_that_worker)
 {
 	enum { SECONDS = 20 };
 	static const struct service its = {.name = "test", .start = start_late};
 	static const struct listeners none;
 	struct errors e = {0};
 	unsigned first = 0;
-	int news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int progress_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	struct snapshot *s =
 		snapshot_new(load_good("admin { address = \"\" }\n"), NULL, &none, &none, 2, &e);
-	struct plane *p = plane_new(&its, 2, news_fd, &e);
-	MUST(news_fd >= 0 && s && p);
-	cr_assert_eq(plane_start(p, s, &e), -1);
+	struct workers *p = workers_new(&its, 2, progress_fd, &e);
+	MUST(progress_fd >= 0 && s && p);
+	cr_assert_eq(workers_start(p, s, &e), -1);
 	cr_assert_eq(e.n, 1);
 	cr_assert(strstr(errors_text(&e, 0), "cannot start worker 1 of 2"), "%s",
 		  errors_text(&e, 0));
 	double began = now();
-	cr_assert_eq(plane_join(p, SECONDS, &first), 0);
+	cr_assert_eq(workers_join(p, SECONDS, &first), 0);
 	cr_assert_lt(now() - began, SECONDS / 2.0, "it was waited for all the same");
-	plane_free(p);
+	workers_free(p);
 	snapshot_unref(s);
 	errors_clear(&e);
-	close(news_fd);
+	close(progress_fd);
 	EXPECT_NOTHING_LEFT();
 }

@@ -1,5 +1,5 @@
-/* data/proxy: every header of the specification, and nothing else. */
-#include "data/proxy.h"
+/* data/proxy_protocol: valid headers are accepted, all others are rejected. */
+#include "data/proxy_protocol.h"
 #include "fixture.h"
 #include "headers.h"
 
@@ -9,22 +9,22 @@
 
 TestSuite(proxy, .init = fixture_enter, .fini = fixture_leave);
 
-/* In memory of its own size, so that the address sanitizer sees a byte too far. */
-static enum proxy_result parse(const void *bytes, size_t n, struct proxy *p)
+/* Parse a copy of exact size, so that the address sanitizer detects any access behind it. */
+static enum proxy_result parse(const void *bytes, size_t n, struct proxy_header *p)
 {
 	char *copy = malloc(n ? n : 1);
 	cr_assert(copy);
 	memcpy(copy, bytes, n);
-	enum proxy_result r = proxy_parse(copy, n, p);
+	enum proxy_result r = proxy_header_parse(copy, n, p);
 	free(copy);
 	return r;
 }
 
-/* The header is complete, says that it is CLIENT (NULL: nothing), and is so after each of its
- * bytes no sooner than after the last; what follows is not part of it. */
+/* The header names CLIENT (NULL: no client). It is complete only with its last byte, and bytes
+ * behind it are not part of it. */
 static void expect_client(const char *header, size_t n, const char *client)
 {
-	struct proxy p = {0};
+	struct proxy_header p = {0};
 	char text[ADDRESS_TEXT_MAX], *more = malloc(n + 100);
 	cr_assert(more);
 	memcpy(more, header, n);
@@ -36,7 +36,7 @@ static void expect_client(const char *header, size_t n, const char *client)
 		cr_assert_eq(parse(more, i, &p), PROXY_COMPLETE);
 		cr_assert_eq(p.length, n);
 		if (client) {
-			address_show(&p.client, text);
+			address_format(&p.client, text);
 			cr_assert_str_eq(text, client);
 		} else {
 			cr_assert_eq(p.client.sa.ss_family, AF_UNSPEC);
@@ -48,11 +48,11 @@ static void expect_client(const char *header, size_t n, const char *client)
 
 #define EXPECT(header, result)                                                                     \
 	do {                                                                                       \
-		struct proxy unused;                                                               \
+		struct proxy_header unused;                                                        \
 		cr_assert_eq(parse(header, SIZE(header), &unused), result, #header);               \
 	} while (0)
 
-Test(proxy, tells_the_client)
+Test(proxy, the_header_has_the_address_of_the_client)
 {
 	EXPECT_CLIENT(V4, "192.0.2.7:4711");
 	EXPECT_CLIENT(V6, "[2001:db8::7]:4711");
@@ -60,7 +60,7 @@ Test(proxy, tells_the_client)
 	EXPECT_CLIENT(HEAD("\x21", "\x22", "\0", "\x24") V6_ADDRESSES, "[2001:db8::7]:4711");
 }
 
-Test(proxy, a_unix_client_has_no_name)
+Test(proxy, a_unix_client_has_no_address)
 {
 	char header[16 + 216] = HEAD("\x21", "\x31", "\0", "\xd8") "/run/client";
 	expect_client(header, sizeof(header), "unix:");
@@ -68,11 +68,11 @@ Test(proxy, a_unix_client_has_no_name)
 	expect_client(header, sizeof(header), "unix:");
 }
 
-Test(proxy, a_check_of_the_balancer_speaks_for_nobody)
+Test(proxy, a_local_header_has_no_client)
 {
 	EXPECT_CLIENT(LOCAL_CHECK, NULL);
 	EXPECT_CLIENT(UNKNOWN, NULL);
-	/* Whatever family it names, and with addresses that are skipped. */
+	/* The family of a LOCAL header is ignored, and its addresses are skipped. */
 	EXPECT_CLIENT(HEAD("\x20", "\x11", "\0", "\x0c") V4_ADDRESSES, NULL);
 	EXPECT_CLIENT(HEAD("\x20", "\x11", "\0", "\0"), NULL);
 	EXPECT_CLIENT(HEAD("\x20", "\xff", "\0", "\3") "abc", NULL);
@@ -81,32 +81,32 @@ Test(proxy, a_check_of_the_balancer_speaks_for_nobody)
 	EXPECT_CLIENT(HEAD("\x21", "\1", "\0", "\0"), NULL);
 }
 
-Test(proxy, what_follows_the_addresses_is_skipped)
+Test(proxy, bytes_behind_the_addresses_are_skipped)
 {
 	EXPECT_CLIENT(V4_TLV, "192.0.2.7:4711");
 	static char longest[PROXY_HEADER_MAX] = HEAD("\x21", "\x11", "\x0f", "\xf0") V4_ADDRESSES;
 	expect_client(longest, sizeof(longest), "192.0.2.7:4711");
 }
 
-Test(proxy, one_that_is_too_long_is_refused_by_its_first_16_bytes)
+Test(proxy, a_header_that_is_too_long_is_rejected_by_its_first_16_bytes)
 {
 	EXPECT(HEAD("\x21", "\x11", "\x0f", "\xf1"), PROXY_TOO_LONG);
 	EXPECT(HEAD("\x21", "\x11", "\xff", "\xff"), PROXY_TOO_LONG);
 	EXPECT(HEAD("\x20", "\0", "\xff", "\xff"), PROXY_TOO_LONG);
 }
 
-Test(proxy, version_1_is_known_and_refused)
+Test(proxy, version_1_is_recognized_and_rejected)
 {
-	struct proxy p;
+	struct proxy_header p;
 	for (size_t i = 1; i <= SIZE(VERSION_1); i++)
 		cr_assert_eq(parse(VERSION_1, i, &p), i < 6 ? PROXY_NEEDS_MORE : PROXY_VERSION_1);
 	EXPECT("PROXIED", PROXY_MALFORMED);
 }
 
-Test(proxy, other_versions_commands_families_and_transports_are_refused)
+Test(proxy, other_versions_commands_families_and_transports_are_rejected)
 {
 	char header[] = V4;
-	struct proxy p;
+	struct proxy_header p;
 	for (unsigned i = 0; i < 256; i++) {
 		header[12] = (char)i;
 		cr_assert_eq(parse(header, SIZE(V4), &p) == PROXY_COMPLETE, i == 0x20 || i == 0x21,
@@ -122,7 +122,7 @@ Test(proxy, other_versions_commands_families_and_transports_are_refused)
 	}
 }
 
-Test(proxy, an_address_that_is_cut_short_is_refused)
+Test(proxy, a_truncated_address_is_rejected)
 {
 	EXPECT(HEAD("\x21", "\x11", "\0", "\x0b") V4_ADDRESSES, PROXY_MALFORMED);
 	EXPECT(HEAD("\x21", "\x11", "\0", "\0"), PROXY_MALFORMED);
@@ -133,7 +133,7 @@ Test(proxy, an_address_that_is_cut_short_is_refused)
 Test(proxy, each_byte_of_the_signature_counts)
 {
 	char header[] = V4;
-	struct proxy p;
+	struct proxy_header p;
 	for (size_t i = 0; i < 12; i++) {
 		header[i] ^= 1;
 		for (size_t n = 0; n <= SIZE(V4); n++)
@@ -145,16 +145,14 @@ Test(proxy, each_byte_of_the_signature_counts)
 	EXPECT("\n", PROXY_MALFORMED);
 }
 
-/*
- * Whatever the bytes are: a result that holds for each longer input, and never more than is there.
- * (A fuzzer goes further; this is what every build goes through.)
- */
+/* For any bytes, the result does not change with more input, and the length is never more than the
+ * input. A fuzzer tries more; this test runs in every build. */
 static void expect_sane(const unsigned char *bytes, size_t n)
 {
-	struct proxy p, q;
+	struct proxy_header p, q;
 	enum proxy_result before = PROXY_NEEDS_MORE, now;
 	for (size_t i = 0; i <= n; i++, before = now) {
-		p = (struct proxy){0};
+		p = (struct proxy_header){0};
 		now = parse(bytes, i, &p);
 		cr_assert(before == PROXY_NEEDS_MORE || now == before, "%d, then %d", before, now);
 		cr_assert(now != PROXY_COMPLETE || (p.length >= 16 && p.length <= i));
@@ -167,7 +165,7 @@ static void expect_sane(const unsigned char *bytes, size_t n)
 	}
 }
 
-Test(proxy, mutations_have_one_result)
+Test(proxy, the_result_does_not_depend_on_how_a_header_is_split)
 {
 	static const char *const seeds[] = {V4, V4_TLV, V6, LOCAL_CHECK, VERSION_1};
 	static const size_t sizes[] = {SIZE(V4), SIZE(V4_TLV), SIZE(V6), SIZE(LOCAL_CHECK),
@@ -181,7 +179,7 @@ Test(proxy, mutations_have_one_result)
 			memcpy(bytes, seeds[seed], n);
 			for (int i = 0; i < 1 + round % 3; i++) {
 				random = random * 1664525 + 1013904223;
-				/* The signature is tried elsewhere: mostly what comes after it. */
+				/* Mutate mostly the bytes behind the signature. */
 				size_t at = random >> 24 & 1 ? 12 + (random >> 8) % 4
 							     : (random >> 8) % n;
 				bytes[at] = (unsigned char)(random >> 16);

@@ -1,4 +1,4 @@
-/* control/relay: signals are handled in the order in which they arrived, each once. */
+/* control/signal_queue: arrivals are taken in order, each once, with their sender. */
 #include "fixture.h"
 #include "relay_loop.h"
 
@@ -28,19 +28,19 @@ Test(relay, a_burst_is_taken_in_the_order_of_arrival)
 	relay_loop_end();
 }
 
-Test(relay, a_row_of_one_kind_from_one_sender_is_one_arrival)
+Test(relay, consecutive_signals_of_one_kind_and_sender_are_one_arrival)
 {
 	raise(SIGUSR1);
 	turn();
 	raise(SIGHUP);
 	struct timespec after;
 	clock_gettime(CLOCK_MONOTONIC, &after);
-	raise_times(SIGHUP, 999);
+	raise_times(SIGHUP, 9);
 	raise(SIGUSR1);
 	raise(SIGHUP);
 	turn();
 	expect_kinds((int[]){SIGUSR1, SIGHUP, SIGUSR1, SIGHUP}, 4);
-	cr_assert_eq(loop.taken[1].count, 1000);
+	cr_assert_eq(loop.taken[1].count, 10);
 	cr_assert_eq(loop.taken[2].count, 1);
 	cr_assert_eq(loop.taken[3].count, 1);
 	cr_assert_leq(loop.taken[1].at, (int64_t)after.tv_sec * 1000000000 + after.tv_nsec);
@@ -48,9 +48,9 @@ Test(relay, a_row_of_one_kind_from_one_sender_is_one_arrival)
 	relay_loop_end();
 }
 
-Test(relay, the_sender_is_noted)
+Test(relay, an_arrival_has_pid_user_and_code_of_its_sender)
 {
-	/* The real user counts; root can be another one to show it. */
+	/* The sender is the real user. Root can make it differ from the effective one. */
 	MUST(geteuid() != 0 || setresuid(1, 0, 0) == 0);
 	raise(SIGUSR1);
 	turn();
@@ -60,7 +60,7 @@ Test(relay, the_sender_is_noted)
 	relay_loop_end();
 }
 
-Test(relay, another_sender_is_another_arrival)
+Test(relay, consecutive_signals_of_two_senders_are_two_arrivals)
 {
 	raise(SIGHUP);
 	pid_t child = fork();
@@ -78,9 +78,9 @@ Test(relay, another_sender_is_another_arrival)
 	relay_loop_end();
 }
 
-Test(relay, libevents_pipe_holds_one_byte)
+Test(relay, libevents_pipe_holds_one_byte_for_all_arrivals)
 {
-	for (int i = 0; i < 1000; i++)
+	for (size_t i = 0; i < (size_t)(MAX_PER_TURN - 1) * N_KINDS; i++)
 		raise(kinds[i % N_KINDS]);
 	cr_assert_eq(pipe_bytes(), 1);
 	turn();
@@ -94,7 +94,7 @@ Test(relay, libevents_pipe_holds_one_byte)
 	relay_loop_end();
 }
 
-Test(relay, what_arrives_between_take_and_return_wakes_again)
+Test(relay, a_signal_between_take_and_return_wakes_the_loop_again)
 {
 	raise(SIGUSR1);
 	loop.raise_before_return = SIGHUP;
@@ -105,28 +105,28 @@ Test(relay, what_arrives_between_take_and_return_wakes_again)
 	relay_loop_end();
 }
 
-static struct arrival *guarded;
+static struct signal_arrival *guarded;
 
-/* relay_take() has begun to copy: now a signal comes. */
+/* signal_queue_take() has begun to copy the arrivals: send a signal now. */
 static void on_fault(int signal)
 {
 	(void)signal;
-	mprotect(guarded, RELAY_BATCH * sizeof(*guarded), PROT_READ | PROT_WRITE);
+	mprotect(guarded, SIGNAL_QUEUE_SIZE * sizeof(*guarded), PROT_READ | PROT_WRITE);
 	raise(SIGHUP);
 }
 
-Test(relay, what_arrives_while_it_is_taken_is_taken_next)
+Test(relay, a_signal_during_a_take_is_taken_next)
 {
 	struct sigaction fault = {.sa_handler = on_fault};
-	guarded = mmap(NULL, RELAY_BATCH * sizeof(*guarded), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
-		       -1, 0);
+	guarded = mmap(NULL, SIGNAL_QUEUE_SIZE * sizeof(*guarded), PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	MUST(guarded != MAP_FAILED && sigaction(SIGSEGV, &fault, NULL) == 0);
 	raise(SIGUSR1);
-	cr_assert_eq(relay_take(guarded), 1);
+	cr_assert_eq(signal_queue_take(guarded), 1);
 	cr_assert_eq(guarded[0].signal, SIGUSR1);
 	turn();
 	expect_kinds((int[]){SIGHUP}, 1);
-	MUST(munmap(guarded, RELAY_BATCH * sizeof(*guarded)) == 0);
+	MUST(munmap(guarded, SIGNAL_QUEUE_SIZE * sizeof(*guarded)) == 0);
 	relay_loop_end();
 }
 
@@ -142,38 +142,38 @@ Test(relay, handled_signals_do_not_interrupt_each_other)
 	relay_loop_end();
 }
 
-Test(relay, take_leaves_the_mask_as_it_was)
+Test(relay, take_restores_the_signal_mask)
 {
-	struct arrival batch[RELAY_BATCH];
+	struct signal_arrival batch[SIGNAL_QUEUE_SIZE];
 	sigset_t set = all_kinds(), is;
-	cr_assert_eq(relay_take(batch), 0);
+	cr_assert_eq(signal_queue_take(batch), 0);
 	MUST(sigprocmask(SIG_BLOCK, NULL, &is) == 0);
 	cr_assert_not(sigismember(&is, SIGHUP));
 	sigdelset(&set, SIGINT);
 	MUST(sigprocmask(SIG_SETMASK, &set, NULL) == 0);
-	cr_assert_eq(relay_take(batch), 0);
+	cr_assert_eq(signal_queue_take(batch), 0);
 	MUST(sigprocmask(SIG_BLOCK, NULL, &is) == 0);
 	cr_assert(sigismember(&is, SIGHUP) && !sigismember(&is, SIGINT));
 	relay_loop_end();
 }
 
-Test(relay, reset_forgets)
+Test(relay, reset_empties_the_queue_and_its_counts)
 {
-	struct arrival batch[RELAY_BATCH];
+	struct signal_arrival batch[SIGNAL_QUEUE_SIZE];
 	sigset_t set = all_kinds();
 	raise(SIGHUP);
 	MUST(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
-	relay_reset();
-	cr_assert_eq(relay_take(batch), 0);
-	cr_assert_eq(relay_received(SIGHUP), 0);
+	signal_queue_reset();
+	cr_assert_eq(signal_queue_take(batch), 0);
+	cr_assert_eq(signal_queue_received(SIGHUP), 0);
 	relay_loop_end();
 }
 
-Test(relay, a_signal_that_nobody_can_handle_is_an_error)
+Test(relay, installing_sigkill_fails_with_einval)
 {
 	sigset_t set = all_kinds();
 	errno = 0;
-	cr_assert_eq(relay_install(SIGKILL, &set), -1);
+	cr_assert_eq(signal_queue_install(SIGKILL, &set), -1);
 	cr_assert_eq(errno, EINVAL);
 	relay_loop_end();
 }

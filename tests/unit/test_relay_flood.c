@@ -1,5 +1,4 @@
-/* control/relay: no flood loses anything or hides anything. What bare libevent does stands at the
- * end. */
+/* control/signal_queue: no flood loses or hides a signal. Bare libevent, at the end, does both. */
 #include "fixture.h"
 #include "relay_loop.h"
 
@@ -22,23 +21,28 @@ static uint64_t counted(int signal)
 	return n;
 }
 
-/* Fill the ring with USR1 and HUP in turns; the last one is HUP. */
-static void fill_ring(void)
+/* Every sender is limited alike; the test sends to itself. */
+Test(relay, a_signal_is_blocked_after_max_per_turn_deliveries)
 {
-	for (int i = 0; i < RELAY_RING; i++)
-		raise(i % 2 ? SIGHUP : SIGUSR1);
-}
-
-/* The arrivals past a full ring. */
-static void expect_late(const struct arrival *expected, size_t n)
-{
-	cr_assert_eq(loop.n, RELAY_RING + n);
-	for (size_t i = 0; i < RELAY_RING; i++)
-		cr_assert_eq(loop.taken[i].signal, i % 2 ? SIGHUP : SIGUSR1);
-	for (size_t i = 0; i < n; i++) {
-		cr_assert_eq(loop.taken[RELAY_RING + i].signal, expected[i].signal, "late %zu", i);
-		cr_assert_eq(loop.taken[RELAY_RING + i].count, expected[i].count, "late %zu", i);
-	}
+	sigset_t is;
+	raise_times(SIGUSR1, MAX_PER_TURN - 1);
+	MUST(sigprocmask(SIG_BLOCK, NULL, &is) == 0);
+	cr_assert_not(sigismember(&is, SIGUSR1));
+	raise(SIGUSR1);
+	MUST(sigprocmask(SIG_BLOCK, NULL, &is) == 0);
+	cr_assert(sigismember(&is, SIGUSR1));
+	cr_assert_not(sigismember(&is, SIGHUP));
+	raise_times(SIGUSR1, 1000);
+	cr_assert_eq(signal_queue_received(SIGUSR1), MAX_PER_TURN);
+	/* The first callback takes the batch and resumes: the kernel then delivers the one that it
+	 * has kept, which a second callback takes. */
+	turn();
+	cr_assert_eq(loop.callbacks, 2);
+	cr_assert_eq(loop.taken[0].count, MAX_PER_TURN);
+	cr_assert_eq(loop.taken[1].count, 1);
+	cr_assert_eq(signal_queue_received(SIGUSR1), MAX_PER_TURN + 1);
+	cr_assert_eq(counted(SIGUSR1), MAX_PER_TURN + 1);
+	relay_loop_end();
 }
 
 Test(relay, a_flood_of_one_kind_hides_no_other)
@@ -47,64 +51,39 @@ Test(relay, a_flood_of_one_kind_hides_no_other)
 	raise(SIGHUP);
 	raise(SIGINT);
 	turn();
-	expect_kinds((int[]){SIGUSR1, SIGHUP, SIGINT}, 3);
-	cr_assert_eq(loop.taken[0].count, 70000);
-	cr_assert_eq(relay_received(SIGUSR1), 70000);
-	cr_assert_eq(relay_received(SIGHUP), 1);
-	cr_assert_eq(loop.callbacks, 1);
+	/* The last arrival is the one that the kernel kept until the queue resumed. */
+	expect_kinds((int[]){SIGUSR1, SIGHUP, SIGINT, SIGUSR1}, 4);
+	cr_assert_eq(loop.taken[0].count, MAX_PER_TURN);
+	cr_assert_eq(loop.taken[3].count, 1);
+	cr_assert_eq(signal_queue_received(SIGHUP), 1);
+	cr_assert_eq(loop.callbacks, 2);
 	relay_loop_end();
 }
 
-Test(relay, every_delivery_past_the_ring_is_accounted_for)
+/* As many arrivals as there can be: all kinds in turn before a resume, and again after it. */
+Test(relay, the_queue_has_room_for_two_full_turns_of_all_kinds)
 {
-	for (int i = 0; i < 10000; i++)
-		raise(i % 2 ? SIGHUP : SIGUSR1);
-	raise(SIGUSR2);
-	raise(SIGINT);
-	raise_times(SIGUSR2, 6);
-	turn();
-	const uint64_t rest = (10000 - RELAY_RING) / 2;
-	expect_late((struct arrival[]){{.signal = SIGUSR1, .count = rest},
-				       {.signal = SIGHUP, .count = rest},
-				       {.signal = SIGUSR2, .count = 7},
-				       {.signal = SIGINT, .count = 1}},
-		    4);
-	for (size_t i = 0; i < N_KINDS; i++)
-		cr_assert_eq(counted(kinds[i]), relay_received(kinds[i]));
-	cr_assert_eq(relay_received(SIGUSR1) + relay_received(SIGHUP), 10000);
-	cr_assert_eq(loop.callbacks, 1);
+	cr_assert_eq(signal_queue_take(loop.taken), 0);
+	for (int i = 0; i < MAX_PER_TURN * N_KINDS; i++)
+		raise(kinds[i % N_KINDS]);
+	signal_queue_resume();
+	for (int i = 0; i < MAX_PER_TURN * N_KINDS; i++)
+		raise(kinds[i % N_KINDS]);
+	loop.n = signal_queue_take(loop.taken);
+	cr_assert_eq(loop.n, SIGNAL_QUEUE_SIZE);
+	for (size_t i = 0; i < loop.n; i++) {
+		cr_assert_eq(loop.taken[i].signal, kinds[i % N_KINDS], "arrival %zu", i);
+		cr_assert_eq(loop.taken[i].count, 1);
+	}
 	relay_loop_end();
 }
 
-Test(relay, kinds_past_the_ring_come_in_the_order_of_their_first)
-{
-	fill_ring();
-	raise(SIGHUP); /* goes with the ring's last */
-	raise(SIGTERM);
-	raise(SIGHUP);
-	raise(SIGUSR2);
-	raise(SIGINT);
-	raise(SIGUSR1);
-	raise(SIGQUIT);
-	raise(SIGHUP);
-	turn();
-	cr_assert_eq(loop.taken[RELAY_RING - 1].count, 2);
-	expect_late((struct arrival[]){{.signal = SIGTERM, .count = 1},
-				       {.signal = SIGHUP, .count = 2},
-				       {.signal = SIGUSR2, .count = 1},
-				       {.signal = SIGINT, .count = 1},
-				       {.signal = SIGUSR1, .count = 1},
-				       {.signal = SIGQUIT, .count = 1}},
-		    6);
-	relay_loop_end();
-}
-
-Test(relay, after_an_overflow_all_is_as_before)
+Test(relay, after_a_flood_the_queue_works_as_before)
 {
 	static const int burst[] = {SIGINT, SIGHUP, SIGTERM, SIGHUP};
-	fill_ring();
-	for (size_t i = 0; i < N_KINDS; i++)
-		raise(kinds[i]);
+	for (int i = 0; i < 100; i++)
+		raise(i % 2 ? SIGHUP : SIGUSR1);
+	turn();
 	turn();
 	loop.n = 0;
 	for (size_t i = 0; i < 4; i++)
@@ -118,7 +97,7 @@ Test(relay, after_an_overflow_all_is_as_before)
 	relay_loop_end();
 }
 
-Test(relay, two_storms_at_once_are_accounted_for)
+Test(relay, two_floods_at_once_are_accounted_for)
 {
 	pid_t child[2];
 	for (int i = 0; i < 2; i++) {
@@ -139,13 +118,13 @@ Test(relay, two_storms_at_once_are_accounted_for)
 	}
 	turn();
 	for (size_t i = 0; i < N_KINDS; i++)
-		cr_assert_eq(taken[kinds[i]] + counted(kinds[i]), relay_received(kinds[i]));
-	cr_assert_gt(relay_received(SIGHUP), 0);
-	cr_assert_gt(relay_received(SIGUSR1), 0);
+		cr_assert_eq(taken[kinds[i]] + counted(kinds[i]), signal_queue_received(kinds[i]));
+	cr_assert_gt(signal_queue_received(SIGHUP), 0);
+	cr_assert_gt(signal_queue_received(SIGUSR1), 0);
 	relay_loop_end();
 }
 
-/* A process that sends SIGNAL all the time, and counts in memory that it shares with us. */
+/* Start a process that sends SIGNAL without a pause, and counts its signals in shared memory. */
 static pid_t flood(int signal, _Atomic uint64_t *sent)
 {
 	pid_t pid = fork();
@@ -159,57 +138,58 @@ static pid_t flood(int signal, _Atomic uint64_t *sent)
 	return pid;
 }
 
-Test(relay, a_flood_from_outside_leaves_time_and_lets_others_through)
+Test(relay, a_flood_from_outside_neither_starves_the_loop_nor_hides_another_signal)
 {
 	enum { MANY = 20000 };
-	alarm(30); /* Criterion's own .timeout loses a test's end now and then */
+	alarm(30); /* Criterion's .timeout sometimes misses the end of a test */
 	_Atomic uint64_t *sent =
 		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	MUST(sent != MAP_FAILED);
-	/* The lowest number, twice: the kernel has one at hand whenever a handler returns. */
+	/* Two senders of the lowest number: one is pending whenever a handler returns. */
 	const pid_t child[] = {flood(SIGHUP, &sent[0]), flood(SIGHUP, &sent[1]),
 			       flood(SIGUSR1, &sent[2])};
-	while (relay_received(SIGHUP) < RELAY_MOST || relay_received(SIGUSR1) < RELAY_MOST)
+	while (signal_queue_received(SIGHUP) < MAX_PER_TURN ||
+	       signal_queue_received(SIGUSR1) < MAX_PER_TURN)
 		;
-	/* This is the loop, in a callback that takes its time. */
+	/* The loop is in a slow callback. */
 	for (size_t i = 0; i < 3; i++)
 		for (uint64_t before = sent[i]; sent[i] < before + MANY;)
 			;
-	cr_assert_eq(relay_received(SIGHUP), RELAY_MOST);
-	cr_assert_eq(relay_received(SIGUSR1), RELAY_MOST);
+	cr_assert_eq(signal_queue_received(SIGHUP), MAX_PER_TURN);
+	cr_assert_eq(signal_queue_received(SIGUSR1), MAX_PER_TURN);
 	pid_t other = fork();
 	if (other == 0)
 		_exit(kill(getppid(), SIGTERM));
 	MUST(waitpid(other, NULL, 0) == other);
-	while (!relay_received(SIGTERM))
+	while (!signal_queue_received(SIGTERM))
 		;
-	for (int round = 2; round < 5; round++) { /* taken, as many may come again */
-		loop.n += relay_take(loop.taken + loop.n);
-		cr_assert_eq(relay_received(SIGHUP), (uint64_t)(round - 1) * RELAY_MOST);
-		relay_resume();
-		while (relay_received(SIGHUP) < (uint64_t)round * RELAY_MOST)
+	for (int round = 2; round < 5; round++) { /* each turn delivers as many again */
+		loop.n += signal_queue_take(loop.taken + loop.n);
+		cr_assert_eq(signal_queue_received(SIGHUP), (uint64_t)(round - 1) * MAX_PER_TURN);
+		signal_queue_resume();
+		while (signal_queue_received(SIGHUP) < (uint64_t)round * MAX_PER_TURN)
 			;
-		cr_assert_eq(relay_received(SIGHUP), (uint64_t)round * RELAY_MOST);
+		cr_assert_eq(signal_queue_received(SIGHUP), (uint64_t)round * MAX_PER_TURN);
 	}
 	cr_assert_eq(counted(SIGTERM), 1);
 
 	sigset_t set = all_kinds();
 	MUST(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
-	loop.n += relay_take(loop.taken + loop.n);
+	loop.n += signal_queue_take(loop.taken + loop.n);
 	for (size_t i = 0; i < N_KINDS; i++)
-		cr_assert_eq(counted(kinds[i]), relay_received(kinds[i]));
+		cr_assert_eq(counted(kinds[i]), signal_queue_received(kinds[i]));
 	for (size_t i = 0; i < 3; i++)
 		MUST(kill(child[i], SIGKILL) == 0 && waitpid(child[i], NULL, 0) == child[i]);
 	munmap(sent, 4096);
 	relay_loop_end();
 }
 
-/* Negative controls: the same trials on libevent alone. */
+/* Negative controls: the same tests on libevent alone. */
 
 static struct {
 	struct event_base *base;
 	struct event *event[N_KINDS];
-	int called[8]; /* in this order */
+	int called[8]; /* signals, in the order of the callbacks */
 	size_t n;
 } bare;
 
@@ -231,7 +211,7 @@ static void bare_start(void)
 	}
 }
 
-/* Turn the loop until nothing happens any more. */
+/* Run the loop until it calls nothing. */
 static void bare_end(void)
 {
 	for (size_t before = bare.n + 1; before != bare.n;) {
@@ -245,7 +225,7 @@ static void bare_end(void)
 
 TestSuite(bare_libevent, .init = bare_start);
 
-Test(bare_libevent, handles_a_burst_in_the_order_of_numbers)
+Test(bare_libevent, bare_libevent_handles_a_burst_in_the_order_of_numbers)
 {
 	raise(SIGUSR1);
 	raise(SIGINT);
@@ -257,14 +237,14 @@ Test(bare_libevent, handles_a_burst_in_the_order_of_numbers)
 	cr_assert_eq(bare.called[2], SIGUSR1);
 }
 
-Test(bare_libevent, calls_back_never_for_65536_of_one_kind)
+Test(bare_libevent, bare_libevent_never_calls_back_for_65536_signals_of_one_kind)
 {
 	raise_times(SIGUSR1, 65536);
 	bare_end();
 	cr_assert_eq(bare.n, 0);
 }
 
-Test(bare_libevent, loses_what_comes_after_65536)
+Test(bare_libevent, bare_libevent_loses_all_signals_after_65536)
 {
 	raise_times(SIGUSR1, 65536);
 	raise(SIGHUP);

@@ -1,4 +1,4 @@
-/* control/runtime: one instance at a time, files that are never half written, nothing left. */
+/* control/runtime: the directory, atomic replacement of its files, and their removal. */
 #include "control/runtime.h"
 #include "fixture.h"
 #include "runtime_open.h"
@@ -24,7 +24,7 @@ static mode_t mode_of(const char *name)
 	return st.st_mode;
 }
 
-Test(runtime, a_missing_directory_is_made_and_removed)
+Test(runtime, a_missing_directory_is_created_and_removed_at_the_end)
 {
 	struct runtime r;
 	umask(022);
@@ -37,7 +37,7 @@ Test(runtime, a_missing_directory_is_made_and_removed)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(runtime, a_directory_that_was_there_stays)
+Test(runtime, an_existing_directory_is_kept_at_the_end)
 {
 	struct runtime r;
 	MUST(mkdir("run", 0700) == 0);
@@ -50,7 +50,7 @@ Test(runtime, a_directory_that_was_there_stays)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(runtime, close_removes_its_files_and_no_other)
+Test(runtime, close_removes_the_daemons_files_and_no_others)
 {
 	static const char *const files[] = {"skeld.pid", "status", "stats.prom"};
 	struct runtime r;
@@ -71,7 +71,7 @@ Test(runtime, close_removes_its_files_and_no_other)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(runtime, announce_writes_the_pid)
+Test(runtime, announce_writes_the_pid_into_the_pid_file)
 {
 	char expected[32];
 	struct runtime r;
@@ -81,14 +81,14 @@ Test(runtime, announce_writes_the_pid)
 	open_well(&r, "run");
 	cr_assert_eq(runtime_announce(&r, &e), 0);
 	snprintf(expected, sizeof(expected), "%d\n", (int)getpid());
-	char *text = file_text("run/skeld.pid"); /* closing it lets go of the lock: POSIX */
+	char *text = file_text("run/skeld.pid"); /* closing the file releases the lock, fcntl(2) */
 	cr_assert_str_eq(text, expected);
 	free(text);
 	runtime_close(&r);
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(runtime, the_pid_file_is_not_followed)
+Test(runtime, a_symbolic_link_as_pid_file_is_rejected)
 {
 	MUST(mkdir("run", 0755) == 0);
 	file_write("precious", "keep me\n");
@@ -101,29 +101,45 @@ Test(runtime, the_pid_file_is_not_followed)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(runtime, a_file_that_has_another_name_is_not_ours)
+Test(runtime, a_pid_file_with_a_second_link_is_rejected)
 {
 	MUST(mkdir("run", 0755) == 0);
 	file_write("precious", "keep me\n");
 	MUST(link("precious", "run/skeld.pid") == 0);
-	expect_refused("run", "cannot use run/skeld.pid: the file has another name, too");
+	expect_refused("run", "cannot use run/skeld.pid: the file has more than one link");
 	char *text = file_text("precious");
 	cr_assert_str_eq(text, "keep me\n");
 	free(text);
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(runtime, what_is_no_directory_is_refused)
+Test(runtime, a_path_that_is_no_directory_is_rejected)
 {
 	file_write("file", "");
-	expect_refused("file", "cannot use the runtime directory file: Not a directory");
-	expect_refused("missing/run", "cannot use the runtime directory missing/run: No such file");
+	expect_refused("file", "cannot open the runtime directory file: Not a directory");
+	expect_refused("missing/run",
+		       "cannot create the runtime directory missing/run: No such file");
 	MUST(mkdir("run", 0755) == 0 && mkdir("run/skeld.pid", 0755) == 0);
 	expect_refused("run", "cannot open run/skeld.pid: Is a directory");
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(runtime, nobody_owns_what_is_not_there)
+/* The kernel lets no process make a directory there: EPERM, or EROFS in a container. */
+Test(runtime, a_directory_that_cannot_be_created_is_reported_with_the_reason)
+{
+	struct runtime r;
+	struct errors e = {0};
+	if (access("/sys", F_OK) < 0)
+		cr_skip_test("/sys is not mounted");
+	cr_assert_eq(runtime_open(&r, "/sys/skeld-test", &e), -1);
+	cr_assert(strstr(errors_text(&e, 0), "cannot create the runtime directory /sys/skeld-test"),
+		  "%s", errors_text(&e, 0));
+	cr_assert_null(strstr(errors_text(&e, 0), strerror(ENOENT)));
+	errors_clear(&e);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(runtime, an_unlocked_pid_file_has_no_owner)
 {
 	cr_assert_eq(runtime_owner("missing"), 0);
 	MUST(mkdir("run", 0755) == 0);
@@ -135,7 +151,7 @@ Test(runtime, nobody_owns_what_is_not_there)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(runtime, a_reader_sees_the_old_file_or_the_new_one)
+Test(runtime, replace_is_atomic_for_readers)
 {
 	struct runtime r;
 	struct errors e = {0};
@@ -159,7 +175,7 @@ Test(runtime, a_reader_sees_the_old_file_or_the_new_one)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(runtime, a_file_that_cannot_be_replaced_stays)
+Test(runtime, a_failed_replace_keeps_the_previous_file)
 {
 	struct runtime r;
 	struct errors e = {0};

@@ -1,5 +1,5 @@
-/* base/scan: comments and includes are taken out, lines stay where they are. */
-#include "base/scan.h"
+/* config/prescan: comments and includes are blanked, and line numbers stay. */
+#include "config/prescan.h"
 #include "fixture.h"
 
 #include <errno.h>
@@ -21,7 +21,7 @@ static void note_include(void *context, const char *path, unsigned line)
 static bool try_scan(char *text, struct errors *e)
 {
 	*included = '\0';
-	bool good = scan(text, "file", note_include, included, e);
+	bool good = prescan(text, "file", note_include, included, e);
 	cr_assert_eq(good, e->n == 0, "%s", text);
 	return good;
 }
@@ -66,15 +66,15 @@ Test(scan, comments_become_blanks_and_lines_stay)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, what_follows_a_comment_at_once_is_seen)
+Test(scan, text_directly_behind_a_comment_is_kept)
 {
 	expect_left("/**//*\n*/#\n", "      \n   \n");
 	expect_left("/**/\"a # b\"\n", "    \"a # b\"\n");
 	expect_left("/**/'a // b'\n", "    'a // b'\n");
 	expect_left("/**/# \"\n", "       \n");
 	expect_left("}#\n", "} \n");
-	expect_refused("\n/**//* a\n", "file:2: the comment that begins here");
-	expect_refused("\n/**/\"a\n", "file:2: the string that begins here");
+	expect_refused("\n/**//* a\n", "file:2: this comment");
+	expect_refused("\n/**/\"a\n", "file:2: this string");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -84,17 +84,17 @@ Test(scan, no_comment_begins_in_a_word)
 	expect_kept("address = unix:/run//x\n");
 	expect_kept("a/b\n");
 	expect_kept("a / b\n");
-	expect_refused("\na = b#c\n", "file:2: unexpected #: a value that contains it stands in");
-	expect_refused("a = +5\n", "file:1: unexpected +: a value that contains it stands in");
-	expect_refused("a = 10+\n", "file:1: unexpected +: a value that contains it stands in");
-	expect_refused("\n+\n", "file:2: unexpected +: a value that contains it stands in");
-	expect_refused("a = b*c\n", "file:1: unexpected *: a value that contains it stands in");
-	/* But for this one, which libconfuse would see, too. */
+	expect_refused("\na = b#c\n", "file:2: unexpected #: quote a value that contains it");
+	expect_refused("a = +5\n", "file:1: unexpected +: quote a value that contains it");
+	expect_refused("a = 10+\n", "file:1: unexpected +: quote a value that contains it");
+	expect_refused("\n+\n", "file:2: unexpected +: quote a value that contains it");
+	expect_refused("a = b*c\n", "file:1: unexpected *: quote a value that contains it");
+	/* Except this one, which libconfuse treats as a comment, too. */
 	expect_left("a = b/*c*/\n", "a = b     \n");
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, strings_keep_what_looks_like_a_comment)
+Test(scan, comment_marks_in_strings_are_kept)
 {
 	static const char *const kept[] = {"\"# // /* */\"\n",	 "'# // /*'\n",
 					   "\"a\\\n# b\\\n\"\n", "\"\\\"# \" 'it\\'s # '\n",
@@ -110,11 +110,11 @@ Test(scan, strings_keep_what_looks_like_a_comment)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, what_is_never_closed_is_refused_where_it_begins)
+Test(scan, unclosed_text_is_rejected_at_its_beginning)
 {
-	static const char line[] = "file:2: the string that begins here does not end on its line";
-	static const char string[] = "file:2: the string that begins here is never closed";
-	static const char comment[] = "file:2: the comment that begins here is never closed";
+	static const char line[] = "file:2: this string is not closed on its line";
+	static const char string[] = "file:2: this string is not closed";
+	static const char comment[] = "file:2: this comment is not closed";
 	expect_refused("\na = \"b\n\n", line);
 	expect_refused("\na = 'b\n\n", line);
 	expect_refused("\na = \"b\\\"\n", line);
@@ -132,18 +132,17 @@ Test(scan, what_is_never_closed_is_refused_where_it_begins)
 
 /* Else the next quote, wherever it stands, would be the end of it, and what is between them gone.
  */
-Test(scan, a_quote_that_is_missing_is_told_where_it_is_missing)
+Test(scan, a_missing_quote_is_reported_at_its_line)
 {
-	expect_refused("a = \"b\nc = \"d\"\n", "file:1: the string that begins here does not end");
-	expect_refused("a = \"\nb = 1\nc = \"\n",
-		       "file:1: the string that begins here does not end");
-	expect_refused("a = '\nb = 1\nc = '\n", "file:1: the string that begins here does not end");
+	expect_refused("a = \"b\nc = \"d\"\n", "file:1: this string is not closed");
+	expect_refused("a = \"\nb = 1\nc = \"\n", "file:1: this string is not closed");
+	expect_refused("a = '\nb = 1\nc = '\n", "file:1: this string is not closed");
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, a_variable_ends_within_its_string)
+Test(scan, a_variable_must_end_in_its_string)
 {
-	static const char error[] = "file:2: \"${\" is not closed in the string that begins here";
+	static const char error[] = "file:2: \"${\" is not closed in this string";
 	expect_refused("\n\"${HOME\" }\n", error);
 	expect_refused("\n\"${HOME\n}\"\n", error);
 	expect_refused("\n\"a ${\"\n", error);
@@ -154,8 +153,8 @@ Test(scan, a_variable_ends_within_its_string)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* libconfuse would take all up to the next brace for its name, and that for an empty text. */
-Test(scan, a_variable_ends_on_its_line)
+/* libconfuse would read everything up to the next brace as its name, with an empty value. */
+Test(scan, a_variable_must_end_on_its_line)
 {
 	expect_kept("a = ${HOME}\n");
 	expect_kept("a = ${HOME:-x y}\n");
@@ -165,13 +164,13 @@ Test(scan, a_variable_ends_on_its_line)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, no_string_holds_a_nul)
+Test(scan, a_nul_in_a_string_is_rejected)
 {
 	static const char *const bad[] = {"\"\\0\"\n",	  "\"a\\00b\"\n",  "\"\\000\"\n",
 					  "\"\\0001\"\n", "\"\\x0\"\n",	   "\"\\x00\"\n",
 					  "\"\\x001\"\n", "\"\\\\\\0\"\n", "\"\\\n\\0\"\n"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		expect_refused(bad[i], "file:1: a NUL character in the string that begins here");
+		expect_refused(bad[i], "file:1: NUL character in this string");
 	static const char *const good[] = {"\"\\01 \\001 \\x1 \\x01 \\x0a \\x10 \\10 \\x\"\n",
 					   "\"\\\\0 0 x0\"\n", "'\\0 \\x00'\n"};
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
@@ -179,7 +178,7 @@ Test(scan, no_string_holds_a_nul)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, includes_are_told_and_taken_out)
+Test(scan, includes_are_reported_and_blanked)
 {
 	expect_left("a\n include(\"x y\") b\n", "a\n                b\n");
 	cr_assert_str_eq(included, "2:x y ");
@@ -195,7 +194,7 @@ Test(scan, includes_are_told_and_taken_out)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, an_include_is_complete_and_on_one_line)
+Test(scan, an_include_must_be_complete_and_on_one_line)
 {
 	static const char *const bad[] = {"include\n",
 					  "include(\n",
@@ -217,16 +216,15 @@ Test(scan, an_include_is_complete_and_on_one_line)
 					  "include('a\\'b')\n",
 					  "include(\"x')\n"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
-		expect_refused(bad[i],
-			       "file:1: include takes one file: expected include(\"path\")");
+		expect_refused(bad[i], "file:1: include: expected include(\"path\")");
 		cr_assert_str_empty(included);
 	}
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, an_include_stands_outside_of_sections)
+Test(scan, an_include_in_a_section_is_rejected)
 {
-	expect_refused("a {\ninclude(\"x\")\n}\n", "file:2: include stands in a section");
+	expect_refused("a {\ninclude(\"x\")\n}\n", "file:2: include in a section");
 	expect_left("a { b { } }\ninclude(\"x\")\n", "a { b { } }\n            \n");
 	expect_left("}\ninclude(\"x\")\n", "}\n            \n");
 	expect_left("# {\ninclude(\"x\")\n", "   \n            \n");

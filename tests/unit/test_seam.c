@@ -1,4 +1,4 @@
-/* data/seam and data/connection: what service.h promises to the author of a service. */
+/* data/service_api and data/connection: the promises of service.h. */
 #include "fixture.h"
 #include "serving.h"
 
@@ -9,7 +9,7 @@
 
 TestSuite(seam, .init = fixture_enter, .fini = fixture_leave);
 
-Test(seam, bytes_come_and_go)
+Test(seam, bytes_are_received_and_sent)
 {
 	int client = serve_one(echo, "", "hello");
 	client_expect(client, "hello");
@@ -20,14 +20,14 @@ Test(seam, bytes_come_and_go)
 	cr_assert_eq(count_of(COUNT_RECEIVED), 11);
 	cr_assert_eq(count_of(COUNT_SENT), 11);
 	cr_assert_eq(count_of(N_COUNTERS + COUNTED), 2);
-	cr_assert_eq(plane_open(serving.plane), 1);
+	cr_assert_eq(workers_open_connections(serving.workers), 1);
 	close(client);
 	STEP_UNTIL(serving.n_closed == 1);
 	cr_assert_eq(closed_by(CLOSED_BY_PEER), 1);
 	serving_end();
 }
 
-Test(seam, what_is_not_consumed_is_offered_again_with_what_comes_next)
+Test(seam, unconsumed_bytes_are_offered_again_with_new_ones)
 {
 	static const char *const pieces[] = {"ab", "c", "\nde", "f", "\n"};
 	serving.data = echo_lines;
@@ -45,7 +45,7 @@ Test(seam, what_is_not_consumed_is_offered_again_with_what_comes_next)
 	serving_end();
 }
 
-Test(seam, more_than_all_is_all)
+Test(seam, consuming_more_than_offered_consumes_all)
 {
 	int client = serve_one(echo_lines, "", "a");
 	STEP_UNTIL(serving.n_data == 1);
@@ -65,16 +65,17 @@ static struct {
 	unsigned full; /* times that connection_write() returned 1 */
 } blocks;
 
-/* For each byte a block, until there is no room. */
+/* Answer each byte with a block, until connection_write() returns 1. */
 static size_t send_blocks(struct connection *c, const char *bytes, size_t n)
 {
 	size_t used = 0;
 	int full = 0;
 	(void)bytes;
-	cr_assert_lt(queued(c->out), LIMIT, "it was asked while it should wait");
+	cr_assert_lt(buffered(c->out), LIMIT, "it was asked while it should wait");
 	while (used < n && !full) {
 		full = connection_write(c, pattern(blocks.written, BLOCK), BLOCK);
-		cr_assert_eq(full, queued(c->out) >= LIMIT, "%zu bytes are queued", queued(c->out));
+		cr_assert_eq(full, buffered(c->out) >= LIMIT, "%zu bytes are queued",
+			     buffered(c->out));
 		blocks.written += BLOCK;
 		blocks.full += (unsigned)full;
 		used++;
@@ -97,9 +98,10 @@ Test(seam, a_slow_reader_is_answered_no_faster_than_it_reads)
 	step_all();
 	for (int i = 0; i < 1000; i++) {
 		step();
-		cr_assert_lt(queued(serving.last->out), LIMIT + BLOCK);
+		cr_assert_lt(buffered(serving.last->out), LIMIT + BLOCK);
 	}
-	cr_assert_lt(blocks.written, (size_t)REQUESTS * BLOCK, "all is answered, and nobody reads");
+	cr_assert_lt(blocks.written, (size_t)REQUESTS * BLOCK,
+		     "everything is sent, although no client reads");
 	client_send(client, "y");
 	client_expect_pattern(client, (size_t)(REQUESTS + 1) * BLOCK);
 	cr_assert_eq(blocks.written, (size_t)(REQUESTS + 1) * BLOCK);
@@ -111,7 +113,7 @@ Test(seam, a_slow_reader_is_answered_no_faster_than_it_reads)
 	serving_end();
 }
 
-Test(seam, an_echo_is_read_no_faster_than_it_is_taken)
+Test(seam, reading_pauses_while_an_echo_is_unsent)
 {
 	enum { N = 1 << 20, PIECE = 65536 };
 	static char is[PIECE];
@@ -126,13 +128,13 @@ Test(seam, an_echo_is_read_no_faster_than_it_is_taken)
 		sent += n > 0 ? (size_t)n : 0;
 		for (int i = 0; i < 10; i++) {
 			step();
-			size_t out = queued(serving.last->out);
+			size_t out = buffered(serving.last->out);
 			bool reads = event_pending(&serving.last->event, EV_READ, NULL);
 			cr_assert(out < LIMIT ? reads : out == LIMIT && !reads, "%zu", out);
 			paused += !reads;
 		}
 		if (n > 0)
-			continue; /* until nothing more goes in, nothing is taken out */
+			continue; /* fill the sockets; no byte is received */
 		n = recv(client, is, sizeof(is), 0);
 		cr_assert(n <= 0 || memcmp(is, pattern(taken, (size_t)n), (size_t)n) == 0);
 		taken += n > 0 ? (size_t)n : 0;
@@ -144,7 +146,7 @@ Test(seam, an_echo_is_read_no_faster_than_it_is_taken)
 }
 
 /* Written between two turns of the loop, as from a timer. */
-Test(seam, what_is_written_goes_behind_what_waits)
+Test(seam, written_bytes_are_sent_behind_queued_bytes)
 {
 	enum { FIRST = 1 << 20, SECOND = 1000 };
 	static char is[65536];
@@ -152,7 +154,7 @@ Test(seam, what_is_written_goes_behind_what_waits)
 	int client = client_new();
 	slow_down();
 	cr_assert_eq(connection_write(serving.last, pattern(0, FIRST), FIRST), 0);
-	cr_assert_gt(queued(serving.last->out), 0);
+	cr_assert_gt(buffered(serving.last->out), 0);
 	ssize_t n = recv(client, is, sizeof(is), 0); /* now there is room before them */
 	MUST(n > 0 && memcmp(is, pattern(0, sizeof(is)), (size_t)n) == 0);
 	for (size_t i = 0; i < SECOND; i++)
@@ -165,7 +167,7 @@ Test(seam, what_is_written_goes_behind_what_waits)
 	serving_end();
 }
 
-/* Answers a line by 1 MiB, and ends. */
+/* Answers a line with 1 MiB and closes. */
 static size_t send_pattern(struct connection *c, const char *bytes, size_t n)
 {
 	if (!memchr(bytes, '\n', n))
@@ -176,7 +178,7 @@ static size_t send_pattern(struct connection *c, const char *bytes, size_t n)
 	return n;
 }
 
-Test(seam, close_sends_what_is_queued)
+Test(seam, close_sends_queued_bytes)
 {
 	serving.data = send_pattern;
 	serve("");
@@ -187,7 +189,7 @@ Test(seam, close_sends_what_is_queued)
 	client_expect_end(client);
 	cr_assert_eq(serving.n_closed, 1);
 	close(client);
-	STEP_UNTIL(plane_open(serving.plane) == 0);
+	STEP_UNTIL(workers_open_connections(serving.workers) == 0);
 	cr_assert_eq(closed_by(CLOSED_BY_SERVICE), 1);
 	serving_end();
 }
@@ -198,7 +200,7 @@ static int write_and_refuse(struct connection *c)
 	return -1;
 }
 
-Test(seam, a_connection_that_is_refused_is_closed)
+Test(seam, a_connection_that_opened_rejects_is_closed)
 {
 	serving.opened = write_and_refuse;
 	serve("");
@@ -207,7 +209,7 @@ Test(seam, a_connection_that_is_refused_is_closed)
 	client_expect_end(client);
 	cr_assert_eq(serving.n_closed, 1);
 	close(client);
-	STEP_UNTIL(plane_open(serving.plane) == 0);
+	STEP_UNTIL(workers_open_connections(serving.workers) == 0);
 	cr_assert_eq(closed_by(CLOSED_BY_SERVICE), 1);
 	serving_end();
 }
@@ -220,7 +222,7 @@ static int greet(struct connection *c)
 	return connection_write(c, "hi\n", 3);
 }
 
-Test(seam, a_service_may_speak_first)
+Test(seam, a_service_can_write_first)
 {
 	serving.opened = greet;
 	serve("");
@@ -231,7 +233,7 @@ Test(seam, a_service_may_speak_first)
 	serving_end();
 }
 
-Test(seam, a_request_that_cannot_be_kept_ends_the_connection)
+Test(seam, a_request_larger_than_the_buffer_closes_the_connection)
 {
 	char most[4096] = "";
 	serving.data = echo_lines;
@@ -256,7 +258,7 @@ Test(seam, a_request_that_cannot_be_kept_ends_the_connection)
 	serving_end();
 }
 
-Test(seam, half_a_close_is_answered)
+Test(seam, a_client_that_half_closes_gets_its_answers)
 {
 	int client = serve_one(echo_lines, "", "one\ntwo\nthr");
 	MUST(shutdown(client, SHUT_WR) == 0);
@@ -269,7 +271,7 @@ Test(seam, half_a_close_is_answered)
 	serving_end();
 }
 
-Test(seam, half_a_close_waits_for_a_slow_reader)
+Test(seam, a_slow_client_that_half_closes_gets_its_answers)
 {
 	serving.data = send_blocks;
 	serve("limits { buffer = 8192 }");
@@ -289,7 +291,7 @@ Test(seam, half_a_close_waits_for_a_slow_reader)
 	serving_end();
 }
 
-Test(seam, a_reset_is_an_error)
+Test(seam, a_reset_is_counted_as_an_error)
 {
 	struct linger reset = {1, 0};
 	serve("");
@@ -307,7 +309,7 @@ static void write_too_late(struct connection *c)
 	connection_close(c);
 }
 
-Test(seam, nothing_can_be_written_once_it_is_over)
+Test(seam, writing_to_a_closed_connection_fails)
 {
 	serving.closed = write_too_late;
 	serve("");
@@ -315,7 +317,7 @@ Test(seam, nothing_can_be_written_once_it_is_over)
 	close(client);
 	STEP_UNTIL(serving.n_closed == 1);
 	cr_assert_eq(closed_by(CLOSED_BY_PEER), 1);
-	plane_close(serving.plane);
+	workers_close_connections(serving.workers);
 	STEP_UNTIL(serving.n_closed == 2);
 	close(other);
 	serving_end();

@@ -1,4 +1,4 @@
-/* data/seam: answers that are given later, connection_hold() and connection_release(). */
+/* data/service_api: late answers with connection_hold() and connection_release(). */
 #include "fixture.h"
 #include "serving.h"
 
@@ -11,7 +11,7 @@ TestSuite(seam_hold, .init = fixture_enter, .fini = fixture_leave);
 
 static bool busy; /* an answer is being prepared */
 
-/* One request, a letter, at a time: it is taken and answered later, by answer(). */
+/* Consumes one request, a letter, at a time; answer() answers it later. */
 static size_t take_one(struct connection *c, const char *bytes, size_t n)
 {
 	(void)bytes, (void)n;
@@ -30,7 +30,7 @@ static void answer(struct connection *c, const char *text)
 	connection_release(c);
 }
 
-Test(seam_hold, requests_behind_the_answer_wait_for_it)
+Test(seam_hold, requests_wait_behind_a_held_answer)
 {
 	int client = serve_one(take_one, "", "abc");
 	STEP_UNTIL(busy);
@@ -61,7 +61,7 @@ Test(seam_hold, requests_are_kept_up_to_the_limit)
 	int client = serve_one(take_one, "limits { buffer = 4096 }", most);
 	STEP_UNTIL(busy);
 	step_all();
-	cr_assert_leq(queued(serving.last->in), 4096);
+	cr_assert_leq(buffered(serving.last->in), 4096);
 	cr_assert_eq(serving.n_closed, 0, "it is busy, not too large");
 	for (size_t i = 0; i < sizeof(most) - 1; i++) {
 		STEP_UNTIL(busy);
@@ -74,7 +74,7 @@ Test(seam_hold, requests_are_kept_up_to_the_limit)
 	serving_end();
 }
 
-Test(seam_hold, half_a_close_waits_for_the_answer)
+Test(seam_hold, a_client_that_half_closes_gets_a_held_answer)
 {
 	int client = serve_one(take_one, "", "ab");
 	MUST(shutdown(client, SHUT_WR) == 0);
@@ -92,7 +92,7 @@ Test(seam_hold, half_a_close_waits_for_the_answer)
 	serving_end();
 }
 
-Test(seam_hold, one_whose_peer_is_gone_stays_until_it_is_released)
+Test(seam_hold, a_held_connection_without_peer_is_valid_until_released)
 {
 	struct linger reset = {1, 0};
 	int client = serve_one(take_one, "", "a");
@@ -100,8 +100,8 @@ Test(seam_hold, one_whose_peer_is_gone_stays_until_it_is_released)
 	MUST(setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
 	close(client);
 	STEP_UNTIL(serving.n_closed == 1);
-	cr_assert_eq(plane_open(serving.plane), 0);
-	/* Its memory is the sanitizer's to watch. */
+	cr_assert_eq(workers_open_connections(serving.workers), 0);
+	/* The address sanitizer watches its memory. */
 	cr_assert_eq(connection_write(serving.last, "A", 1), -1);
 	connection_hold(serving.last);
 	connection_release(serving.last);
@@ -113,7 +113,7 @@ Test(seam_hold, one_whose_peer_is_gone_stays_until_it_is_released)
 	serving_end();
 }
 
-Test(seam_hold, it_counts)
+Test(seam_hold, holds_are_counted)
 {
 	int client = serve_one(take_one, "", "ab");
 	STEP_UNTIL(busy);
@@ -134,7 +134,7 @@ Test(seam_hold, it_counts)
 	serving_end();
 }
 
-Test(seam_hold, it_is_not_idle)
+Test(seam_hold, a_held_connection_is_not_idle)
 {
 	serving.data = take_one;
 	serve("limits { idle_timeout = 5 }");
@@ -156,7 +156,7 @@ Test(seam_hold, it_is_not_idle)
 	serving_end();
 }
 
-Test(seam_hold, close_waits_for_the_release)
+Test(seam_hold, a_close_waits_for_the_release)
 {
 	int client = serve_one(take_one, "", "a");
 	STEP_UNTIL(busy);
@@ -180,7 +180,7 @@ static size_t hold_and_release(struct connection *c, const char *bytes, size_t n
 	return 0;
 }
 
-Test(seam_hold, nobody_is_asked_again_for_nothing_new)
+Test(seam_hold, data_is_not_called_again_without_progress)
 {
 	int client = serve_one(hold_and_release, "", "a");
 	STEP_UNTIL(serving.n_data > 0);
@@ -190,8 +190,8 @@ Test(seam_hold, nobody_is_asked_again_for_nothing_new)
 	serving_end();
 }
 
-/* Closing a socket with bytes that were not read resets the connection (RFC 9112, 9.6). */
-Test(seam_hold, a_close_is_no_reset_for_a_peer_that_still_sends)
+/* close(2) with unread bytes resets the connection (RFC 9112, 9.6). */
+Test(seam_hold, a_close_does_not_reset_a_peer_that_still_sends)
 {
 	int client = serve_one(take_one, "", "a");
 	STEP_UNTIL(busy);
@@ -205,17 +205,17 @@ Test(seam_hold, a_close_is_no_reset_for_a_peer_that_still_sends)
 	cr_assert_str_eq(serving.offered, "[a]");
 	cr_assert_eq(serving.n_closed, 1);
 	close(client);
-	STEP_UNTIL(plane_open(serving.plane) == 0);
+	STEP_UNTIL(workers_open_connections(serving.workers) == 0);
 	serving_end();
 }
 
-Test(seam_hold, released_after_everything_was_closed)
+Test(seam_hold, a_connection_can_be_released_after_a_forced_stop)
 {
 	int client = serve_one(take_one, "", "a");
 	STEP_UNTIL(busy);
-	plane_close(serving.plane);
+	workers_close_connections(serving.workers);
 	STEP_UNTIL(serving.n_closed == 1);
-	cr_assert(plane_drained(serving.plane));
+	cr_assert(workers_drained(serving.workers));
 	connection_release(serving.last);
 	close(client);
 	serving_end();

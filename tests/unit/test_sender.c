@@ -1,4 +1,4 @@
-/* control/sender: who sent a signal, as far as it can be known. */
+/* control/sender: the description of the sender of a signal. */
 #include "control/sender.h"
 #include "fixture.h"
 
@@ -16,7 +16,7 @@ TestSuite(sender, .init = fixture_enter, .fini = fixture_leave);
 
 static struct sender_cache cache;
 
-static void expect(struct arrival a, const char *expected)
+static void expect(struct signal_arrival a, const char *expected)
 {
 	char is[SENDER_MAX];
 	memset(is, '#', sizeof(is));
@@ -40,24 +40,26 @@ static const char *user_of(uid_t uid)
 	return text;
 }
 
-Test(sender, a_process_has_a_name_and_a_user)
+Test(sender, the_sender_has_a_pid_a_command_and_a_user)
 {
 	char expected[SENDER_MAX];
 	MUST(prctl(PR_SET_NAME, "a (strange) one") == 0);
 	snprintf(expected, sizeof(expected), "pid %d (a (strange) one), %s", (int)getpid(),
 		 user_of(getuid()));
-	expect((struct arrival){.code = SI_USER, .pid = getpid(), .uid = getuid()}, expected);
-	expect((struct arrival){.code = SI_TKILL, .pid = getpid(), .uid = getuid()}, expected);
+	expect((struct signal_arrival){.code = SI_USER, .pid = getpid(), .uid = getuid()},
+	       expected);
+	expect((struct signal_arrival){.code = SI_TKILL, .pid = getpid(), .uid = getuid()},
+	       expected);
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(sender, a_name_cannot_hide_or_break_anything)
+Test(sender, control_characters_in_a_command_are_escaped)
 {
 	char expected[SENDER_MAX];
 	MUST(prctl(PR_SET_NAME, "\x1b[2J\xff\r\"\xc3\xbc\t") == 0);
 	snprintf(expected, sizeof(expected), "pid %d (\\x1b[2J\\xff\\x0d\"\xc3\xbc\\x09), %s",
 		 (int)getpid(), user_of(getuid()));
-	expect((struct arrival){.pid = getpid(), .uid = getuid()}, expected);
+	expect((struct signal_arrival){.pid = getpid(), .uid = getuid()}, expected);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -69,14 +71,14 @@ Test(sender, users_come_from_etc_passwd)
 		MUST(prctl(PR_SET_NAME, "x") == 0);
 		snprintf(expected, sizeof(expected), "pid %d (x), %s", (int)getpid(),
 			 user_of(uids[i]));
-		expect((struct arrival){.pid = getpid(), .uid = uids[i]}, expected);
+		expect((struct signal_arrival){.pid = getpid(), .uid = uids[i]}, expected);
 	}
 	cr_assert(strstr(expected, ", user root"), "%s", expected);
 	EXPECT_NOTHING_LEFT();
 }
 
-/* fgetpwent_r(3) would stay before it for ever. */
-Test(sender, a_long_line_is_somebody_elses)
+/* fgetpwent_r(3) would never get past this line. */
+Test(sender, a_long_line_in_etc_passwd_is_skipped)
 {
 	enum { LONG = 5000 };
 	char text[LONG + 128];
@@ -97,59 +99,60 @@ Test(sender, a_long_line_is_somebody_elses)
 		char expected[SENDER_MAX];
 		snprintf(expected, sizeof(expected), "pid %d (x), %s", (int)getpid(),
 			 users[i].name);
-		expect((struct arrival){.pid = getpid(), .uid = users[i].uid}, expected);
+		expect((struct signal_arrival){.pid = getpid(), .uid = users[i].uid}, expected);
 	}
 	alarm(0);
 	umount("/etc/passwd");
 }
 
-Test(sender, one_that_is_gone_has_no_name)
+Test(sender, an_exited_sender_has_no_command)
 {
 	char expected[SENDER_MAX];
 	pid_t child = fork();
 	if (child == 0)
 		_exit(0);
 	MUST(waitpid(child, NULL, 0) == child);
-	snprintf(expected, sizeof(expected), "pid %d (gone or hidden), user root", (int)child);
-	expect((struct arrival){.pid = child, .uid = 0}, expected);
+	snprintf(expected, sizeof(expected), "pid %d (exited or hidden), user root", (int)child);
+	expect((struct signal_arrival){.pid = child, .uid = 0}, expected);
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(sender, what_has_no_number_here_is_said_to_be_unknown)
+Test(sender, unmapped_users_and_pids_are_reported_as_unknown)
 {
 	char expected[SENDER_MAX];
-	expect((struct arrival){.pid = 0, .uid = 0}, "a process outside of this pid namespace");
-	expect((struct arrival){.code = SI_KERNEL, .pid = 0, .uid = 0}, "the terminal");
+	expect((struct signal_arrival){.pid = 0, .uid = 0}, "a process in another pid namespace");
+	expect((struct signal_arrival){.code = SI_KERNEL, .pid = 0, .uid = 0}, "the terminal");
 	MUST(prctl(PR_SET_NAME, "x") == 0);
-	snprintf(expected, sizeof(expected), "pid %d (x), a user unknown here", (int)getpid());
-	expect((struct arrival){.pid = getpid(), .uid = 65534}, expected);
+	snprintf(expected, sizeof(expected), "pid %d (x), unknown user", (int)getpid());
+	expect((struct signal_arrival){.pid = getpid(), .uid = 65534}, expected);
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(sender, the_longest_fits)
+Test(sender, the_longest_description_fits)
 {
 	char is[SENDER_MAX];
 	MUST(prctl(PR_SET_NAME, "123456789012345") == 0);
-	sender_describe(&(struct arrival){.pid = getpid(), .uid = UINT32_MAX - 1}, &cache, is);
+	sender_describe(&(struct signal_arrival){.pid = getpid(), .uid = UINT32_MAX - 1}, &cache,
+			is);
 	cr_assert(strstr(is, " (123456789012345), uid 4294967294"), "%s", is);
 	EXPECT_NOTHING_LEFT();
 }
 
-/* The pid and the user of sigqueue(3) are what the sender says. */
-Test(sender, what_the_kernel_does_not_vouch_for_is_said_to_be_so)
+/* The caller of sigqueue(3) chooses the pid and the user. */
+Test(sender, the_sender_of_a_queued_signal_is_marked_as_not_verified)
 {
 	static const struct {
 		int code;
 		const char *end;
 	} codes[] = {{SI_USER, "user root"},
 		     {SI_TKILL, "user root"},
-		     {SI_QUEUE, "user root, as it says"},
-		     {SI_MESGQ, "user root, as it says"}};
+		     {SI_QUEUE, "user root, not verified"},
+		     {SI_MESGQ, "user root, not verified"}};
 	char expected[SENDER_MAX];
 	MUST(prctl(PR_SET_NAME, "x") == 0);
 	for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
 		snprintf(expected, sizeof(expected), "pid %d (x), %s", (int)getpid(), codes[i].end);
-		expect((struct arrival){.code = codes[i].code, .pid = getpid(), .uid = 0},
+		expect((struct signal_arrival){.code = codes[i].code, .pid = getpid(), .uid = 0},
 		       expected);
 	}
 	EXPECT_NOTHING_LEFT();

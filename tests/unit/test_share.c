@@ -1,4 +1,4 @@
-/* data: nobody gets more than a share of a worker, whatever it sends. */
+/* data: no client gets more than its share of a worker. */
 #include "base/clock.h"
 #include "fixture.h"
 #include "peer.h"
@@ -15,7 +15,7 @@ TestSuite(share, .init = fixture_enter, .fini = fixture_leave);
 enum { PEERS = 5, READS = 3, MUCH = READS * SCRATCH_SIZE, WAITING = 300, TURN = 64 };
 
 static struct connection *peers[PEERS];
-static char order[PEERS * READS * 2]; /* in which they were read, "abcab..." */
+static char order[PEERS * READS * 2]; /* the order in which the connections were read, "abcab..." */
 
 static size_t note_order(struct connection *c, const char *bytes, size_t n)
 {
@@ -26,7 +26,7 @@ static size_t note_order(struct connection *c, const char *bytes, size_t n)
 	return n;
 }
 
-/* All of it is in the kernel before any of it is read. */
+/* The kernel has all bytes before the worker reads the first. */
 static void send_all(int client, const struct connection *c, int n)
 {
 	int received = 0, large = 4 * n;
@@ -37,7 +37,7 @@ static void send_all(int client, const struct connection *c, int n)
 	cr_assert_eq(received, n);
 }
 
-/* Nobody is ahead of anybody by more than this, whenever it was. */
+/* No connection is ever ahead of another one by more than MARGIN reads. */
 static void check_ahead_by_at_most(size_t most)
 {
 	size_t reads[PEERS] = {0};
@@ -48,9 +48,9 @@ static void check_ahead_by_at_most(size_t most)
 	}
 }
 
-/* Who was read may be read again before the others are, if the kernel's clock ticks in the midst of
- * a turn: the loop looks for a wake-up then, and for who else is ready. Without a tick, never. */
-Test(share, each_is_read_once_before_any_is_read_twice)
+/* If the kernel's clock ticks during a turn, the loop polls for wake-ups and other events: one
+ * connection may then be read twice before the others. Without a tick that never happens. */
+Test(share, each_connection_is_read_once_before_any_is_read_twice)
 {
 	int client[PEERS];
 	bool ticked = true;
@@ -85,7 +85,7 @@ static size_t note_opened(struct connection *c, const char *bytes, size_t n)
 	return n;
 }
 
-Test(share, who_connects_waits_for_those_who_ask)
+Test(share, new_connections_do_not_delay_requests)
 {
 	int waiting[WAITING];
 	serving.data = note_opened;

@@ -1,4 +1,8 @@
-/* data/snapshot: what stays is kept, what fails leaves nothing, the last one out frees. */
+/*
+ * data/snapshot: unchanged listeners are kept, a failure leaves nothing, the last reference frees.
+ */
+/* build: WRAP listen */
+/* test: NEEDS ADMIN */
 #include "data/snapshot.h"
 #include "fixture.h"
 #include "loading.h"
@@ -14,7 +18,7 @@ TestSuite(snapshot, .init = fixture_enter, .fini = fixture_leave);
 
 static const struct listeners none;
 
-/* Whoever can connect is somebody's to serve; see CMakeLists.txt. */
+/* Replaces listen(2): a client that connects before all sockets are bound would be lost. */
 int __real_listen(int fd, int backlog);
 int __wrap_listen(int fd, int backlog);
 
@@ -26,7 +30,7 @@ int __wrap_listen(int fd, int backlog)
 	return __real_listen(fd, backlog);
 }
 
-/* Without an admin server, unless TEXT has one. */
+/* Load TEXT, without an admin server unless TEXT configures one. */
 static struct config *load_listeners(const char *text)
 {
 	char *whole = NULL;
@@ -45,7 +49,7 @@ static struct snapshot *make(const struct snapshot *old, size_t n, const char *t
 	return s;
 }
 
-/* What a reload does with the old one, once it is committed. */
+/* Retire the listeners that are not in NEW, as the commit of a reload does. */
 static void retire(struct snapshot *old, const struct snapshot *new)
 {
 	for (size_t i = 0; i < old->n_listeners; i++)
@@ -54,7 +58,7 @@ static void retire(struct snapshot *old, const struct snapshot *new)
 	snapshot_unref(old);
 }
 
-Test(snapshot, has_a_listener_for_each_address)
+Test(snapshot, snapshot_has_a_listener_for_each_address)
 {
 	struct snapshot *s = make(NULL, 3,
 				  "listen a { address = \"127.0.0.1:0\" }\n"
@@ -70,7 +74,7 @@ Test(snapshot, has_a_listener_for_each_address)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(snapshot, keeps_listeners_whose_address_stays)
+Test(snapshot, unchanged_addresses_keep_their_listeners)
 {
 	char text[256], path[PATH_IN_MAX];
 	snprintf(text, sizeof(text),
@@ -101,7 +105,7 @@ Test(snapshot, keeps_listeners_whose_address_stays)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(snapshot, a_chosen_port_may_be_named_later)
+Test(snapshot, a_port_chosen_by_the_kernel_can_be_configured_later)
 {
 	char text[128];
 	struct snapshot *one = make(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
@@ -114,7 +118,7 @@ Test(snapshot, a_chosen_port_may_be_named_later)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(snapshot, a_port_may_move_to_another_address)
+Test(snapshot, a_port_can_move_to_another_address)
 {
 	char text[128];
 	struct snapshot *one = make(NULL, 2, "listen a { address = \"0.0.0.0:0\" }\n");
@@ -130,7 +134,7 @@ Test(snapshot, a_port_may_move_to_another_address)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(snapshot, one_that_fails_leaves_nothing_open)
+Test(snapshot, a_failed_listener_leaves_no_socket_open)
 {
 	char text[512], path[PATH_IN_MAX], sock[PATH_IN_MAX], begin[128];
 	struct address a = address_of("127.0.0.1:0");
@@ -151,7 +155,8 @@ Test(snapshot, one_that_fails_leaves_nothing_open)
 	cr_assert_null(snapshot_new(c, old, &none, &none, 2, &e));
 	cr_assert_eq(e.n, 2);
 	snprintf(begin, sizeof(begin),
-		 "skeld.conf:6: cannot listen on 127.0.0.1:%u (taken): ", address_port(&a));
+		 "skeld.conf:6: cannot listen on 127.0.0.1:%u (listen \"taken\"): ",
+		 address_port(&a));
 	cr_assert_eq(strncmp(errors_text(&e, 0), begin, strlen(begin)), 0, "%s",
 		     errors_text(&e, 0));
 	cr_assert(strstr(errors_text(&e, 1), "skeld.conf:7: cannot listen on unix:/nowhere"));
@@ -160,7 +165,7 @@ Test(snapshot, one_that_fails_leaves_nothing_open)
 	cr_assert_not(file_exists("new"));
 	cr_assert_eq(c->limits.buffer, 1048576, "the configuration is still the caller's");
 	config_unref(c);
-	/* The old one is as it was. */
+	/* The old snapshot is unchanged. */
 	cr_assert_eq(old->listener[0]->refs, 1);
 	int client = peer_connect(&kept);
 	cr_assert_geq(client, 0);
@@ -170,7 +175,7 @@ Test(snapshot, one_that_fails_leaves_nothing_open)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(snapshot, the_last_one_out_frees)
+Test(snapshot, the_last_reference_frees_the_snapshot)
 {
 	struct snapshot *s = make(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
 	struct address a = s->listener[0]->actual;
@@ -188,7 +193,7 @@ Test(snapshot, the_last_one_out_frees)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(snapshot, a_drain_keeps_the_configuration_alone)
+Test(snapshot, a_drain_snapshot_keeps_only_the_configuration)
 {
 	struct snapshot *s = make(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
 	struct snapshot *without = snapshot_without_listeners(s);
@@ -201,7 +206,7 @@ Test(snapshot, a_drain_keeps_the_configuration_alone)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(snapshot, the_admin_listener_is_no_workers)
+Test(snapshot, workers_do_not_serve_the_admin_listener)
 {
 	char text[512], path[PATH_IN_MAX];
 	struct snapshot *one = make(NULL, 2,
@@ -213,12 +218,12 @@ Test(snapshot, the_admin_listener_is_no_workers)
 	cr_assert_eq(one->admin->n_fds, 1);
 	cr_assert(snapshot_has(one, one->admin) && !snapshot_serves(one, one->admin));
 	cr_assert(snapshot_serves(one, one->listener[0]));
-	/* A drain leaves it, and it alone. */
+	/* A drain keeps only the admin listener. */
 	struct snapshot *drained = snapshot_without_listeners(one);
 	cr_assert_eq(drained->n_listeners, 1);
 	cr_assert_eq(drained->admin, one->admin);
 	snapshot_unref(drained);
-	/* A reload keeps it, or moves it; two may change places. */
+	/* A reload keeps or moves the admin listener, or swaps it with another one. */
 	unsigned a = address_port(&one->listener[0]->actual), b = address_port(&one->admin->actual);
 	snprintf(text, sizeof(text),
 		 "listen a { address = \"127.0.0.1:%u\" }\n"
@@ -240,7 +245,7 @@ Test(snapshot, the_admin_listener_is_no_workers)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(snapshot, an_admin_address_that_is_taken_is_told_with_its_line)
+Test(snapshot, an_admin_address_in_use_is_reported_with_its_line)
 {
 	char text[128], begin[128];
 	struct address a = address_of("127.0.0.1:0");
@@ -252,7 +257,8 @@ Test(snapshot, an_admin_address_that_is_taken_is_told_with_its_line)
 	struct config *c = load_listeners(text);
 	cr_assert_null(snapshot_new(c, NULL, &none, &none, 2, &e));
 	snprintf(begin, sizeof(begin),
-		 "skeld.conf:4: cannot listen on 127.0.0.1:%u (admin): ", address_port(&a));
+		 "skeld.conf:4: cannot listen on 127.0.0.1:%u (listen \"admin\"): ",
+		 address_port(&a));
 	cr_assert_eq(strncmp(errors_text(&e, 0), begin, strlen(begin)), 0, "%s",
 		     errors_text(&e, 0));
 	errors_clear(&e);
@@ -261,8 +267,8 @@ Test(snapshot, an_admin_address_that_is_taken_is_told_with_its_line)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* Of sockets that are passed with one name the address decides, in whatever order they come. */
-Test(snapshot, a_passed_socket_goes_to_who_asks_for_its_address)
+/* If several passed sockets have one name, the address decides, not their order. */
+Test(snapshot, a_passed_socket_is_used_by_the_section_with_its_address)
 {
 	char text[256];
 	struct errors e = {0};
@@ -287,9 +293,9 @@ Test(snapshot, a_passed_socket_goes_to_who_asks_for_its_address)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* What is rolled back nobody could connect to: its address may be a more specific one of a listener
- * that stays, and the kernel would have given it that one's clients. */
-Test(snapshot, nobody_listens_before_all_are_bound)
+/* No client can connect to a socket that is rolled back: it may have a more specific address than
+ * a listener that stays, and the kernel would give it that listener's clients. */
+Test(snapshot, all_sockets_are_bound_before_the_first_listens)
 {
 	char text[256];
 	struct errors e = {0};
@@ -312,8 +318,9 @@ Test(snapshot, nobody_listens_before_all_are_bound)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* A worker that is stuck still has it: another one would share its port with what drops clients. */
-Test(snapshot, a_retired_listener_is_taken_back)
+/* A stuck worker still holds the listener: a new socket would share its port with one that drops
+ * clients. */
+Test(snapshot, a_retired_listener_is_used_again)
 {
 	char text[256];
 	int client;

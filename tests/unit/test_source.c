@@ -1,5 +1,5 @@
-/* base/source: bytes that a parser can be trusted with. */
-#include "base/source.h"
+/* config/file: only sound text reaches the parser. */
+#include "config/file.h"
 #include "fixture.h"
 
 #include <errno.h>
@@ -18,8 +18,8 @@ TestSuite(source, .init = fixture_enter, .fini = fixture_leave);
 static void expect_refused_within(const char *path, size_t budget, const char *error)
 {
 	struct errors e = {0};
-	struct source s;
-	cr_assert_eq(source_read(path, budget, NULL, 0, &s, &e), -1, "%s", path);
+	struct config_file s;
+	cr_assert_eq(config_file_read(path, budget, NULL, 0, &s, &e), -1, "%s", path);
 	cr_assert_eq(e.n, 1);
 	cr_assert_eq(strncmp(errors_text(&e, 0), error, strlen(error)), 0, "%s\nnot: %s",
 		     errors_text(&e, 0), error);
@@ -28,7 +28,7 @@ static void expect_refused_within(const char *path, size_t budget, const char *e
 
 static void expect_refused(const char *path, const char *error)
 {
-	expect_refused_within(path, SOURCE_MAX, error);
+	expect_refused_within(path, CONFIG_SIZE_MAX, error);
 }
 
 static void expect_bytes_refused(const char *bytes, size_t n, const char *error)
@@ -45,9 +45,9 @@ static void expect_text_refused(const char *text, const char *error)
 static void expect_read(const char *text, const char *expected)
 {
 	struct errors e = {0};
-	struct source s;
+	struct config_file s;
 	file_write("file", text);
-	cr_assert_eq(source_read("file", SOURCE_MAX, NULL, 0, &s, &e), 0, "%s\n%s", text,
+	cr_assert_eq(config_file_read("file", CONFIG_SIZE_MAX, NULL, 0, &s, &e), 0, "%s\n%s", text,
 		     errors_text(&e, 0));
 	cr_assert_eq(e.n, 0);
 	cr_assert_eq(s.length, strlen(expected));
@@ -55,7 +55,7 @@ static void expect_read(const char *text, const char *expected)
 	free(s.text);
 }
 
-Test(source, what_is_not_a_regular_file_is_refused)
+Test(source, only_regular_files_are_read)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "socket"};
 	MUST(mkdir("directory", 0755) == 0 && mkfifo("fifo", 0644) == 0);
@@ -63,20 +63,20 @@ Test(source, what_is_not_a_regular_file_is_refused)
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	MUST(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
 	close(fd);
-	expect_refused("directory", "directory: is a directory, expected a regular file");
-	expect_refused("to_directory", "to_directory: is a directory");
-	expect_refused("fifo", "fifo: is a FIFO");
-	expect_refused("/dev/zero", "/dev/zero: is a device");
-	expect_refused("/dev/tty", "/dev/tty: is a device");
-	expect_refused("socket", "socket: is a socket");
-	expect_refused("missing", "missing: cannot be read: No such file");
-	expect_refused("loop", "loop: cannot be read: Too many levels");
-	expect_refused("fifo/file", "fifo/file: cannot be read: Not a directory");
-	expect_refused("", ": cannot be read: No such file");
+	expect_refused("directory", "directory is a directory: expected a regular file");
+	expect_refused("to_directory", "to_directory is a directory");
+	expect_refused("fifo", "fifo is a FIFO");
+	expect_refused("/dev/zero", "/dev/zero is a device");
+	expect_refused("/dev/tty", "/dev/tty is a device");
+	expect_refused("socket", "socket is a socket");
+	expect_refused("missing", "cannot read missing: No such file");
+	expect_refused("loop", "cannot read loop: Too many levels");
+	expect_refused("fifo/file", "cannot read fifo/file: Not a directory");
+	expect_refused("", "cannot read : No such file");
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, a_fifo_is_not_even_opened)
+Test(source, a_fifo_is_not_opened)
 {
 	char event[512];
 	int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
@@ -84,7 +84,7 @@ Test(source, a_fifo_is_not_even_opened)
 	file_write("file", "#\n");
 	MUST(inotify_add_watch(watch, "fifo", IN_OPEN) >= 0);
 	MUST(inotify_add_watch(watch, "file", IN_OPEN) >= 0);
-	expect_refused("fifo", "fifo: is a FIFO");
+	expect_refused("fifo", "fifo is a FIFO");
 	cr_assert_eq(read(watch, event, sizeof(event)), -1);
 	expect_read("#\n", "#\n");
 	cr_assert_gt(read(watch, event, sizeof(event)), 0, "the watch does not work");
@@ -92,47 +92,47 @@ Test(source, a_fifo_is_not_even_opened)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, an_unreadable_file_is_refused)
+Test(source, an_unreadable_file_is_rejected)
 {
 	file_write("file", "#\n");
 	MUST(chmod("file", 0) == 0);
 	if (geteuid() == 0)
 		MUST(chmod(".", 0755) == 0 && seteuid(65534) == 0);
-	expect_refused("file", "file: cannot be read: Permission denied");
+	expect_refused("file", "cannot read file: Permission denied");
 	if (getuid() == 0)
 		MUST(seteuid(0) == 0);
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, a_file_is_read_up_to_its_budget)
+Test(source, a_file_larger_than_its_budget_is_rejected)
 {
 	struct errors e = {0};
-	struct source s;
+	struct config_file s;
 	file_write("file", "123456789\n");
-	cr_assert_eq(source_read("file", 10, NULL, 0, &s, &e), 0);
+	cr_assert_eq(config_file_read("file", 10, NULL, 0, &s, &e), 0);
 	cr_assert_eq(s.length, 10);
 	free(s.text);
-	expect_refused_within("file", 9, "file: is too large: a configuration has at most 1048576");
-	expect_refused_within("file", 0, "file: is too large");
-	MUST(truncate("file", (off_t)1 << 40) == 0); /* with a hole, and no room in memory */
-	expect_refused("file", "file: is too large");
+	expect_refused_within("file", 9, "file is too large: expected at most 1048576");
+	expect_refused_within("file", 0, "file is too large");
+	MUST(truncate("file", (off_t)1 << 40) == 0); /* a sparse file, larger than the memory */
+	expect_refused("file", "file is too large");
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, errors_of_the_file_stand_where_it_is_included)
+Test(source, errors_of_an_included_file_have_the_line_of_the_include)
 {
 	struct errors e = {0};
-	struct source s;
-	cr_assert_eq(source_read("missing", 10, "conf", 7, &s, &e), -1);
-	cr_assert_eq(source_read("/dev/zero", 10, "conf", 8, &s, &e), -1);
+	struct config_file s;
+	cr_assert_eq(config_file_read("missing", 10, "conf", 7, &s, &e), -1);
+	cr_assert_eq(config_file_read("/dev/zero", 10, "conf", 8, &s, &e), -1);
 	file_write("large", "123456789\n");
-	cr_assert_eq(source_read("large", 5, "conf", 9, &s, &e), -1);
-	/* Errors of its text stand there. */
+	cr_assert_eq(config_file_read("large", 5, "conf", 9, &s, &e), -1);
+	/* Errors in its text have its own name and line. */
 	file_write("large", "\n\n\x01\n");
-	cr_assert_eq(source_read("large", 5, "conf", 9, &s, &e), -1);
-	static const char *const begins[] = {"conf:7: missing: cannot be read",
-					     "conf:8: /dev/zero: is a device",
-					     "conf:9: large: is too large", "large:3: control"};
+	cr_assert_eq(config_file_read("large", 5, "conf", 9, &s, &e), -1);
+	static const char *const begins[] = {"conf:7: cannot read missing",
+					     "conf:8: /dev/zero is a device",
+					     "conf:9: large is too large", "large:3: control"};
 	cr_assert_eq(e.n, 4);
 	for (size_t i = 0; i < 4; i++)
 		cr_assert_eq(strncmp(errors_text(&e, i), begins[i], strlen(begins[i])), 0, "%s",
@@ -141,13 +141,13 @@ Test(source, errors_of_the_file_stand_where_it_is_included)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, an_empty_file_was_cut)
+Test(source, an_empty_file_is_rejected)
 {
-	expect_text_refused("", "file: is empty");
+	expect_text_refused("", "file: empty file");
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, control_characters_are_refused_where_they_stand)
+Test(source, control_characters_are_rejected_with_their_line)
 {
 	for (int ch = 0; ch < 0x20; ch++) {
 		char text[] = "a\n\nb \n", error[64];
@@ -166,25 +166,25 @@ Test(source, control_characters_are_refused_where_they_stand)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, the_last_line_has_an_end)
+Test(source, a_last_line_without_newline_is_rejected)
 {
-	expect_text_refused("a = 1", "file:1: the last line has no end");
-	expect_text_refused("a = 1\nb = 80", "file:2: the last line has no end");
-	expect_text_refused("a = 1\r", "file:1: the last line has no end");
+	expect_text_refused("a = 1", "file:1: no newline at the end");
+	expect_text_refused("a = 1\nb = 80", "file:2: no newline at the end");
+	expect_text_refused("a = 1\r", "file:1: no newline at the end");
 	expect_read("\n", "\n");
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, a_file_is_known_by_whatever_name)
+Test(source, a_file_is_identified_by_device_and_inode)
 {
 	struct errors e = {0};
-	struct source s[3];
+	struct config_file s[3];
 	file_write("file", "#\n");
 	file_write("other", "#\n");
 	MUST(symlink("file", "link") == 0);
 	static const char *const names[] = {"file", "link", "other"};
 	for (size_t i = 0; i < 3; i++) {
-		cr_assert_eq(source_read(names[i], 10, NULL, 0, &s[i], &e), 0);
+		cr_assert_eq(config_file_read(names[i], 10, NULL, 0, &s[i], &e), 0);
 		free(s[i].text);
 	}
 	cr_assert(s[0].inode == s[1].inode && s[0].device == s[1].device);

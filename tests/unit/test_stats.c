@@ -1,7 +1,7 @@
-/* base/stats: one registry, as Prometheus text and as lines for a person. */
+/* metrics/registry: metrics as Prometheus text and as log lines. */
 #include "base/log.h"
-#include "base/stats.h"
 #include "fixture.h"
+#include "metrics/registry.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,21 +9,21 @@
 
 TestSuite(stats, .init = fixture_enter, .fini = fixture_leave);
 
-static struct stats all;
+static struct registry all;
 
 /* The I-th of the numbers that the context points to, from TAG on. */
-static double number(const struct family *f, unsigned i)
+static double number(const struct metric_family *f, unsigned i)
 {
 	return ((const double *)f->context)[f->tag + i];
 }
 
-static void add(const struct metric *m, double *numbers)
+static void add(const struct service_metric *m, double *numbers)
 {
-	cr_assert(
-		stats_add(&all, &(struct family){m, .n = 1, .value = number, .context = numbers}));
+	cr_assert(registry_add(
+		&all, &(struct metric_family){m, .n = 1, .value = number, .context = numbers}));
 }
 
-/* The text of all; or, if LOGGED, the log lines without their time. */
+/* Returns the Prometheus text, or if LOGGED the log lines without their time. */
 static char *rendered(bool logged)
 {
 	char *text = NULL, why[64];
@@ -31,15 +31,15 @@ static char *rendered(bool logged)
 	if (!logged) {
 		FILE *out = open_memstream(&text, &size);
 		MUST(out);
-		stats_write(&all, out);
+		registry_write(&all, out);
 		MUST(fclose(out) == 0);
 		return text;
 	}
 	struct log_target *t = log_open(LOG_TO_FILE, "log", why, sizeof(why));
 	cr_assert(t, "%s", why);
-	log_use(t);
-	stats_log(&all);
-	log_use(NULL);
+	log_switch(t);
+	registry_log(&all);
+	log_switch(NULL);
 	text = file_text("log");
 	char *to = text, *next;
 	for (char *p = text; *p; p = next) {
@@ -58,12 +58,13 @@ static void expect(bool logged, const char *expected)
 	free(is);
 }
 
-static const struct metric counter = {"a_total", METRIC_COUNTER, "Things done", "work", "done"};
-static const struct metric gauge = {"b_bytes", METRIC_GAUGE, "Bytes held", "work", "held"};
-static const struct metric silent = {"c", METRIC_GAUGE, "Not for the log", NULL, NULL};
-static const struct metric other = {"d_total", METRIC_COUNTER, "Others", "rest", "others"};
+static const struct service_metric counter = {"a_total", METRIC_COUNTER, "Things done", "work",
+					      "done"};
+static const struct service_metric gauge = {"b_bytes", METRIC_GAUGE, "Bytes held", "work", "held"};
+static const struct service_metric silent = {"c", METRIC_GAUGE, "Not for the log", NULL, NULL};
+static const struct service_metric other = {"d_total", METRIC_COUNTER, "Others", "rest", "others"};
 
-Test(stats, counters_and_gauges)
+Test(stats, counters_and_gauges_are_written)
 {
 	double numbers[] = {7, -0.5, 3};
 	add(&counter, &numbers[0]);
@@ -75,7 +76,7 @@ Test(stats, counters_and_gauges)
 		      "# HELP c Not for the log.\n# TYPE c gauge\nc 3\n"
 		      "# HELP d_total Others.\n# TYPE d_total counter\nd_total 3\n");
 	expect(true, "notice  stats work: done 7, held -0.5\nnotice  stats rest: others 3\n");
-	/* Values are asked for each time. */
+	/* Values are read each time. */
 	numbers[0] = 8;
 	numbers[2] = 0;
 	MUST(remove("log") == 0);
@@ -87,7 +88,7 @@ Test(stats, counters_and_gauges)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* As 64-bit counters and times since 1970 need them. */
+/* 64-bit counters and times since 1970 need that many digits. */
 Test(stats, large_numbers_keep_their_digits)
 {
 	static const struct {
@@ -114,8 +115,8 @@ Test(stats, labels_are_escaped)
 {
 	static const char *const labels[] = {"plain", "a\"b", "a\\b", "a\nb", "\xc3\xa9", ""};
 	double numbers[] = {1, 2, 3, 4, 5, 6};
-	stats_add(&all,
-		  &(struct family){&counter, "by", labels, 6, .value = number, .context = numbers});
+	registry_add(&all, &(struct metric_family){&counter, "by", labels, 6, .value = number,
+						   .context = numbers});
 	expect(false,
 	       "# HELP a_total Things done.\n# TYPE a_total counter\n"
 	       "a_total{by=\"plain\"} 1\na_total{by=\"a\\\"b\"} 2\na_total{by=\"a\\\\b\"} 3\n"
@@ -123,11 +124,11 @@ Test(stats, labels_are_escaped)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(stats, labels_may_be_numbers_and_zeroes_are_not_logged)
+Test(stats, labels_can_be_numbers_and_zeroes_are_not_logged)
 {
 	double numbers[] = {99, 0, 2, 0.5};
-	stats_add(&all, &(struct family){&counter, "worker", NULL, 3, .value = number,
-					 .context = numbers, .tag = 1});
+	registry_add(&all, &(struct metric_family){&counter, "worker", NULL, 3, .value = number,
+						   .context = numbers, .tag = 1});
 	expect(false,
 	       "# HELP a_total Things done.\n# TYPE a_total counter\n"
 	       "a_total{worker=\"0\"} 0\na_total{worker=\"1\"} 2\na_total{worker=\"2\"} 0.5\n");
@@ -138,12 +139,13 @@ Test(stats, labels_may_be_numbers_and_zeroes_are_not_logged)
 	EXPECT_NOTHING_LEFT();
 }
 
-static const struct metric latency = {"l_seconds", METRIC_HISTOGRAM, "Latency", "work", "latency"};
+static const struct service_metric latency = {"l_seconds", METRIC_HISTOGRAM, "Latency", "work",
+					      "latency"};
 
 Test(stats, histogram_buckets_are_cumulative)
 {
 	struct histogram h = {0};
-	stats_add(&all, &(struct family){&latency, .n = 1, .histogram = &h});
+	registry_add(&all, &(struct metric_family){&latency, .n = 1, .histogram = &h});
 	histogram_add(&h, 0);
 	histogram_add(&h, 5e-6);
 	histogram_add(&h, 6e-6);
@@ -165,7 +167,7 @@ Test(stats, histogram_buckets_are_cumulative)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(stats, quantiles_are_bounds)
+Test(stats, quantiles_are_bucket_bounds)
 {
 	struct histogram h = {0};
 	cr_assert_eq(histogram_quantile(&h, 0.5), 0);
@@ -201,7 +203,7 @@ Test(stats, a_histogram_is_logged_with_its_quantiles)
 	double numbers[] = {5};
 	struct histogram h = {0};
 	add(&counter, numbers);
-	stats_add(&all, &(struct family){&latency, .n = 1, .histogram = &h});
+	registry_add(&all, &(struct metric_family){&latency, .n = 1, .histogram = &h});
 	for (int i = 0; i < 50; i++)
 		histogram_add(&h, 2e-5);
 	for (int i = 0; i < 50; i++)
@@ -210,12 +212,13 @@ Test(stats, a_histogram_is_logged_with_its_quantiles)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(stats, a_full_registry_says_so)
+Test(stats, a_full_registry_is_logged)
 {
 	double value = 1;
-	for (int i = 0; i < STATS_MAX; i++)
+	for (int i = 0; i < REGISTRY_MAX; i++)
 		add(&silent, &value);
-	cr_assert_not(stats_add(&all, &(struct family){&silent, .n = 1, .value = number}));
-	cr_assert_eq(all.n, STATS_MAX);
+	cr_assert_not(
+		registry_add(&all, &(struct metric_family){&silent, .n = 1, .value = number}));
+	cr_assert_eq(all.n, REGISTRY_MAX);
 	EXPECT_NOTHING_LEFT();
 }

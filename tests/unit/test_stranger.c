@@ -1,4 +1,4 @@
-/* data/opening: whose PROXY header has not come, the service does not know of. */
+/* data/connection: the service sees a connection only after its PROXY header. */
 #include "fixture.h"
 #include "headers.h"
 #include "peer.h"
@@ -41,7 +41,7 @@ static void send_bytes(int fd, const char *bytes, size_t n)
 }
 #define SEND(fd, literal) send_bytes(fd, literal, SIZE(literal))
 
-Test(stranger, is_opened_when_the_header_has_come)
+Test(stranger, opened_is_called_after_the_header)
 {
 	serve_proxied();
 	int client = stranger_new();
@@ -59,7 +59,7 @@ Test(stranger, is_opened_when_the_header_has_come)
 	serving_end();
 }
 
-Test(stranger, what_follows_the_header_is_data)
+Test(stranger, bytes_behind_the_header_are_data)
 {
 	serve_proxied();
 	int client = stranger_new();
@@ -70,7 +70,7 @@ Test(stranger, what_follows_the_header_is_data)
 	serving_end();
 }
 
-Test(stranger, may_send_its_header_byte_by_byte)
+Test(stranger, a_header_can_arrive_byte_by_byte)
 {
 	static const char bytes[] = V6 "x";
 	serve_proxied();
@@ -92,7 +92,7 @@ Test(stranger, may_send_its_header_byte_by_byte)
 	serving_end();
 }
 
-Test(stranger, a_check_keeps_the_address_of_the_socket)
+Test(stranger, a_local_header_keeps_the_address_of_the_socket)
 {
 	serve_proxied();
 	int client = stranger_new();
@@ -103,7 +103,7 @@ Test(stranger, a_check_keeps_the_address_of_the_socket)
 	serving_end();
 }
 
-Test(stranger, a_wrong_header_ends_it)
+Test(stranger, a_wrong_header_closes_the_connection)
 {
 	static const char *const wrong[] = {"GET / HTTP/1.1\r\n\r\n", VERSION_1, "x"};
 	serve_proxied();
@@ -119,21 +119,21 @@ Test(stranger, a_wrong_header_ends_it)
 	serving_end();
 }
 
-Test(stranger, has_five_seconds)
+Test(stranger, a_missing_header_closes_the_connection_after_five_seconds)
 {
 	serve_proxied();
 	int client = stranger_new(), other = stranger_new();
 	pass_time(3);
-	send_bytes(client, V4, 20); /* half of it wins no time */
+	send_bytes(client, V4, 20); /* half a header does not extend the limit */
 	STEP_UNTIL(count_of(COUNT_RECEIVED) == 20);
-	pass_time(PROXY_SECONDS - 3);
+	pass_time(PROXY_HEADER_SECONDS - 3);
 	SEND(other, V4);
 	client_expect(other, "hello");
 	cr_assert_eq(closed_by(CLOSED_PROXY), 0);
 	pass_time(1);
 	cr_assert_eq(closed_by(CLOSED_PROXY), 1);
 	client_expect_end(client);
-	pass_time(10); /* who has said who it is has as much as others */
+	pass_time(10); /* after the header, only idle_timeout applies */
 	client_send(other, "x");
 	client_expect(other, "x");
 	close(client);
@@ -141,7 +141,7 @@ Test(stranger, has_five_seconds)
 	serving_end();
 }
 
-Test(stranger, who_leaves_without_a_word_is_no_failure)
+Test(stranger, a_client_that_leaves_without_a_header_is_not_an_error)
 {
 	serve_proxied();
 	close(stranger_new());
@@ -153,17 +153,17 @@ Test(stranger, who_leaves_without_a_word_is_no_failure)
 	serving_end();
 }
 
-Test(stranger, is_idle_for_a_drain)
+Test(stranger, a_drain_closes_a_connection_without_a_header)
 {
 	serve_proxied();
 	int client = stranger_new(), half = stranger_new();
 	send_bytes(half, V4, 20);
 	STEP_UNTIL(count_of(COUNT_RECEIVED) == 20);
 	pass_time(3);
-	plane_drain(serving.plane);
+	workers_drain(serving.workers);
 	client_expect_end(client);
 	client_expect_end(half);
-	STEP_UNTIL(plane_drained(serving.plane));
+	STEP_UNTIL(workers_drained(serving.workers));
 	cr_assert_eq(closed_by(CLOSED_DRAIN), 2);
 	cr_assert_eq(serving.n_draining, 0);
 	close(client);
@@ -171,16 +171,16 @@ Test(stranger, is_idle_for_a_drain)
 	serving_end();
 }
 
-Test(stranger, who_just_came_is_answered_by_a_drain)
+Test(stranger, a_drain_answers_a_connection_that_just_opened)
 {
 	serve_proxied();
 	int client = stranger_new(), half = stranger_new(), introduced = stranger_new();
 	send_bytes(half, V4, 20);
 	SEND(introduced, V4);
 	client_expect(introduced, "hello");
-	plane_drain(serving.plane);
+	workers_drain(serving.workers);
 	STEP_UNTIL(serving.n_draining == 1);
-	event_del(serving.w->look); /* all the time there is */
+	event_del(serving.w->check); /* the whole time limit */
 	SEND(client, V4 "x");
 	client_expect(client, "hellox");
 	client_expect_end(client);
@@ -191,7 +191,7 @@ Test(stranger, who_just_came_is_answered_by_a_drain)
 	client_send(introduced, "z");
 	client_expect(introduced, "z");
 	client_expect_end(introduced);
-	STEP_UNTIL(plane_drained(serving.plane));
+	STEP_UNTIL(workers_drained(serving.workers));
 	cr_assert_eq(serving.n_draining, 3);
 	cr_assert_eq(closed_by(CLOSED_DRAIN), 3);
 	close(client);
@@ -200,22 +200,22 @@ Test(stranger, who_just_came_is_answered_by_a_drain)
 	serving_end();
 }
 
-Test(stranger, a_header_that_waited_for_the_drain_counts)
+Test(stranger, a_drain_reads_a_header_that_has_arrived)
 {
 	serve_proxied();
 	int client = stranger_new();
 	pass_time(3);
-	SEND(client, V4 "x"); /* nobody has read it */
-	plane_drain(serving.plane);
+	SEND(client, V4 "x"); /* not yet read */
+	workers_drain(serving.workers);
 	client_expect(client, "hellox");
 	client_expect_end(client);
-	STEP_UNTIL(plane_drained(serving.plane));
+	STEP_UNTIL(workers_drained(serving.workers));
 	cr_assert_eq(serving.n_draining, 1);
 	close(client);
 	serving_end();
 }
 
-Test(stranger, a_reload_changes_who_comes_next)
+Test(stranger, a_reload_changes_proxy_for_new_connections)
 {
 	char conf[128];
 	serving.opened = greet;
@@ -234,7 +234,7 @@ Test(stranger, a_reload_changes_who_comes_next)
 	int after = client_new();
 	client_send(before, "x");
 	client_expect(before, "hellox");
-	SEND(proxied, V4 "x"); /* it came when a header was expected */
+	SEND(proxied, V4 "x"); /* it was accepted when a header was expected */
 	client_expect(proxied, "hellox");
 	SEND(after, LOCAL_CHECK);
 	client_expect(after, "hello\r\n\r\n");
@@ -250,7 +250,7 @@ static int refuse(struct connection *c)
 	return -1;
 }
 
-Test(stranger, that_the_service_refuses_is_closed_by_it)
+Test(stranger, a_connection_that_opened_rejects_after_the_header_is_closed)
 {
 	serve_proxied();
 	serving.opened = refuse;
@@ -263,13 +263,13 @@ Test(stranger, that_the_service_refuses_is_closed_by_it)
 	serving_end();
 }
 
-Test(stranger, is_closed_by_a_forced_stop)
+Test(stranger, a_forced_stop_closes_a_connection_without_a_header)
 {
 	serve_proxied();
 	int client = stranger_new();
-	plane_close(serving.plane);
+	workers_close_connections(serving.workers);
 	client_expect_end(client);
-	STEP_UNTIL(plane_drained(serving.plane));
+	STEP_UNTIL(workers_drained(serving.workers));
 	cr_assert_eq(closed_by(CLOSED_DEADLINE), 1);
 	close(client);
 	serving_end();

@@ -1,4 +1,4 @@
-/* base/text: nothing from outside can drive a terminal, forge a line or hide what it says. */
+/* base/text: text from outside cannot control a terminal, forge a line or hide text. */
 #include "base/text.h"
 #include "fixture.h"
 
@@ -81,16 +81,16 @@ Test(text, well_formed_utf8_stays)
 Test(text, ill_formed_utf8_is_escaped_byte_by_byte)
 {
 	static const char *const bad[] = {"\x80",
-					  "\xbf", /* begins nothing */
+					  "\xbf", /* not a first byte */
 					  "\xc3",
 					  "\xe2\x82",
 					  "\xf0\x9f\x98", /* cut */
 					  "\xc0\x80",
 					  "\xc1\xbf",
 					  "\xe0\x80\x80",
-					  "\xe0\x9f\xbf", /* too long: */
+					  "\xe0\x9f\xbf", /* overlong encodings: */
 					  "\xf0\x80\x80\x80",
-					  "\xf0\x8f\xbf\xbf", /* hides a '/', say */
+					  "\xf0\x8f\xbf\xbf", /* could hide a '/' */
 					  "\xed\xa0\x80",
 					  "\xed\xaf\xbf",
 					  "\xed\xb0\x80",
@@ -105,7 +105,7 @@ Test(text, ill_formed_utf8_is_escaped_byte_by_byte)
 		expect_refused(bad[i], strlen(bad[i]));
 }
 
-Test(text, what_follows_an_ill_formed_byte_is_kept)
+Test(text, text_behind_an_ill_formed_byte_is_kept)
 {
 	expect_escaped("a\xff"
 		       "b",
@@ -113,11 +113,11 @@ Test(text, what_follows_an_ill_formed_byte_is_kept)
 	expect_escaped("\xe2(\xa1", 3, "\\xe2(\\xa1");
 	expect_escaped("\xe2\x82\xc3\xa9", 4, "\\xe2\\x82\xc3\xa9");
 	expect_escaped("\xf0\x9f\x98\n", 4, "\\xf0\\x9f\\x98\\x0a");
-	/* A character's rest beyond the given length is none of the text. */
+	/* The rest of a character behind LENGTH is not read. */
 	expect_escaped("\xc3\xa9", 1, "\\xc3");
 }
 
-Test(text, what_turns_lines_and_directions_is_escaped)
+Test(text, line_separators_and_bidirectional_controls_are_escaped)
 {
 	static const struct {
 		unsigned first, last;
@@ -133,7 +133,7 @@ Test(text, what_turns_lines_and_directions_is_escaped)
 	}
 }
 
-Test(text, what_does_not_fit_is_cut_at_a_whole_character)
+Test(text, text_that_does_not_fit_is_cut_at_a_whole_character)
 {
 	static const char text[] = "a\xc3\xa9\n\xe2\x82\xac\xff\xf0\x9f\x98\x80";
 	static const char whole[] = "a\xc3\xa9\\x0a\xe2\x82\xac\\xff\xf0\x9f\x98\x80";
@@ -153,7 +153,7 @@ Test(text, what_does_not_fit_is_cut_at_a_whole_character)
 	}
 }
 
-Test(text, one_byte_of_room_takes_the_end_alone)
+Test(text, a_buffer_of_one_byte_holds_only_the_nul)
 {
 	char out[2] = "#";
 	cr_assert_eq(text_escape(out, 1, "a", 1), 0);

@@ -1,4 +1,4 @@
-/* data/worker, data/acceptor and data/connections: limits, time, reload and stop. */
+/* data/worker_loop, data/acceptor and data/connection_list: limits, timeouts, reload and stop. */
 #include "fixture.h"
 #include "peer.h"
 #include "serving.h"
@@ -10,7 +10,7 @@
 
 TestSuite(worker, .init = fixture_enter, .fini = fixture_leave);
 
-Test(worker, what_is_idle_for_too_long_is_closed)
+Test(worker, idle_connections_are_closed)
 {
 	serving.data = echo;
 	serve("limits { idle_timeout = 10 }");
@@ -37,8 +37,8 @@ Test(worker, what_is_idle_for_too_long_is_closed)
 	serving_end();
 }
 
-/* A byte now and then keeps no place. */
-Test(worker, a_request_that_only_grows_is_idle)
+/* A byte now and then does not keep a connection open. */
+Test(worker, a_connection_with_an_unfinished_request_is_idle)
 {
 	serving.data = echo_lines;
 	serve("limits { idle_timeout = 10 }");
@@ -61,7 +61,7 @@ Test(worker, a_request_that_only_grows_is_idle)
 	serving_end();
 }
 
-Test(worker, a_timeout_of_0_is_none)
+Test(worker, idle_timeout_0_closes_no_connection)
 {
 	serve("limits { idle_timeout = 0 }");
 	int client = client_new();
@@ -84,7 +84,7 @@ Test(worker, connections_have_a_limit)
 	client_expect_end(third);
 	cr_assert_eq(closed_by(CLOSED_LIMIT), 1);
 	cr_assert_eq(serving.n_opened, 2);
-	cr_assert_eq(plane_open(serving.plane), 2);
+	cr_assert_eq(workers_open_connections(serving.workers), 2);
 	close(third);
 	client_send(client[0], "x");
 	client_expect(client[0], "x");
@@ -108,10 +108,10 @@ Test(worker, a_reload_reaches_the_service)
 	serve("");
 	int client = client_new();
 	cr_assert_str_eq(greeting(), "hello");
-	cr_assert_eq(plane_behind(serving.plane, 1, NULL), 0);
-	cr_assert_eq(plane_behind(serving.plane, 2, NULL), 1);
+	cr_assert_eq(workers_behind(serving.workers, 1, NULL), 0);
+	cr_assert_eq(workers_behind(serving.workers, 2, NULL), 1);
 	serving_publish("test { greeting = \"moin\" }");
-	cr_assert(has_news());
+	cr_assert(has_progress());
 	cr_assert_eq(serving.n_reloaded, 1);
 	cr_assert_str_eq(greeting(), "moin");
 	cr_assert_eq(serving.n_closed, 0);
@@ -134,10 +134,10 @@ Test(worker, a_removed_listener_is_emptied)
 	new = snapshot_without_listeners(old);
 	MUST(new);
 	new->generation = 2;
-	plane_publish(serving.plane, new);
+	workers_publish(serving.workers, new);
 	serving.snapshot = new;
 	snapshot_unref(old);
-	STEP_UNTIL(plane_behind(serving.plane, 2, NULL) == 0);
+	STEP_UNTIL(workers_behind(serving.workers, 2, NULL) == 0);
 	cr_assert_eq(serving.n_opened, 3);
 	cr_assert_eq(peer_connect(&a), -1, "it is still open");
 	for (int i = 0; i < 3; i++) {
@@ -148,28 +148,28 @@ Test(worker, a_removed_listener_is_emptied)
 	serving_end();
 }
 
-Test(worker, a_stop_waits_for_nobody)
+Test(worker, a_forced_stop_closes_all_connections)
 {
 	serve("");
 	worker_hold(serving.w);
-	plane_close(serving.plane);
-	STEP_UNTIL(plane_drained(serving.plane));
-	worker_release(serving.w); /* too late, and harmless */
+	workers_close_connections(serving.workers);
+	STEP_UNTIL(workers_drained(serving.workers));
+	worker_release(serving.w); /* after the close: no effect */
 	cr_assert_eq(serving.w->holds, 0);
 	serving_end();
 }
 
-Test(worker, whoever_asks_gets_an_answer)
+Test(worker, pings_are_answered)
 {
 	serve("");
-	cr_assert_eq(plane_lag(serving.plane, 0, 100), 0);
-	plane_ask(serving.plane, 100);
-	cr_assert_eq(plane_lag(serving.plane, 0, 107), 7);
-	plane_ask(serving.plane, 105); /* it owes one already */
-	cr_assert_eq(plane_lag(serving.plane, 0, 107), 7);
-	has_news();
+	cr_assert_eq(workers_lag(serving.workers, 0, 100), 0);
+	workers_ping(serving.workers, 100);
+	cr_assert_eq(workers_lag(serving.workers, 0, 107), 7);
+	workers_ping(serving.workers, 105); /* a ping is unanswered already */
+	cr_assert_eq(workers_lag(serving.workers, 0, 107), 7);
+	has_progress();
 	step_all();
-	cr_assert_eq(plane_lag(serving.plane, 0, 107), 0);
-	cr_assert(has_news());
+	cr_assert_eq(workers_lag(serving.workers, 0, 107), 0);
+	cr_assert(has_progress());
 	serving_end();
 }

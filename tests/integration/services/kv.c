@@ -1,7 +1,7 @@
 /*
- * A key-value store: get, set, delete and stats of memcached's text protocol. In memory, and under
- * one lock that is held for one command: a client is accepted by any worker, and asks for what
- * those of others have set. Lines have less than 1 KiB; what would expire is refused.
+ * A key-value store: get, set, delete and stats of memcached's text protocol. All workers share
+ * one table, under a lock that is held for one command. A command line is shorter than 1 KiB.
+ * Expiration times are rejected.
  */
 #include "service.h"
 
@@ -12,20 +12,20 @@
 #include <string.h>
 
 struct item {
-	char key[251]; /* first, so that a mere key can be searched with */
+	char key[251]; /* first, so that tfind(3) can search with a plain key */
 	unsigned flags;
 	size_t size;
-	char value[]; /* and an end of line */
+	char value[]; /* with \r\n */
 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void *items; /* tsearch(3) */
 static size_t count, memory;
 
-static const struct option options[] = {{"memory", OPTION_NUMBER, 0, "67108864", 0, 1LL << 40,
-					 "bytes", NULL, false,
-					 "All values together; beyond it nothing is set"},
-					{0}};
-static const struct metric metrics[] = {
+static const struct service_option options[] = {{"memory", OPTION_NUMBER, 0, "67108864", 0,
+						 1LL << 40, "bytes", NULL, false,
+						 "All values together; beyond it nothing is set"},
+						{0}};
+static const struct service_metric metrics[] = {
 	{"skeld_kv_commands_total", METRIC_COUNTER, "Commands answered", "kv", "commands"}, {0}};
 
 static int compare(const void *a, const void *b)
@@ -46,7 +46,7 @@ static bool drop(const char *key)
 
 static bool set(const struct item *head, const char *value, const int64_t *most)
 {
-	drop(head->key); /* also when the new one is refused, as memcached does */
+	drop(head->key); /* also if the new value is rejected, as memcached does */
 	bool fits = memory + head->size <= (size_t)*most;
 	struct item *i = fits ? malloc(sizeof(*i) + head->size + 2) : NULL;
 	if (!i || !tsearch(memcpy(i, head, sizeof(*i)), &items, compare))
@@ -55,7 +55,8 @@ static bool set(const struct item *head, const char *value, const int64_t *most)
 	return count++, memory += i->size, true;
 }
 
-/* LINE, and N bytes behind it. Returns where the next one begins, NULL: the value is not there. */
+/* LINE and N bytes behind it. Returns the beginning of the next line, NULL: the value is
+ * incomplete. */
 static const char *command(struct connection *c, char *line, const char *at, size_t n, char *answer)
 {
 	struct item new = {0}, **i;
@@ -70,7 +71,7 @@ static const char *command(struct connection *c, char *line, const char *at, siz
 		return at + new.size + 2;
 	}
 	const char *name = strtok_r(line, " ", &next), *key = strtok_r(NULL, " ", &next);
-	bool version = name && strcmp(name, "version") == 0; /* clients begin with it */
+	bool version = name && strcmp(name, "version") == 0; /* memcached's clients send it first */
 	strcpy(answer, version ? "VERSION 1.0.0\r\n" : "ERROR\r\n");
 	if (key && strcmp(name, "delete") == 0)
 		strcpy(answer, drop(key) ? "DELETED\r\n" : "NOT_FOUND\r\n");
@@ -100,7 +101,8 @@ static size_t kv_data(struct connection *c, const char *bytes, size_t n)
 		if (!next)
 			break;
 		worker_count(connection_worker(c), 0, 1);
-		full = connection_write(c, answer, strlen(answer)); /* then the rest comes again */
+		full = connection_write(c, answer,
+					strlen(answer)); /* return: the rest is offered again */
 	}
 	return (size_t)(at - bytes);
 }

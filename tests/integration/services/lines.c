@@ -6,7 +6,7 @@
  *     quit     the same, then the connection is closed
  *     (empty)  comes back as it is, and is not counted
  *
- * When the daemon drains, each connection is told "goodbye".
+ * When the daemon drains, each connection gets "goodbye".
  */
 #include "service.h"
 
@@ -21,24 +21,24 @@ struct lines_config {
 	int64_t delay;
 };
 
-static const struct option options[] = {
+static const struct service_option options[] = {
 	{.name = "prefix",
 	 .type = OPTION_TEXT,
 	 .offset = offsetof(struct lines_config, prefix),
-	 .initial = "",
+	 .default_value = "",
 	 .help = "Put in front of each answer"},
 	{.name = "delay",
 	 .type = OPTION_NUMBER,
 	 .offset = offsetof(struct lines_config, delay),
-	 .initial = "50",
-	 .most = 3600000,
+	 .default_value = "50",
+	 .max = 3600000,
 	 .unit = "milliseconds",
 	 .help = "How long the answer to later takes"},
 	{0},
 };
 
 enum { REQUESTS, DELAYED };
-static const struct metric metrics[] = {
+static const struct service_metric metrics[] = {
 	[REQUESTS] = {"lines_requests_total", METRIC_COUNTER, "Lines answered", "lines",
 		      "requests"},
 	[DELAYED] = {"lines_delayed_total", METRIC_COUNTER, "Lines answered later", "lines",
@@ -50,7 +50,7 @@ struct client {
 	struct connection *connection;
 	struct event *timer;
 	unsigned long requests;
-	bool waits; /* for the timer; the connection is held as long */
+	bool waits; /* pending: the connection is held while the timer runs */
 };
 
 static const struct lines_config *config_of(const struct connection *c)
@@ -58,7 +58,7 @@ static const struct lines_config *config_of(const struct connection *c)
 	return worker_config(connection_worker(c));
 }
 
-/* LINE ends in a newline. Returns as connection_write() does. */
+/* LINE ends with a newline. Returns the result of connection_write(). */
 static int answer(struct client *s, const char *line, size_t n)
 {
 	const char *prefix = config_of(s->connection)->prefix;

@@ -1,7 +1,5 @@
-/*
- * A service for the tests: one without connections. Each worker has a timer; every tick is
- * counted and, with `work`, begins a piece of work that takes so long and that a drain waits for.
- */
+/* A service without connections. Each worker has a timer and counts its ticks. With the option
+ * `work`, each tick begins work that takes so many milliseconds; a drain waits for it. */
 #include "service.h"
 
 #include <event2/event.h>
@@ -12,27 +10,27 @@ struct ticks_config {
 	int64_t interval, work;
 };
 
-static const struct option options[] = {
+static const struct service_option options[] = {
 	{.name = "interval",
 	 .type = OPTION_NUMBER,
 	 .offset = offsetof(struct ticks_config, interval),
-	 .initial = "1000",
-	 .least = 1,
-	 .most = 3600000,
+	 .default_value = "1000",
+	 .min = 1,
+	 .max = 3600000,
 	 .unit = "milliseconds",
 	 .help = "From one tick to the next"},
 	{.name = "work",
 	 .type = OPTION_NUMBER,
 	 .offset = offsetof(struct ticks_config, work),
-	 .initial = "0",
-	 .most = 3600000,
+	 .default_value = "0",
+	 .max = 3600000,
 	 .unit = "milliseconds",
 	 .help = "How long the work of a tick takes, 0 = there is none"},
 	{0},
 };
 
 enum { TICKS, BEGUN, DONE };
-static const struct metric metrics[] = {
+static const struct service_metric metrics[] = {
 	[TICKS] = {"ticks_total", METRIC_COUNTER, "Ticks", "ticks", "ticked"},
 	[BEGUN] = {"ticks_work_begun_total", METRIC_COUNTER, "Work begun", "ticks", "begun"},
 	[DONE] = {"ticks_work_done_total", METRIC_COUNTER, "Work done", "ticks", "done"},
@@ -42,7 +40,7 @@ static const struct metric metrics[] = {
 struct clockwork {
 	struct worker *worker;
 	struct event *tick, *work;
-	bool works; /* the worker is held as long */
+	bool works; /* the worker is held while the work runs */
 };
 
 static void set(struct event *timer, int64_t ms)
@@ -110,7 +108,7 @@ static int ticks_start(struct worker *w)
 	return 0;
 }
 
-/* No further tick; work that was begun goes on, and releases the worker. */
+/* Stop the timer. Running work continues and releases the worker. */
 static void ticks_drain(struct worker *w)
 {
 	struct clockwork *c = worker_data(w);

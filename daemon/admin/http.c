@@ -1,0 +1,292 @@
+#include "admin/http.h"
+
+#include "admin/endpoints.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum {
+	CLIENT_SECONDS = 5, /* from accept to the last byte of the answer, and to close */
+	REQUEST_MAX = 8192, /* bytes of request line and header fields */
+	HEAD_MAX = 1024,    /* bytes of an answer before its body */
+	ACCEPT_BATCH = 16,  /* clients accepted in one turn of the loop */
+	TICK_MS = 100,
+};
+static_assert(ACCEPT_BATCH <= ADMIN_CLIENTS / 2, "a client is read before others can evict it");
+
+/* In the order in which a new client takes their place; of one state, the oldest is first. */
+enum client_state {
+	FREE,
+	DISCARDING, /* the kernel has the whole answer: read until the peer closes */
+	READING,    /* the request is not complete */
+	WRITING,    /* the socket has not taken the whole answer */
+};
+
+struct client {
+	enum client_state state;
+	int fd;
+	bool is_loopback; /* it came in by a loopback address */
+	int64_t expires;  /* monotonic ns */
+	struct event event;
+	struct admin *admin;
+	struct answer answer;
+	struct iovec unsent[2]; /* of head[], and of the answer's body */
+	size_t length;		/* of request[] */
+	char request[REQUEST_MAX + 1], head[HEAD_MAX];
+};
+
+struct admin {
+	struct event_base *base;
+	struct admin_callbacks callbacks;
+	const struct listener *listener; /* NULL: none */
+	struct event *accept;		 /* one for each of its sockets; NULL: paused */
+	struct event timer; /* runs while there are clients, and while accepting is paused */
+	bool warned;	    /* that accepting is paused */
+	struct client clients[ADMIN_CLIENTS]; /* the kernel gives memory to those that were used */
+};
+
+static void client_close(struct client *c)
+{
+	event_del(&c->event);
+	close(c->fd);
+	free(c->answer.allocated);
+	c->answer.allocated = NULL;
+	c->state = FREE;
+}
+
+static void on_client(evutil_socket_t fd, short what, void *arg);
+
+/* Wait for WHAT, and for nothing else. */
+static bool client_wait(struct client *c, short what)
+{
+	if (event_pending(&c->event, what, NULL))
+		return true;
+	event_del(&c->event);
+	event_assign(&c->event, c->admin->base, c->fd, (short)(what | EV_PERSIST), on_client, c);
+	return event_add(&c->event, NULL) == 0;
+}
+
+static void client_write(struct client *c)
+{
+	struct msghdr message = {.msg_iov = c->unsent, .msg_iovlen = 2};
+	ssize_t n = sendmsg(c->fd, &message, MSG_NOSIGNAL);
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		client_close(c);
+		return;
+	}
+	for (struct iovec *v = c->unsent; n > 0; v++) {
+		size_t part = (size_t)n < v->iov_len ? (size_t)n : v->iov_len;
+		v->iov_base = (char *)v->iov_base + part;
+		v->iov_len -= part;
+		n -= (ssize_t)part;
+	}
+	bool sent = !c->unsent[0].iov_len && !c->unsent[1].iov_len;
+	c->state = sent ? DISCARDING : WRITING;
+	/* close(2) with unread input would reset the answer under way, RFC 9112 9.6. */
+	if ((sent && shutdown(c->fd, SHUT_WR) < 0) || !client_wait(c, sent ? EV_READ : EV_WRITE))
+		client_close(c);
+}
+
+/* The head of the request is complete. Its body, if there is one, is discarded. */
+static void client_answer(struct client *c, size_t length)
+{
+	char date[32];
+	struct tm tm;
+	time_t now = time(NULL);
+	struct answer *a = &c->answer;
+	c->request[length] = '\0';
+	struct request r = request_parse(c->request, length);
+	*a = endpoints_answer(&r, c->is_loopback, &c->admin->callbacks);
+	log_debug("admin: %s %s: %s, %zu bytes", r.method, r.path, a->status, a->length);
+	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+	int n = snprintf(c->head, sizeof(c->head),
+			 "HTTP/1.1 %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+			 "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+			 "%.512sConnection: close\r\n\r\n",
+			 a->status, date, a->type, a->length, a->fields);
+	bool is_head = strcmp(r.method, "HEAD") == 0;
+	c->unsent[0] = (struct iovec){c->head, (size_t)n};
+	c->unsent[1] = (struct iovec){(void *)(uintptr_t)a->body, is_head ? 0 : a->length};
+	client_write(c);
+}
+
+/* Returns the number of bytes received. At the end of its input, or on an error, C is closed. */
+static size_t client_receive(struct client *c, char *bytes, size_t size)
+{
+	ssize_t n = recv(c->fd, bytes, size, 0);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		client_close(c);
+	return n > 0 ? (size_t)n : 0;
+}
+
+static void client_read(struct client *c)
+{
+	c->length += client_receive(c, c->request + c->length, REQUEST_MAX - c->length);
+	size_t length = request_length(c->request, c->length);
+	if (length || c->length == REQUEST_MAX)
+		client_answer(c, length ? length : c->length);
+}
+
+static void on_client(evutil_socket_t fd, short what, void *arg)
+{
+	struct client *c = arg;
+	(void)fd;
+	(void)what;
+	if (c->state == READING)
+		client_read(c);
+	else if (c->state == WRITING)
+		client_write(c);
+	else
+		client_receive(c, c->request, REQUEST_MAX);
+}
+
+static void stop_accepting(struct admin *a)
+{
+	for (size_t i = 0; a->accept && i < a->listener->n_fds; i++)
+		if (event_initialized(&a->accept[i]))
+			event_del(&a->accept[i]);
+	free(a->accept);
+	a->accept = NULL;
+}
+
+static void start_timer(struct admin *a)
+{
+	/* Cannot fail: libevent has room for eight timers, and the control plane has fewer. */
+	if (!event_pending(&a->timer, EV_TIMEOUT, NULL))
+		event_add(&a->timer, &(struct timeval){.tv_usec = TICK_MS * 1000L});
+}
+
+/* Until the timer starts it again. */
+static void pause_accepting(struct admin *a, int error)
+{
+	if (!a->warned)
+		log_warning("admin: cannot accept connections: %s; they wait in the backlog, "
+			    "retrying every %d ms",
+			    strerror(error), TICK_MS);
+	a->warned = true;
+	stop_accepting(a);
+	start_timer(a);
+}
+
+/* FD is closed if that fails, for lack of memory. */
+static bool add_client(struct admin *a, int fd)
+{
+	struct client *c = a->clients;
+	for (struct client *i = c + 1; i < a->clients + ADMIN_CLIENTS; i++)
+		if (i->state < c->state || (i->state == c->state && i->expires < c->expires))
+			c = i;
+	if (c->state != FREE)
+		client_close(c);
+	c->state = READING;
+	c->fd = fd;
+	c->is_loopback = a->listener->actual.sa.ss_family != AF_UNIX &&
+			 address_is_local(&a->listener->actual);
+	c->expires = now_ns() + CLIENT_SECONDS * INT64_C(1000000000);
+	c->admin = a;
+	c->length = 0;
+	start_timer(a);
+	event_assign(&c->event, a->base, fd, EV_READ | EV_PERSIST, on_client, c);
+	if (event_add(&c->event, NULL) == 0)
+		return true;
+	client_close(c);
+	return false;
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	struct admin *a = arg;
+	(void)what;
+	for (int i = 0; i < ACCEPT_BATCH; i++) {
+		int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int error = client < 0 ? errno : add_client(a, client) ? 0 : ENOMEM;
+		if (error == EAGAIN)
+			return;
+		if (!error)
+			a->warned = false;
+		else if (error != ECONNABORTED && error != EPROTO && error != EINTR) {
+			pause_accepting(a, error);
+			return;
+		}
+	}
+}
+
+static void start_accepting(struct admin *a)
+{
+	const struct listener *l = a->listener;
+	if (!l || a->accept)
+		return;
+	a->accept = calloc(l->n_fds, sizeof(*a->accept));
+	for (size_t i = 0; i < l->n_fds; i++) {
+		if (a->accept)
+			event_assign(&a->accept[i], a->base, l->fds[i], EV_READ | EV_PERSIST,
+				     on_accept, a);
+		if (!a->accept || event_add(&a->accept[i], NULL) < 0) {
+			pause_accepting(a, ENOMEM);
+			return;
+		}
+	}
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct admin *a = arg;
+	int64_t now = now_ns();
+	bool is_idle = true;
+	(void)fd;
+	(void)what;
+	for (struct client *c = a->clients; c < a->clients + ADMIN_CLIENTS; c++) {
+		if (c->state != FREE && now >= c->expires)
+			client_close(c);
+		is_idle = is_idle && c->state == FREE;
+	}
+	start_accepting(a);
+	if (is_idle && (a->accept || !a->listener))
+		event_del(&a->timer);
+}
+
+struct admin *admin_new(struct event_base *base, const struct admin_callbacks *callbacks)
+{
+	struct admin *a = calloc(1, sizeof(*a));
+	if (!a)
+		return NULL;
+	a->base = base;
+	a->callbacks = *callbacks;
+	event_assign(&a->timer, base, -1, EV_PERSIST, on_timer, a);
+	return a;
+}
+
+void admin_listen(struct admin *a, const struct listener *l)
+{
+	char address[ADDRESS_TEXT_MAX];
+	if (l == a->listener)
+		return;
+	stop_accepting(a);
+	a->listener = l;
+	start_accepting(a);
+	if (!l || address_is_local(&l->actual))
+		return;
+	address_format(&l->actual, address);
+	log_warning("admin.address %s can be reached from other machines: anyone who connects "
+		    "reads metrics and status; use a firewall or a loopback address",
+		    address);
+}
+
+void admin_free(struct admin *a)
+{
+	if (!a)
+		return;
+	stop_accepting(a);
+	for (struct client *c = a->clients; c < a->clients + ADMIN_CLIENTS; c++)
+		if (c->state != FREE)
+			client_close(c);
+	event_del(&a->timer);
+	free(a);
+}

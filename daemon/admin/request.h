@@ -1,0 +1,23 @@
+/* The head of an HTTP request, its request line and header fields: RFC 9112. */
+#ifndef SKELD_ADMIN_REQUEST_H
+#define SKELD_ADMIN_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The strings are constant, or part of the text that was parsed. */
+struct request {
+	const char *error;  /* NULL: well-formed; else the status to refuse it with */
+	const char *method; /* "?" when it is not known */
+	const char *path;   /* without the query; "?" when it is not known */
+	const char *host;   /* with the port, from the target or the Host field; NULL: neither */
+	bool accepts_json;
+};
+
+/* The length of the head that TEXT begins with, 0 when it is not complete. */
+size_t request_length(const char *text, size_t n);
+
+/* Parse the head TEXT, LENGTH bytes and a NUL, which is modified. */
+struct request request_parse(char *text, size_t length);
+
+#endif

@@ -1,0 +1,349 @@
+#include "cli/commands.h"
+
+#include "base/clock.h"
+#include "config/loader.h"
+#include "control/runtime.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+enum { STATUS_MAX = 8192, WAIT_SECONDS = 10, POLL_MS = 50, SECONDS_MAX = 3600 };
+
+void command_open_standard_files(void)
+{
+	int fd;
+	do {
+		fd = open("/dev/null", O_RDWR); /* the lowest number that is free */
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* main() has blocked the daemon's signals. A command does not handle them: Ctrl-C must end it. */
+static void unblock_signals(void)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
+int command_check(const struct arguments *a, const struct service *svc)
+{
+	struct service_schema schema = {svc->name, svc->options, svc->config_size};
+	struct errors e = {0};
+	struct loader loader = {
+		.file = a->config_file, .service = &schema, .seconds = LOADER_TIMEOUT_SECONDS};
+	unblock_signals();
+	struct config *c = loader_load(&loader, &e);
+	loader_stop(&loader);
+	for (size_t i = 0; i < errors_stored(&e); i++)
+		fprintf(stderr, "%s\n", errors_text(&e, i));
+	errors_clear(&e);
+	if (!c)
+		return loader.conclusive ? EX_CONFIG : EXIT_FAILURE;
+	if (a->mode == MODE_DUMP)
+		config_print(c, stdout);
+	else
+		printf("%s: good\n", a->config_file);
+	config_unref(c);
+	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* The daemon that a command is for. */
+struct target {
+	const char *dir;
+	pid_t pid;
+	int pidfd; /* readable when the process has ended */
+	int watch; /* inotify: a file in the runtime directory was replaced; -1: none */
+	char status[STATUS_MAX];
+	unsigned long long wanted; /* -s reload: wait until the daemon has done so many reloads */
+	int stats;		   /* -s stats: the old stats.prom, -1: none */
+};
+
+static int read_file(const char *dir, const char *name, char *text, size_t size)
+{
+	char path[4096];
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+	if (fd >= 0)
+		close(fd);
+	text[n < 0 ? 0 : n] = '\0';
+	return n < 0 ? -1 : 0;
+}
+
+/* Copy the value of KEY in the status file to OUT, "" if there is none. Returns OUT. */
+static const char *status_value(const char *status, const char *key, char *out, size_t size)
+{
+	size_t length = strlen(key);
+	*out = '\0';
+	for (const char *line = status; line && *line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, key, length) == 0 && line[length] == '=') {
+			line += length + 1;
+			snprintf(out, size, "%.*s", (int)strcspn(line, "\n"), line);
+			break;
+		}
+	}
+	return out;
+}
+
+static unsigned long long reloads_done(const struct target *t)
+{
+	char ok[32], rejected[32];
+	return strtoull(status_value(t->status, "reloads_ok", ok, sizeof(ok)), NULL, 10) +
+	       strtoull(status_value(t->status, "reloads_rejected", rejected, sizeof(rejected)),
+			NULL, 10);
+}
+
+static int status_seconds(const struct target *t, const char *key)
+{
+	char text[32];
+	long n = strtol(status_value(t->status, key, text, sizeof(text)), NULL, 10);
+	return n < 0 ? 0 : n > SECONDS_MAX ? SECONDS_MAX : (int)n;
+}
+
+static bool in_state(const struct target *t, const char *state)
+{
+	char now[32];
+	return strcmp(status_value(t->status, "state", now, sizeof(now)), state) == 0;
+}
+
+static bool is_stopping(const struct target *t)
+{
+	return in_state(t, "lame_duck") || in_state(t, "draining") || in_state(t, "stopped");
+}
+
+static int find_daemon(struct target *t, const char *dir)
+{
+	*t = (struct target){.dir = dir, .pidfd = -1, .watch = -1, .stats = -1};
+	t->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (t->watch >= 0 && inotify_add_watch(t->watch, dir, IN_MOVED_TO) < 0) {
+		close(t->watch);
+		t->watch = -1;
+	}
+	t->pid = runtime_owner(dir);
+	if (t->pid < 0) {
+		fprintf(stderr, "skeld: cannot read %s/skeld.pid: %s\n", dir, strerror(errno));
+		return EXIT_FAILURE;
+	}
+	if (t->pid > 0)
+		t->pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
+	if (t->pid > 0 && t->pidfd < 0 && errno != ESRCH) {
+		fprintf(stderr, "skeld: cannot watch pid %d: %s\n", (int)t->pid, strerror(errno));
+		return EXIT_FAILURE;
+	}
+	/* The pid may have been reused before pidfd_open(2): read the owner again. */
+	if (t->pid <= 0 || t->pidfd < 0 || runtime_owner(dir) != t->pid) {
+		fprintf(stderr, "skeld: not running: no process holds %s/skeld.pid\n", dir);
+		return EXIT_NOT_RUNNING;
+	}
+	read_file(dir, "status", t->status, sizeof(t->status));
+	return 0;
+}
+
+static void close_target(struct target *t)
+{
+	if (t->pidfd >= 0)
+		close(t->pidfd);
+	if (t->watch >= 0)
+		close(t->watch);
+	if (t->stats >= 0)
+		close(t->stats);
+}
+
+enum wait_result { WAIT_CHANGED, WAIT_ENDED, WAIT_TIMEOUT };
+
+/* Wait until a file in the directory is replaced, the daemon ends, or DEADLINE (monotonic seconds).
+ */
+static enum wait_result wait_for_change(struct target *t, double deadline)
+{
+	struct pollfd fds[] = {{t->watch, POLLIN, 0}, {t->pidfd, POLLIN, 0}};
+	double left = deadline - clock_seconds(CLOCK_MONOTONIC);
+	/* Without inotify (a user has a limited number of instances), poll the file. */
+	int ms = t->watch >= 0 ? (int)(left * 1000) + 1 : POLL_MS;
+	if (left <= 0 || (poll(fds, 2, ms) <= 0 && t->watch >= 0))
+		return WAIT_TIMEOUT;
+	if (fds[1].revents)
+		return WAIT_ENDED;
+	char events[4096];
+	while (read(t->watch, events, sizeof(events)) > 0)
+		;
+	read_file(t->dir, "status", t->status, sizeof(t->status));
+	return WAIT_CHANGED;
+}
+
+/* INFO NULL: as by kill(2). If the daemon has ended, wait_for_change() reports it. */
+static int send_signal(const struct target *t, int signal, siginfo_t *info)
+{
+	if (syscall(SYS_pidfd_send_signal, t->pidfd, signal, info, 0) == 0 || errno == ESRCH)
+		return 0;
+	fprintf(stderr, "skeld: cannot signal pid %d: %s\n", (int)t->pid, strerror(errno));
+	return EXIT_FAILURE;
+}
+
+/* Why the daemon may be unable to write its status, or "". */
+static const char *obstacle(const char *dir)
+{
+	struct statvfs fs;
+	if (statvfs(dir, &fs) < 0)
+		return "";
+	if (fs.f_flag & ST_RDONLY)
+		return "the runtime directory is read-only and the daemon cannot write to it, see "
+		       "its "
+		       "log";
+	if (fs.f_bavail == 0 || (fs.f_files && fs.f_favail == 0))
+		return "the disk of the runtime directory is full and the daemon cannot write to "
+		       "it";
+	return "";
+}
+
+static int no_outcome(const struct target *t, const char *what, int seconds)
+{
+	fprintf(stderr, "skeld: pid %d: no outcome of %s within %d s\n", (int)t->pid, what,
+		seconds);
+	if (*obstacle(t->dir))
+		fprintf(stderr, "skeld: %s\n", obstacle(t->dir));
+	return EX_TEMPFAIL;
+}
+
+/* Wait until IS_DONE. Returns 0, or an exit code after an error message. */
+static int wait_until(struct target *t, bool (*is_done)(const struct target *t), const char *what)
+{
+	double deadline = clock_seconds(CLOCK_MONOTONIC) + WAIT_SECONDS;
+	while (!is_done(t))
+		switch (wait_for_change(t, deadline)) {
+		case WAIT_ENDED:
+			fprintf(stderr, "skeld: pid %d ended before the outcome was known\n",
+				(int)t->pid);
+			return EXIT_NOT_RUNNING;
+		case WAIT_TIMEOUT:
+			return no_outcome(t, what, WAIT_SECONDS);
+		case WAIT_CHANGED:
+			break;
+		}
+	return 0;
+}
+
+static bool is_reloaded(const struct target *t)
+{
+	return reloads_done(t) >= t->wanted || is_stopping(t);
+}
+
+static int command_reload(struct target *t)
+{
+	char text[2048];
+	/* A running reload may have read the old file: wait for the one after it. */
+	t->wanted = reloads_done(t) + (in_state(t, "reloading") ? 2 : 1);
+	int failed = send_signal(t, SIGHUP, NULL);
+	if (!failed)
+		failed = wait_until(t, is_reloaded, "reload");
+	if (failed)
+		return failed;
+	if (reloads_done(t) < t->wanted) {
+		fprintf(stderr, "skeld: pid %d is stopping: not reloaded\n", (int)t->pid);
+		return EXIT_FAILURE;
+	}
+	if (strcmp(status_value(t->status, "last_reload", text, sizeof(text)), "rejected") == 0) {
+		fprintf(stderr, "%s\n",
+			status_value(t->status, "last_reload_error", text, sizeof(text)));
+		fprintf(stderr, "skeld: reload rejected: pid %d keeps generation %s\n", (int)t->pid,
+			status_value(t->status, "generation", text, sizeof(text)));
+		return EX_CONFIG;
+	}
+	printf("reloaded: pid %d serves generation %s\n", (int)t->pid,
+	       status_value(t->status, "generation", text, sizeof(text)));
+	return EXIT_SUCCESS;
+}
+
+static int command_stop(struct target *t)
+{
+	/*
+	 * A second SIGTERM would close the connections that a drain waits for. So send it as
+	 * sigqueue(3) does: the daemon ignores a queued one while it drains (control/signals.c).
+	 * And send none if the daemon is known to be stopping, because the kernel may drop INFO.
+	 */
+	siginfo_t info = {.si_signo = SIGTERM, .si_code = SI_QUEUE};
+	info.si_pid = getpid();
+	info.si_uid = getuid();
+	int failed = is_stopping(t) ? 0 : send_signal(t, SIGTERM, &info);
+	if (failed)
+		return failed;
+	int seconds =
+		status_seconds(t, "lame_duck") + status_seconds(t, "drain_timeout") + WAIT_SECONDS;
+	double deadline = clock_seconds(CLOCK_MONOTONIC) + seconds;
+	enum wait_result result;
+	while ((result = wait_for_change(t, deadline)) == WAIT_CHANGED)
+		;
+	if (result == WAIT_TIMEOUT)
+		return no_outcome(t, "stop", seconds);
+	printf("stopped: pid %d\n", (int)t->pid);
+	return EXIT_SUCCESS;
+}
+
+static const char *path_of_stats(const struct target *t, char path[4096])
+{
+	snprintf(path, 4096, "%s/stats.prom", t->dir);
+	return path;
+}
+
+static bool is_dumped(const struct target *t)
+{
+	char path[4096];
+	struct stat now, before;
+	return lstat(path_of_stats(t, path), &now) == 0 &&
+	       (t->stats < 0 || fstat(t->stats, &before) < 0 || now.st_ino != before.st_ino);
+}
+
+/* The first dump after the signal is complete. */
+static int command_stats(struct target *t)
+{
+	static char text[1 << 20];
+	char path[4096];
+	/* While it is open, no new file can get its inode number. */
+	t->stats = open(path_of_stats(t, path), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	int failed = send_signal(t, SIGUSR1, NULL);
+	if (!failed)
+		failed = wait_until(t, is_dumped, "stats");
+	if (failed)
+		return failed;
+	if (read_file(t->dir, "stats.prom", text, sizeof(text)) < 0)
+		return EXIT_FAILURE;
+	fputs(text, stdout);
+	return EXIT_SUCCESS;
+}
+
+int command_signal(const struct arguments *a)
+{
+	static const char *const commands[] = {"reload", "stats", "stop", "status"};
+	size_t i = 0;
+	while (i < 4 && strcmp(a->argument, commands[i]) != 0)
+		i++;
+	if (i == 4) {
+		fprintf(stderr, "skeld: -s %s: expected reload, stats, stop or status\n",
+			a->argument);
+		return EX_USAGE;
+	}
+	struct target t;
+	unblock_signals();
+	int code = find_daemon(&t, a->runtime_dir);
+	if (code == 0 && i == 3 && *obstacle(t.dir))
+		fprintf(stderr, "skeld: status may be out of date: %s\n", obstacle(t.dir));
+	if (code == 0 && i == 3)
+		fputs(*t.status ? t.status : "state=starting\n", stdout);
+	else if (code == 0)
+		code = i == 0 ? command_reload(&t) : i == 1 ? command_stats(&t) : command_stop(&t);
+	close_target(&t);
+	return fflush(stdout) == 0 ? code : EXIT_FAILURE;
+}

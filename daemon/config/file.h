@@ -1,0 +1,37 @@
+/*
+ * Reads a configuration file, and rejects files that the parser must not see.
+ *
+ * libconfuse and its lexer (flex) cannot be trusted with every path: for a directory flex calls
+ * exit(3), a FIFO blocks, /dev/zero never ends, text after a NUL is ignored, and a truncated file
+ * ("port = 80" of "port = 8080") is accepted. So the parser never opens a file itself.
+ */
+#ifndef SKELD_FILE_H
+#define SKELD_FILE_H
+
+#include "base/errors.h"
+
+#include <sys/types.h>
+
+#ifndef CONFIG_SIZE_MAX /* the fuzzers set it lower, see tests/stress/fuzz/CMakeLists.txt */
+#define CONFIG_SIZE_MAX (1 << 20) /* bytes in a configuration file and its includes together */
+#endif
+
+struct config_file {
+	char *text;    /* ended by a NUL, owned by the caller */
+	size_t length; /* bytes in text, without the NUL */
+	unsigned lines;
+	dev_t device; /* with inode, identifies the file; two paths may lead to one file */
+	ino_t inode;
+};
+
+/*
+ * Read the whole file PATH. Rejects everything but a regular file of 1 to BUDGET bytes without
+ * control characters whose last line ends with a newline. Does not open FIFOs and devices.
+ *
+ * An error about PATH as a whole is placed at FROM:LINE, the include statement; FROM is NULL and
+ * LINE 0 for the main file. Returns 0, or -1 with errors appended to E.
+ */
+int config_file_read(const char *path, size_t budget, const char *from, unsigned line,
+		     struct config_file *f, struct errors *e);
+
+#endif

@@ -1,0 +1,493 @@
+/*
+ * libconfuse supplies the syntax and nothing else, because libconfuse 3.3 cannot be trusted with
+ * more:
+ *
+ * - It opens any file, and its lexer misreads some text. config/file.c reads the files and
+ *   config/prescan.c checks their text first; libconfuse parses from memory.
+ * - CFG_SIMPLE_* options change a live variable even if the parse fails later. All options are
+ *   plain CFG_STR here, and on_value() hands each value to the schema.
+ * - It accepts a file that ends within a section, comment or string. See END.
+ * - The last of several values of one option wins silently, and two sections with one title become
+ *   one. See check_duplicate() and on_section().
+ * - It stops at the first unknown name, and CFGF_IGNORE_UNKNOWN overflows the stack on deeply
+ * nested sections. So each file is parsed in two passes. The first one only collects unknown names:
+ * it is repeated with the names found so far declared as options, until there are no more. The
+ * second one sets the values and reports every mistake.
+ * - Its callbacks have no context argument and its lexer is global. See `running`.
+ * - It ends the process if memory is short. See config/loader.h.
+ */
+#include "config/parse.h"
+
+#include "config/file.h"
+#include "config/prescan.h"
+#include "config/schema.h"
+
+#include <confuse.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILES_MAX = 100, DEPTH_MAX = 8, OPTIONS_MAX = CONFIG_OPTIONS_MAX, UNKNOWN_MAX = 20 };
+
+/*
+ * The name of an option in a hidden last line, "\001 = 1". If libconfuse finds it at the top level,
+ * nothing in the file was left open. No file contains this name literally, because
+ * config_file_read() rejects control characters. An escape in a string can produce it, but not on
+ * the last line: see is_end().
+ */
+#define END "\001"
+
+struct unknown {
+	char section[64], name[64];
+	unsigned line;
+	bool is_section; /* no "=" follows the name; what follows it cannot be checked */
+};
+
+struct file {
+	char *name;
+	struct config_file content;
+	const struct file *parent; /* the file that includes it */
+	unsigned depth;
+};
+
+/* An option that has a value already, to detect duplicates. */
+struct assignment {
+	const struct service_option *option;
+	size_t listen; /* index of the listen section, else 0 */
+	const char *file;
+	unsigned line;
+};
+
+struct parse {
+	struct config *config;
+	struct errors *errors;
+	size_t budget; /* bytes that files may still have */
+	struct file files[FILES_MAX];
+	size_t n_files;
+	struct assignment assignments[CONFIG_LISTEN_MAX * 4 + OPTIONS_MAX];
+	size_t n_assignments;
+	/* The rest concerns the current file. */
+	const struct file *file;
+	bool collecting; /* the first pass: look for unknown names only */
+	struct unknown unknown[UNKNOWN_MAX];
+	size_t n_unknown;
+	unsigned end_line;   /* of END */
+	unsigned last_line;  /* of the last statement that was understood */
+	bool reached_end;    /* END was found at the top level */
+	bool in_listen;	     /* the last listen section of the configuration is not closed yet */
+	unsigned n_sections; /* listen sections that libconfuse had at the end of the last one */
+};
+
+/* The parse that libconfuse's callbacks work on; libconfuse forces it to be global. */
+static struct parse *running;
+
+#define WRONG(cfg, ...)                                                                            \
+	errors_add(running->errors, running->file->name, (unsigned)(cfg)->line, __VA_ARGS__)
+
+/* The name of the section, "" for the top level, which libconfuse calls root. */
+static const char *section_name(const cfg_t *cfg)
+{
+	return strcmp(cfg->name, "root") == 0 ? "" : cfg->name;
+}
+
+static bool is_end(const cfg_t *cfg, const char *word)
+{
+	return strcmp(word, END) == 0 && (unsigned)cfg->line == running->end_line;
+}
+
+static bool find_section(const char *name, struct section *s)
+{
+	for (size_t i = 0; schema_section(running->config->schema, i, s); i++)
+		if (strcmp(s->name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Unknown names and syntax errors. */
+
+static void add_unknown(const cfg_t *cfg, const char *name)
+{
+	struct unknown *u = &running->unknown[running->n_unknown];
+	const char *section = section_name(cfg);
+	struct section s;
+	if (running->n_unknown == UNKNOWN_MAX || is_end(cfg, name) ||
+	    (!*section && find_section(name, &s)) || strlen(name) >= sizeof(u->name) ||
+	    strlen(section) >= sizeof(u->section))
+		return;
+	*u = (struct unknown){.line = (unsigned)cfg->line};
+	strcpy(u->section, section);
+	strcpy(u->name, name);
+	running->n_unknown++;
+}
+
+/* Report a name that libconfuse does not find in the second pass: END, or add_unknown() did not
+ * have room for it. */
+static void report_undeclared(const cfg_t *cfg, const char *name)
+{
+	const char *section = section_name(cfg);
+	if (is_end(cfg, name))
+		WRONG(cfg, "section %s%s%s%s is not closed: expected } before the end of the file",
+		      section, cfg->title ? " \"" : "", cfg->title ? cfg->title : "",
+		      cfg->title ? "\"" : "");
+	else
+		WRONG(cfg, "unknown option %s%s%s", section, *section ? "." : "", name);
+}
+
+/* An unknown name without "=" is a section: report_unknown() reports it, not on_message(). */
+static bool is_unknown_section(const cfg_t *cfg, const char *name)
+{
+	for (struct unknown *u = running->unknown; u < running->unknown + running->n_unknown; u++)
+		if (strcmp(u->section, section_name(cfg)) == 0 && strcmp(u->name, name) == 0)
+			return u->is_section = true;
+	return false;
+}
+
+/* libconfuse's error function. Compares formats of libconfuse 3.3. */
+static void on_message(cfg_t *cfg, const char *format, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+static void on_message(cfg_t *cfg, const char *format, va_list ap)
+{
+	bool no_option = strcmp(format, "no such option '%s'") == 0;
+	bool no_equal_sign = strcmp(format, "missing equal sign after option '%s'") == 0;
+	char text[512];
+	va_list copy;
+	va_copy(copy, ap);
+	vsnprintf(text, sizeof(text), format, copy);
+	va_end(copy);
+	const char *name = no_option || no_equal_sign ? va_arg(ap, const char *) : NULL;
+	if (running->collecting && no_option)
+		add_unknown(cfg, name);
+	else if (running->collecting || (no_equal_sign && is_unknown_section(cfg, name)))
+		return;
+	else if (no_option)
+		report_undeclared(cfg, name);
+	else if (strstr(text, END) || strncmp(text, "premature", 9) == 0)
+		WRONG(cfg, "unexpected end of file: the statement after line %u is incomplete",
+		      running->last_line);
+	else
+		WRONG(cfg, "%s: expected name = value, section { ... } or include(\"path\")", text);
+}
+
+/* What is accepted in place of U: the sections, or the options of its section. */
+static void list_names(const struct unknown *u, char *out, size_t size)
+{
+	struct section s;
+	size_t used = 0;
+	*out = '\0';
+	if (u->is_section)
+		for (size_t i = 1; schema_section(running->config->schema, i, &s) && used < size;
+		     i++)
+			used += (size_t)snprintf(out + used, size - used, " %s", s.name);
+	else if (find_section(u->section, &s))
+		for (const struct service_option *o = s.options; o->name && used < size; o++)
+			used += (size_t)snprintf(out + used, size - used, " %s", o->name);
+}
+
+static void report_unknown(const char *file, const struct unknown *u)
+{
+	char names[512];
+	struct section s;
+	list_names(u, names, sizeof(names));
+	if (u->is_section && *u->section && find_section(u->name, &s))
+		errors_add(running->errors, file, u->line,
+			   "section %s is not closed before section %s", u->section, u->name);
+	else
+		errors_add(running->errors, file, u->line,
+			   "unknown %s %s%s%s: expected one of:%s%s",
+			   u->is_section ? "section" : "option", u->section, *u->section ? "." : "",
+			   u->name, names, u->is_section ? "; its content was not checked" : "");
+}
+
+/* Known names. */
+
+static void set_location(const cfg_t *cfg, struct location *l)
+{
+	free(l->file);
+	*l = (struct location){strdup(running->file->name), (unsigned)cfg->line};
+}
+
+/* Add a listen section unless one is open. Returns false, with an error, if that fails. */
+static bool open_listen(const cfg_t *cfg, const char *title)
+{
+	struct config *c = running->config;
+	if (running->in_listen)
+		return true;
+	if (c->n_listen == CONFIG_LISTEN_MAX) {
+		WRONG(cfg, "too many listen sections: expected at most %d", CONFIG_LISTEN_MAX);
+		return false;
+	}
+	for (size_t i = 0; i < c->n_listen; i++)
+		if (strcmp(c->listen[i].title, title) == 0)
+			WRONG(cfg, "listen \"%s\" is already defined at %s:%u", title,
+			      c->listen[i].location.file, c->listen[i].location.line);
+	struct listen_config *l = schema_add_listen(c, title);
+	if (!l) {
+		errors_add_no_memory(running->errors, running->file->name, (unsigned)cfg->line);
+		return false;
+	}
+	set_location(cfg, &l->location); /* until the section ends */
+	return running->in_listen = true;
+}
+
+static void check_duplicate(const cfg_t *cfg, const struct service_option *o, size_t listen)
+{
+	struct parse *p = running;
+	for (size_t i = 0; i < p->n_assignments; i++) {
+		const struct assignment *a = &p->assignments[i];
+		if (a->option == o && a->listen == listen) {
+			WRONG(cfg, "%s is already set at %s:%u", o->name, a->file, a->line);
+			return;
+		}
+	}
+	if (p->n_assignments < sizeof(p->assignments) / sizeof(*p->assignments))
+		p->assignments[p->n_assignments++] =
+			(struct assignment){o, listen, p->file->name, p->last_line};
+}
+
+static void set_option(const cfg_t *cfg, const struct section *s, const struct service_option *o,
+		       const char *value)
+{
+	struct config *c = running->config;
+	size_t index = s->titled ? c->n_listen - 1 : 0;
+	char expected[256];
+	check_duplicate(cfg, o, index);
+	if (!schema_set(o, schema_struct(s, c, index), value, expected, sizeof(expected)))
+		return;
+	if (errno == ENOMEM)
+		errors_add_no_memory(running->errors, running->file->name, (unsigned)cfg->line);
+	else
+		WRONG(cfg, "%s%s%s = \"%.100s\": expected %s", s->name, *s->name ? "." : "",
+		      o->name, value, expected);
+}
+
+/* Called by libconfuse for each `name = value`. A result other than 0 ends the parse. */
+static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+{
+	const char *section = section_name(cfg);
+	*(const char **)result = "";
+	if (running->collecting)
+		return 0;
+	if (running->errors->n >= ERRORS_MAX)
+		return -1;
+	if (is_end(cfg, opt->name)) {
+		running->reached_end = !*section;
+		return 0;
+	}
+	if (!*section && strcmp(opt->name, END) == 0)
+		WRONG(cfg, "unknown option %s", opt->name);
+	if (is_end(cfg, value)) {
+		WRONG(cfg, "%s has no value", opt->name);
+		return -1;
+	}
+	running->last_line = (unsigned)cfg->line;
+	struct section s;
+	const struct service_option *o =
+		find_section(section, &s) ? schema_find(&s, opt->name) : NULL;
+	if (!o)
+		return 0; /* report_unknown() reports it */
+	if (s.titled && !open_listen(cfg, cfg->title))
+		return -1;
+	set_option(cfg, &s, o, value);
+	return 0;
+}
+
+/* Called by libconfuse at the end of each section. A result other than 0 ends the parse. */
+static int on_section(cfg_t *cfg, cfg_opt_t *opt)
+{
+	struct config *c = running->config;
+	unsigned n = cfg_opt_size(opt);
+	/* libconfuse compares all titles with each other: 20,000 of them take 1.4 s. */
+	if (running->collecting)
+		return n > CONFIG_LISTEN_MAX ? -1 : 0;
+	running->last_line = (unsigned)cfg->line;
+	if (strcmp(opt->name, "log") == 0)
+		set_location(cfg, &c->log.location);
+	if (strcmp(opt->name, "admin") == 0)
+		set_location(cfg, &c->admin.location);
+	if (strcmp(opt->name, "listen") != 0)
+		return 0;
+	/* The section is the last one, or if libconfuse has merged it, the one that ends here. */
+	unsigned i = n > running->n_sections ? n - 1 : 0;
+	while (i < n - 1 && cfg_opt_getnsec(opt, i)->line != cfg->line)
+		i++;
+	if (!open_listen(cfg, cfg_opt_getnsec(opt, i)->title)) /* it has no options */
+		return -1;
+	running->n_sections = n;
+	set_location(cfg, &c->listen[c->n_listen - 1].location);
+	running->in_listen = false;
+	return 0;
+}
+
+/* Files. */
+
+static struct file *add_file(struct parse *p, char *name, const struct file *parent)
+{
+	struct file *f = &p->files[p->n_files++];
+	*f = (struct file){.name = name, .parent = parent, .depth = parent ? parent->depth + 1 : 0};
+	return f;
+}
+
+/* FROM:LINE is the include statement. */
+static bool read_file(struct parse *p, struct file *f, const char *from, unsigned line)
+{
+	int result = config_file_read(f->name, p->budget, from, line, &f->content, p->errors);
+	p->budget -= f->content.length;
+	return result == 0;
+}
+
+/* Returns a path relative to the file that includes it, or NULL if out of memory. */
+static char *resolve(const char *include, const char *from)
+{
+	const char *slash = strrchr(from, '/');
+	int length = *include == '/' || !slash ? 0 : (int)(slash + 1 - from);
+	char *path = NULL;
+	return asprintf(&path, "%.*s%s", length, from, include) < 0 ? NULL : path;
+}
+
+static bool includes_itself(const struct file *f)
+{
+	const struct file *up = f->parent;
+	while (up &&
+	       (up->content.device != f->content.device || up->content.inode != f->content.inode))
+		up = up->parent;
+	return up;
+}
+
+/*
+ * Read an included file now, because an error belongs to the line of the statement. It is parsed
+ * after the current file; the order does not matter, because nothing may be set twice.
+ */
+static void on_include(void *context, const char *include, unsigned line)
+{
+	struct parse *p = context;
+	const char *from = p->file->name;
+	char *path = NULL;
+	if (p->file->depth == DEPTH_MAX)
+		errors_add(p->errors, from, line, "include(\"%s\"): nested more than %d deep",
+			   include, DEPTH_MAX);
+	else if (p->n_files == FILES_MAX)
+		errors_add(p->errors, from, line, "include(\"%s\"): more than %d files", include,
+			   FILES_MAX);
+	else if (!(path = resolve(include, from)))
+		errors_add_no_memory(p->errors, from, line);
+	if (!path)
+		return;
+	struct file *f = add_file(p, path, p->file);
+	if (read_file(p, f, from, line) && includes_itself(f)) {
+		errors_add(p->errors, from, line, "include(\"%s\"): the file includes itself",
+			   include);
+		free(f->content.text);
+		f->content.text = NULL;
+	}
+}
+
+typedef cfg_opt_t section_table[OPTIONS_MAX + UNKNOWN_MAX + SCHEMA_SECTIONS + 2];
+
+/* Declare for each section its options, and the unknown names found in it so far. */
+static void declare(section_table tables[SCHEMA_SECTIONS])
+{
+	struct section s;
+	cfg_opt_t *top = NULL;
+	for (size_t i = 0; schema_section(running->config->schema, i, &s); i++) {
+		cfg_flag_t flags = CFGF_NODEFAULT | (s.titled ? CFGF_MULTI | CFGF_TITLE : 0);
+		cfg_opt_t *opt = tables[i];
+		for (const struct service_option *o = s.options; o->name; o++)
+			*opt++ = (cfg_opt_t)CFG_STR_CB(o->name, NULL, CFGF_NODEFAULT, on_value);
+		for (size_t j = 0; j < running->n_unknown; j++)
+			if (strcmp(running->unknown[j].section, s.name) == 0)
+				*opt++ = (cfg_opt_t)CFG_STR_CB(running->unknown[j].name, NULL,
+							       CFGF_NODEFAULT, on_value);
+		if (i == 0) {
+			top = opt;
+			continue;
+		}
+		*top = (cfg_opt_t)CFG_SEC(s.name, tables[i], flags);
+		top++->validcb = on_section;
+	}
+	*top = (cfg_opt_t)CFG_STR_CB(END, NULL, CFGF_NODEFAULT, on_value);
+}
+
+/* One pass over the current file. Returns false if libconfuse stopped before the end. */
+static bool run_pass(struct parse *p)
+{
+	section_table tables[SCHEMA_SECTIONS] = {0};
+	const struct file *f = p->file;
+	char *text = NULL;
+	declare(tables);
+	int n = asprintf(&text, "%s" END " = 1\n", f->content.text);
+	FILE *in = n < 0 ? NULL : fmemopen(text, (size_t)n, "r");
+	cfg_t *cfg = in ? cfg_init(tables[0], CFGF_NONE) : NULL;
+	bool good = false;
+	if (cfg) {
+		cfg_set_error_function(cfg, on_message);
+		cfg->filename = strdup(f->name);
+		p->reached_end = p->in_listen = false;
+		p->n_sections = p->last_line = 0;
+		p->end_line = f->content.lines + 1;
+		errno = 0;
+		good = cfg_parse_fp(cfg, in) == CFG_SUCCESS;
+		if (!good && errno == ENOMEM) /* where libconfuse does not end the process */
+			errors_add_no_memory(p->errors, f->name, p->last_line);
+		cfg_free(cfg); /* also frees and resets the lexer */
+	} else {
+		errors_add_no_memory(p->errors, f->name, 0);
+	}
+	if (in)
+		fclose(in);
+	if (n >= 0)
+		free(text);
+	return good;
+}
+
+static void parse_current(struct parse *p)
+{
+	const struct file *f = p->file;
+	size_t known, before = p->errors->n;
+	if (before >= ERRORS_MAX || !prescan(f->content.text, f->name, on_include, p, p->errors))
+		return;
+	p->n_unknown = 0;
+	p->collecting = true;
+	do {
+		known = p->n_unknown;
+		run_pass(p);
+	} while (p->n_unknown > known);
+	p->collecting = false;
+	bool good = run_pass(p);
+	for (size_t i = 0; i < p->n_unknown; i++)
+		report_unknown(f->name, &p->unknown[i]);
+	if (p->errors->n > before)
+		return;
+	if (!good)
+		errors_add(p->errors, f->name, p->last_line,
+			   "syntax error after this line: a name may be missing");
+	else if (!p->reached_end)
+		errors_add(p->errors, f->name, p->last_line,
+			   "a string or comment after this line is not closed");
+}
+
+void parse_file(const char *file, struct config *c, struct errors *e)
+{
+	struct parse *p = calloc(1, sizeof(*p));
+	char *name = p ? strdup(file) : NULL;
+	if (!name) {
+		free(p);
+		errors_add_no_memory(e, file, 0);
+		return;
+	}
+	*p = (struct parse){.config = c, .errors = e, .budget = CONFIG_SIZE_MAX};
+	running = p;
+	read_file(p, add_file(p, name, NULL), NULL, 0);
+	for (size_t i = 0; i < p->n_files; i++) { /* an include statement adds a file */
+		p->file = &p->files[i];
+		if (p->file->content.text)
+			parse_current(p);
+	}
+	running = NULL;
+	for (size_t i = 0; i < p->n_files; i++) {
+		free(p->files[i].name);
+		free(p->files[i].content.text);
+	}
+	free(p);
+}

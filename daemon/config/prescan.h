@@ -1,0 +1,29 @@
+/*
+ * A pass over the text of a configuration file before libconfuse parses it. It rejects what
+ * libconfuse's lexer silently misreads, and removes what the lexer handles wrongly:
+ *
+ * - A string or comment that is not closed counts as closed at the end of the file.
+ * - The "}" of a "${" is searched for beyond the end of the string.
+ * - A "\0" escape ends the string. A "+" is skipped like a blank.
+ * - Comments make line numbers wrong, so they become blanks here.
+ * - include() resolves relative paths against the working directory, reads any file type, and leaks
+ *   its argument if the statement is incomplete. Include statements become blanks here, and the
+ *   caller reads the files (config/parse.c).
+ */
+#ifndef SKELD_PRESCAN_H
+#define SKELD_PRESCAN_H
+
+#include "base/errors.h"
+
+#include <stdbool.h>
+
+/*
+ * Overwrite comments and include statements in TEXT, the content of FILE, with blanks; line breaks
+ * stay. Calls INCLUDE for each include statement. At the first mistake, appends an error to E and
+ * returns false.
+ */
+bool prescan(char *text, const char *file,
+	     void (*include)(void *context, const char *path, unsigned line), void *context,
+	     struct errors *e);
+
+#endif

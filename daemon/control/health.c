@@ -1,0 +1,52 @@
+#include "control/health.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/report.h"
+#include "control/state.h"
+
+#include <stdio.h>
+
+enum { STUCK_SECONDS = 2 };
+
+/* LAG gets the seconds for which worker I has owed an answer. */
+static bool is_stuck(const struct daemon *d, unsigned i, double *lag)
+{
+	*lag = workers_lag(d->workers, i, clock_seconds(CLOCK_MONOTONIC));
+	return *lag >= STUCK_SECONDS ||
+	       (d->watchdog_seconds > 0 && *lag >= d->watchdog_seconds / 2);
+}
+
+bool health_check(struct daemon *d)
+{
+	double lag;
+	bool all_respond = true;
+	for (unsigned i = 0; i < workers_count(d->workers); i++) {
+		bool stuck = is_stuck(d, i, &lag);
+		if (stuck && !d->reported_stuck[i])
+			log_warning("worker not responding: worker=%u lag_s=%.1f; its connections "
+				    "wait, a callback of the service may be stuck",
+				    i, lag);
+		else if (!stuck && d->reported_stuck[i])
+			log_notice("worker responding again: worker=%u", i);
+		d->reported_stuck[i] = stuck;
+		all_respond = all_respond && !(stuck && lag >= d->watchdog_seconds / 2);
+	}
+	workers_ping(d->workers, clock_seconds(CLOCK_MONOTONIC));
+	return all_respond;
+}
+
+bool health_is_ready(const struct daemon *d, char *why, size_t size)
+{
+	double lag;
+	if (d->state != RUNNING && d->state != RELOADING) {
+		snprintf(why, size, "%s", state_names[d->state]);
+		return false;
+	}
+	for (unsigned i = 0; i < workers_count(d->workers); i++)
+		if (is_stuck(d, i, &lag)) {
+			snprintf(why, size, "worker %u has not responded for %.1f s", i, lag);
+			return false;
+		}
+	return true;
+}

@@ -1,0 +1,243 @@
+#include "data/workers.h"
+
+#include "base/clock.h"
+#include "data/worker_loop.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+static void wake(struct worker *w)
+{
+	eventfd_write(w->wake_fd, 1);
+}
+
+struct workers *workers_new(const struct service *svc, unsigned n, int progress_fd,
+			    struct errors *e)
+{
+	struct workers *ws = calloc(1, sizeof(*ws) + n * sizeof(struct worker));
+	if (!ws) {
+		errors_add(e, NULL, 0, "out of memory");
+		return NULL;
+	}
+	ws->service = svc;
+	ws->progress_fd = progress_fd;
+	ws->n_counters = N_COUNTERS;
+	for (const struct service_metric *m = svc->metrics; m && m->name; m++)
+		ws->n_counters++;
+	sem_init(&ws->started, 0, 0);
+	for (unsigned i = 0; i < n; i++) {
+		ws->worker[i].wake_fd = -1;
+		ws->n_workers = i + 1;
+		int error = worker_loop_init(&ws->worker[i], ws, i);
+		if (!error)
+			continue;
+		errors_add(e, NULL, 0, "cannot create worker %u of %u: %s", i, n, strerror(error));
+		workers_free(ws);
+		return NULL;
+	}
+	return ws;
+}
+
+void workers_free(struct workers *ws)
+{
+	for (unsigned i = 0; ws && i < ws->n_workers; i++)
+		worker_loop_free(&ws->worker[i]);
+	if (ws)
+		sem_destroy(&ws->started);
+	free(ws);
+}
+
+int workers_start(struct workers *ws, struct snapshot *s, struct errors *e)
+{
+	for (unsigned i = 0; i < ws->n_workers; i++) {
+		struct worker *w = &ws->worker[i];
+		atomic_store(&w->next_snapshot, snapshot_ref(s));
+		int error = worker_loop_start(w);
+		if (error) {
+			errors_add(e, NULL, 0, "cannot start worker %u of %u: %s", i, ws->n_workers,
+				   strerror(error));
+			return -1;
+		}
+		ws->n_started++;
+	}
+	for (unsigned i = 0; i < ws->n_workers; i++)
+		while (sem_wait(&ws->started) < 0 && errno == EINTR)
+			;
+	for (unsigned i = 0; i < ws->n_workers; i++)
+		if (atomic_load(&ws->worker[i].ended)) {
+			errors_add(e, NULL, 0, "service %s failed to start in worker %u",
+				   ws->service->name, i);
+			return -1;
+		}
+	return 0;
+}
+
+void workers_publish(struct workers *ws, struct snapshot *s)
+{
+	s->published_ns = now_ns();
+	for (unsigned i = 0; i < ws->n_workers; i++) {
+		snapshot_set_untaken(s, i, atomic_exchange(&ws->worker[i].next_snapshot, NULL));
+		atomic_store(&ws->worker[i].next_snapshot, snapshot_ref(s));
+		wake(&ws->worker[i]);
+	}
+}
+
+unsigned workers_behind(const struct workers *ws, uint64_t generation, unsigned *first)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < ws->n_workers; i++)
+		if (atomic_load(&ws->worker[i].generation) < generation && n++ == 0 && first)
+			*first = i;
+	return n;
+}
+
+static void send_order(struct workers *ws, unsigned order)
+{
+	for (unsigned i = 0; i < ws->n_workers; i++) {
+		atomic_fetch_or(&ws->worker[i].orders, order);
+		wake(&ws->worker[i]);
+	}
+}
+
+void workers_drain(struct workers *ws)
+{
+	send_order(ws, ORDER_DRAIN);
+}
+
+void workers_close_connections(struct workers *ws)
+{
+	send_order(ws, ORDER_DRAIN | ORDER_CLOSE);
+}
+
+bool workers_failed(const struct workers *ws)
+{
+	for (unsigned i = 0; i < ws->n_workers; i++)
+		if (atomic_load(&ws->worker[i].ended))
+			return true;
+	return false;
+}
+
+bool workers_drained(const struct workers *ws)
+{
+	for (unsigned i = 0; i < ws->n_workers; i++)
+		if (!atomic_load(&ws->worker[i].drained))
+			return false;
+	return true;
+}
+
+size_t workers_open_connections(const struct workers *ws)
+{
+	return atomic_load(&ws->n_connections);
+}
+
+uint64_t workers_cut_off(const struct workers *ws)
+{
+	return atomic_load(&ws->n_cut_off);
+}
+
+static bool all_ended(const struct workers *ws)
+{
+	for (unsigned i = 0; i < ws->n_started; i++)
+		if (!atomic_load(&ws->worker[i].ended))
+			return false;
+	return true;
+}
+
+unsigned workers_join(struct workers *ws, double seconds, unsigned *first)
+{
+	struct pollfd progress = {.fd = ws->progress_fd, .events = POLLIN};
+	double deadline = clock_seconds(CLOCK_MONOTONIC) + seconds, left;
+	unsigned stuck = 0;
+	eventfd_t n;
+	send_order(ws, ORDER_QUIT);
+	while (!all_ended(ws) && (left = deadline - clock_seconds(CLOCK_MONOTONIC)) > 0)
+		if (poll(&progress, 1, (int)(left * 1000) + 1) > 0)
+			eventfd_read(ws->progress_fd, &n);
+	for (unsigned i = 0; i < ws->n_started; i++)
+		if (atomic_load(&ws->worker[i].ended))
+			pthread_join(ws->worker[i].thread, NULL);
+		else if (stuck++ == 0)
+			*first = i;
+	return stuck;
+}
+
+void workers_ping(struct workers *ws, double now)
+{
+	for (unsigned i = 0; i < ws->n_workers; i++) {
+		struct worker *w = &ws->worker[i];
+		uint64_t pings = atomic_load(&w->pings);
+		if (pings != atomic_load(&w->pings_answered))
+			continue;
+		w->pinged_at = now;
+		atomic_store(&w->pings, pings + 1);
+		wake(w);
+	}
+}
+
+double workers_lag(const struct workers *ws, unsigned worker, double now)
+{
+	const struct worker *w = &ws->worker[worker];
+	return atomic_load(&w->pings) == atomic_load(&w->pings_answered) ? 0 : now - w->pinged_at;
+}
+
+unsigned workers_count(const struct workers *ws)
+{
+	return ws->n_workers;
+}
+
+/* Metrics: the functions below are the `value` of a struct metric_family. */
+
+/* Sum a counter over all workers: the I-th after f->tag. */
+static double sum_counter(const struct metric_family *f, unsigned i)
+{
+	const struct workers *ws = f->context;
+	uint64_t n = 0;
+	for (unsigned k = 0; k < ws->n_workers; k++)
+		n += atomic_load_explicit(&ws->worker[k].counters[f->tag + i],
+					  memory_order_relaxed);
+	return (double)n;
+}
+
+static double open_connections(const struct metric_family *f, unsigned i)
+{
+	(void)i;
+	return (double)workers_open_connections(f->context);
+}
+
+static double lag(const struct metric_family *f, unsigned i)
+{
+	return workers_lag(f->context, i, clock_seconds(CLOCK_MONOTONIC));
+}
+
+void workers_register_metrics(struct workers *ws, struct registry *r)
+{
+	static const struct service_metric m[] = {
+		{"skeld_connections_open", METRIC_GAUGE, "Open connections", "connections", "open"},
+		{"skeld_connections_accepted_total", METRIC_COUNTER, "Connections accepted",
+		 "connections", "accepted"},
+		{"skeld_connections_closed_total", METRIC_COUNTER, "Connections closed, by reason",
+		 "connections", "closed by"},
+		{"skeld_received_bytes_total", METRIC_COUNTER, "Bytes received from clients",
+		 "bytes", "received"},
+		{"skeld_sent_bytes_total", METRIC_COUNTER, "Bytes sent to clients", "bytes",
+		 "sent"},
+		{"skeld_worker_lag_seconds", METRIC_GAUGE,
+		 "Time for which a worker has not responded, 0 if it responds", "workers", "lag"}};
+	const struct metric_family families[] = {
+		{&m[0], .n = 1, .value = open_connections, .context = ws},
+		{&m[1], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_ACCEPTED},
+		{&m[2], "reason", close_reasons, N_CLOSE_REASONS, sum_counter, .context = ws,
+		 .tag = COUNT_CLOSED},
+		{&m[3], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_RECEIVED},
+		{&m[4], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_SENT},
+		{&m[5], "worker", NULL, ws->n_workers, lag, .context = ws}};
+	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
+		registry_add(r, &families[i]);
+	for (size_t i = 0; i < ws->n_counters - N_COUNTERS; i++)
+		registry_add(r, &(struct metric_family){&ws->service->metrics[i], .n = 1,
+							.value = sum_counter, .context = ws,
+							.tag = N_COUNTERS + i});
+}

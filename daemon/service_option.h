@@ -1,0 +1,34 @@
+/*
+ * A configuration option: one row of a table. The table is the only description of an option. The
+ * parser, the defaults, the checks, -T, the manual and the log of a reload use it.
+ */
+#ifndef SKELD_SERVICE_OPTION_H
+#define SKELD_SERVICE_OPTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The type of an option, and the C type of the field that receives the value. */
+enum service_option_type {
+	OPTION_NUMBER,	/* int64_t, from `min` to `max` */
+	OPTION_CHOICE,	/* int64_t, the index of the word in `choices` */
+	OPTION_FLAG,	/* int64_t, 1 for true, 0 for false */
+	OPTION_TEXT,	/* char *, never NULL */
+	OPTION_PATH,	/* char *, an absolute path, or "" for none */
+	OPTION_ADDRESS, /* char *, "host:port", "[v6]:port", "unix:/path", or "" for off */
+};
+
+struct service_option {
+	const char *name; /* NULL ends the table */
+	enum service_option_type type;
+	size_t offset;		   /* of the field, offsetof(3) */
+	const char *default_value; /* as written in the file, without quotes */
+	int64_t min, max;	   /* OPTION_NUMBER, both included */
+	const char *unit;	   /* OPTION_NUMBER: "seconds", "bytes"; may be NULL */
+	const char *choices;	   /* OPTION_CHOICE: the words, separated by single spaces */
+	bool needs_restart;	   /* a reload keeps the old value and logs that */
+	const char *help;	   /* one sentence, without a full stop */
+};
+
+#endif

@@ -1,0 +1,173 @@
+/*
+ * Single cases: bare libconfuse exits without memory (therefore a separate process parses); a
+ * daemon whose memory is really limited; an event loop of libevent that fails; the admin server
+ * without memory.
+ */
+/* test: LABELS all */
+#include "judge.h"
+#include "observe.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+Test(alone, bare_libconfuse_exits_without_memory)
+{
+	struct trial *t = trial_new("libconfuse alone");
+	struct fixture *f = t->f;
+	const char *const argv[] = {NAIVE_BINARY, "reload", f->config, f->config, NULL};
+	size_t died = 0;
+	bool hit = true;
+	config_write(f, "port = 8080\n");
+	for (long n = 1; hit; n++) {
+		trial_arm(t, CALL_memory, ENOMEM, n);
+		spawn(f, argv);
+		int code = trial_end(t);
+		hit = trial_hit(t);
+		t->hits += hit;
+		if (code == 0 || code == 1)
+			continue;
+		died++;
+		if (!trial_caller(t, "libconfuse"))
+			trial_wrong(t, "ended with %d, and libconfuse did not ask", code);
+	}
+	if (!died)
+		trial_wrong(t, "libconfuse survives: no loader is needed for this");
+	trial_free(t);
+}
+
+/* Limit the memory of PID to its present size plus MORE. Returns the old limit. */
+static struct rlimit tighten(struct fixture *f, pid_t pid, rlim_t more)
+{
+	struct rlimit old, tight;
+	char path[32];
+	unsigned long pages;
+	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	const char *statm = file_text(f, path);
+	MUST(statm && sscanf(statm, "%lu", &pages) == 1);
+	MUST(prlimit(pid, RLIMIT_AS, NULL, &old) == 0);
+	tight = (struct rlimit){(rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + more, old.rlim_max};
+	MUST(prlimit(pid, RLIMIT_AS, &tight, NULL) == 0);
+	return old;
+}
+
+/* Limit the loader's memory, then the daemon's: a reload is rejected, and nothing else happens. */
+Test(alone, a_reload_with_little_memory_is_rejected)
+{
+	enum { STEP = 64 << 10, MOST = 3 << 20 };
+	struct trial *t = trial_new("little memory");
+	struct fixture *f = t->f;
+	start_clean(t);
+	for (int whose = 0; whose < 2; whose++) {
+		size_t before = t->as_if_nothing;
+		for (rlim_t more = 0; more < MOST; more += STEP) {
+			pid_t pid = whose ? f->pid : loader_pid(f);
+			trial_forget(t);
+			struct rlimit old = tighten(f, pid, more);
+			t->runs++;
+			trial_reload(t);
+			if (!TRY(t, trial_has_reloaded(t))) {
+				trial_wrong(t, "%llu bytes more: no outcome, %d",
+					    (unsigned long long)more, trial_end(t));
+				break;
+			}
+			MUST(prlimit(pid, RLIMIT_AS, &old, NULL) == 0);
+			bool rejected = strcmp(trial_status(t, "last_reload"), "rejected") == 0;
+			t->rejected += rejected;
+			t->as_if_nothing += !rejected;
+			if (!trial_serves(t, 0))
+				trial_wrong(t, "does not serve");
+		}
+		/* The daemon itself may need no more memory. */
+		if ((whose == 0 && !t->rejected) || t->as_if_nothing == before)
+			trial_wrong(t, "all or nothing: too much memory, or too little");
+	}
+	trial_free(t);
+}
+
+/* epoll_wait(2) fails with EBADF only if a descriptor is closed by mistake. The event loop cannot
+ * continue: the daemon ends, logs the reason and leaves nothing behind. */
+Test(alone, a_broken_event_loop_ends_the_daemon_with_a_reason)
+{
+	enum { LOOPS = 12 }; /* turns of the control plane and of each worker */
+	struct trial *t = trial_new("broken loop");
+	for (long n = 1; n <= LOOPS; n++) {
+		start_clean(t);
+		trial_forget(t);
+		trial_arm(t, CALL_epoll_wait, EBADF, n);
+		trial_dump(t); /* wakes the control plane; a client wakes a worker */
+		trial_talk(t, MAIN, 5);
+		int code = trial_end(t);
+		t->hits += trial_hit(t);
+		if (code != 1 || !strstr(trial_log(t), " error   "))
+			trial_wrong(t, "ended with %d", code);
+		else if (!leaves_nothing(t))
+			trial_wrong(t, "left a file");
+		else
+			t->reported++;
+	}
+	trial_free(t);
+}
+
+/* Clients and constant answers need no memory; only printed answers do. */
+Test(alone, admin_server_answers_while_all_memory_is_refused)
+{
+	static const struct {
+		const char *path;
+		int code;
+	} rows[] = {{"/livez", 200}, {"/", 200}, {"/metrics", 503}, {"/nothing", 404}};
+	struct trial *t = trial_new("admin without memory");
+	struct fixture *f = t->f;
+	int held[4];
+	start_clean(t);
+	keep_clean(t, 0);
+	/* libevent keeps the memory for each descriptor number that it has watched once: use some.
+	 */
+	for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+		MUST((held[i] = trial_dial(t, ADMIN)) >= 0);
+	trial_get(t, "/livez");
+	for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+		close(held[i]);
+	expect_no_leak(t, 0);
+	trial_arm(t, CALL_memory, LASTING, 1);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		int code = trial_get(t, rows[i].path);
+		if (code != rows[i].code)
+			trial_wrong(t, "%s: %d", rows[i].path, code);
+	}
+	t->hits += trial_hit(t);
+	trial_disarm(t);
+	if (!TRY(t, trial_get(t, "/metrics") == 200))
+		trial_wrong(t, "does not answer any more");
+	expect_no_leak(t, 0);
+	trial_free(t);
+}
+
+/* More clients than ever before, while libevent gets no memory to watch them. */
+Test(alone, admin_server_accepts_again_when_there_is_memory)
+{
+	enum { PLACES = 32 };
+	struct trial *t = trial_new("admin clients without memory");
+	int held[PLACES];
+	start_clean(t);
+	keep_clean(t, 0);
+	trial_arm(t, CALL_memory, LASTING, 1);
+	for (int i = 0; i < PLACES; i++)
+		if ((held[i] = trial_dial(t, ADMIN)) < 0)
+			trial_wrong(t, "refused");
+	if (!TRY(t, strstr(trial_log(t), "admin: cannot accept connections: Cannot allocate")))
+		trial_wrong(t, "the log does not report that accepting pauses");
+	t->hits += trial_hit(t);
+	trial_disarm(t);
+	if (!TRY(t, trial_get(t, "/livez") == 200))
+		trial_wrong(t, "does not answer any more");
+	for (int i = 0; i < PLACES; i++)
+		close(held[i]);
+	expect_no_leak(t, 0);
+	trial_free(t);
+}

@@ -1,0 +1,339 @@
+/*
+ * In each phase of the daemon's life, every call of every function that can fail fails once, with
+ * each plausible errno. Accepted outcomes: no effect; a report in the log, and the daemon serves;
+ * a rejected reload with a reason, and the old configuration serves; a failed start with a reason
+ * that leaves nothing behind. Never: the end by a signal, a hang, a descriptor that stays open, a
+ * failure without a report.
+ */
+/* test: TIMEOUT 300 LABELS all */
+/* test: NAME all ENV SKELD_LONG=1 TIMEOUT 900 LABELS long */
+#include "judge.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Start. */
+
+static bool is_shortage(int error)
+{
+	return error == ENOMEM || error == LASTING || error == EMFILE || error == ENFILE ||
+	       error == EIO;
+}
+
+static void judge_start(struct trial *t, bool ready, int code)
+{
+	if (!ready && code != 1 && code != 78)
+		trial_wrong(t, "ended with %d", code);
+	else if (!ready && code == 78 && is_shortage(t->error))
+		trial_wrong(t, "ended with 78, so it is not restarted, although the file is good");
+	else if (!ready && !strstr(trial_log(t), " error   "))
+		trial_wrong(t, "did not start, exit %d, without a reason", code);
+	else if (!ready && !leaves_nothing(t) &&
+		 t->call != CALL_fcntl) /* a daemon without the lock must not remove files */
+		trial_wrong(t, "did not start, and left a file");
+	else if (!ready)
+		t->not_started++;
+	if (!ready)
+		return;
+	if (has_ended(t))
+		return;
+	judge_log(t, 0);
+	if (!trial_serves(t, 0))
+		trial_wrong(t, "does not serve");
+	expect_no_leak(t, 0);
+	if (!TRY(t, trial_get(t, "/readyz") == 200))
+		trial_wrong(t, "has no admin server");
+}
+
+static void run_start(struct trial *t)
+{
+	int code = 0;
+	trial_forget(t);
+	bool ready = trial_start(t, &code);
+	trial_disarm(t);
+	judge_start(t, ready, code);
+	if (!ready)
+		return;
+	kill(t->f->pid, SIGTERM);
+	if ((code = trial_end(t)) != 0)
+		trial_wrong(t, "SIGTERM ends it with %d", code);
+	else if (!leaves_nothing(t))
+		trial_wrong(t, "a file is left after the end");
+}
+
+Test(calls, start)
+{
+	struct trial *t = trial_new("start");
+	start_clean(t);
+	/* Compare its lines before clients check that it serves. */
+	keep_clean(t, 0);
+	kill(t->f->pid, SIGTERM);
+	trial_end(t);
+	each_call(t, run_start);
+	trial_free(t);
+}
+
+/* Reload: to the other configuration and back. */
+
+static bool reload_is_over(struct trial *t)
+{
+	const char *log = trial_log(t);
+	return trial_has_reloaded(t) || strstr(log, "reload rejected") ||
+	       (strstr(log, "reloaded: ") && t->f->notices.size &&
+		strstr(t->f->notices.bytes, "READY=1"));
+}
+
+static void judge_reload(struct trial *t, int to)
+{
+	bool rejected = strstr(trial_log(t), "reload rejected");
+	/* The log is faster than the status file, which may be written again. */
+	if (!TRY(t, trial_has_reloaded(t)))
+		trial_wrong(t, "the status file does not have the reload");
+	else if (rejected && strcmp(trial_status(t, "last_reload"), "rejected") != 0)
+		trial_wrong(t, "rejected, but the status file has last_reload=%s",
+			    trial_status(t, "last_reload"));
+	else if (rejected && !*trial_status(t, "last_reload_error"))
+		trial_wrong(t, "rejected, and the status file has no reason");
+	else if (rejected && !trial_reported(t))
+		trial_wrong(t, "rejected, and the log has no reason");
+	else if (rejected)
+		t->rejected++;
+	else
+		judge_log(t, to);
+	t->side = rejected ? t->side : to;
+	if (!trial_serves(t, t->side))
+		trial_wrong(t, "does not serve the %s configuration", rejected ? "old" : "new");
+	expect_no_leak(t, t->side);
+}
+
+static void run_reload(struct trial *t)
+{
+	int to = !t->side;
+	trial_configure(t, to);
+	trial_forget(t);
+	trial_reload(t);
+	bool over = TRY(t, reload_is_over(t));
+	trial_disarm(t);
+	if (!over)
+		judge_end(t, trial_end(t));
+	else if (!has_ended(t))
+		judge_reload(t, to);
+}
+
+static void reload_clean(struct trial *t)
+{
+	int to = !t->side;
+	trial_configure(t, to);
+	trial_forget(t);
+	trial_reload(t);
+	if (!TRY(t, trial_has_reloaded(t)))
+		fail_test(t->f, "no reload");
+	t->side = to;
+	if (!trial_serves(t, to))
+		fail_test(t->f, "does not serve");
+}
+
+Test(calls, reload)
+{
+	struct trial *t = trial_new("reload");
+	start_clean(t);
+	for (int i = 0; i < 4; i++)
+		reload_clean(t);
+	for (int i = 0; i < 2; i++) {
+		reload_clean(t);
+		keep_clean(t, t->side);
+	}
+	each_call(t, run_reload);
+	trial_free(t);
+}
+
+/* A dump of statistics. */
+
+static bool dump_is_over(struct trial *t)
+{
+	return trial_file(t, "stats.prom") || strstr(trial_log(t), "stats.prom");
+}
+
+static void run_dump(struct trial *t)
+{
+	trial_forget(t);
+	trial_dump(t);
+	bool over = TRY(t, dump_is_over(t));
+	trial_disarm(t);
+	if (!over)
+		judge_end(t, trial_end(t));
+	if (!over || has_ended(t))
+		return;
+	judge_log(t, 0);
+	if (!trial_file(t, "stats.prom") && !trial_reported(t))
+		trial_wrong(t, "there is no stats.prom");
+	if (trial_talk(t, MAIN, 5) != ANSWERED)
+		trial_wrong(t, "does not serve");
+	expect_no_leak(t, 0);
+}
+
+Test(calls, dump)
+{
+	struct trial *t = trial_new("dump");
+	start_clean(t);
+	trial_forget(t);
+	trial_dump(t);
+	if (!TRY(t, trial_file(t, "stats.prom")))
+		fail_test(t->f, "no dump");
+	keep_clean(t, 0);
+	each_call(t, run_dump);
+	trial_free(t);
+}
+
+/* Several clients; for one of them the daemon must queue bytes. */
+
+enum { MUCH = 900000 };
+
+static void run_serve(struct trial *t)
+{
+	static const struct {
+		enum place at;
+		size_t bytes;
+	} talks[] = {{MAIN, 5}, {LOCAL_A, 5}, {LOCAL_A, MUCH}, {PORT_A, 70000}, {MAIN, 5}};
+	bool lost = false;
+	trial_forget(t);
+	for (size_t i = 0; i < sizeof(talks) / sizeof(*talks); i++) {
+		enum answer a = trial_talk(t, talks[i].at, talks[i].bytes);
+		if (a == HUNG || a == REFUSED)
+			trial_wrong(t, "talk %zu: %s", i, a == HUNG ? "no answer" : "refused");
+		lost = lost || a == CLOSED;
+	}
+	trial_disarm(t);
+	if (has_ended(t))
+		return;
+	bool reported = trial_reported(t);
+	bool peers = t->error == ECONNRESET || t->error == EPIPE || t->error == ETIMEDOUT;
+	if (lost && !reported && !peers)
+		trial_wrong(t, "a client was cut off, and the log has no reason");
+	else if (lost || reported)
+		t->reported++;
+	else
+		t->as_if_nothing++;
+	if (!trial_serves(t, 0))
+		trial_wrong(t, "does not serve");
+	expect_no_leak(t, 0);
+	if (!reported)
+		return;
+	kill(t->f->pid, SIGKILL); /* it warns once a second; a new daemon warns at once */
+	trial_end(t);
+	start_clean(t);
+}
+
+Test(calls, serve)
+{
+	struct trial *t = trial_new("serve");
+	start_clean(t);
+	keep_clean(t, 0);
+	each_call(t, run_serve);
+	trial_free(t);
+}
+
+/* Admin clients: each gets an answer or is closed, and the next one gets an answer. */
+
+static void run_admin(struct trial *t)
+{
+	static const char *const paths[] = {"/metrics", "/nothing", "/status", "/livez", "/readyz"};
+	const size_t n = getenv("SKELD_LONG") ? sizeof(paths) / sizeof(*paths) : 2;
+	bool lost = false, dead = false;
+	trial_forget(t);
+	for (size_t i = 0; i < n && !dead; i++) {
+		int code = trial_get(t, paths[i]);
+		lost = lost || code == 0 || code >= 500;
+		if (code < 0 || (!trial_hit(t) && code != 200 && code != 404))
+			trial_wrong(t, "%s: %d", paths[i], code);
+		dead = code <= 0;
+	}
+	trial_disarm(t);
+	if (has_ended(t))
+		return;
+	if (!TRY(t, trial_get(t, "/readyz") == 200)) {
+		if (has_ended(t))
+			return;
+		trial_wrong(t, "does not answer any more");
+		kill(t->f->pid, SIGKILL);
+		judge_end(t, trial_end(t));
+		return;
+	}
+	if (lost || trial_reported(t))
+		t->reported++;
+	else
+		t->as_if_nothing++;
+	expect_no_leak(t, 0);
+}
+
+Test(calls, admin)
+{
+	struct trial *t = trial_new("admin");
+	start_clean(t);
+	keep_clean(t, 0);
+	each_call(t, run_admin);
+	trial_free(t);
+}
+
+/* Stop, with a client that sends one more request: otherwise the drain would wait, see GRACE_MS. */
+
+static void run_stop(struct trial *t)
+{
+	enum call call = t->call;
+	long nth = atomic_load(&t->page->nth);
+	int error = t->error;
+	start_clean(t);
+	if (!t->before[0].bytes)
+		keep_clean(t, 0);
+	expect_no_leak(t, 0); /* the clients of the check have left */
+	char byte = 'x';
+	int client = trial_dial(t, MAIN);
+	if (send(client, &byte, 1, MSG_NOSIGNAL) != 1 || recv(client, &byte, 1, 0) != 1)
+		fail_test(t->f, "no echo");
+	trial_forget(t);
+	trial_arm(t, call, error, nth);
+	t->runs--; /* the same call, armed for this phase only */
+	kill(t->f->pid, SIGINT);
+	for (int i = 0; i < 5 && trial_turn(t, deadline()); i++)
+		;
+	send(client, &byte, 1, MSG_NOSIGNAL); /* the daemon may have ended */
+	while (recv(client, &byte, 1, 0) > 0)
+		;
+	close(client);
+	int code = trial_end(t);
+	if (!nth) {
+		free(t->before[0].bytes);
+		t->before[0].bytes = trial_essence(t);
+		return;
+	}
+	char *essence = trial_essence(t);
+	bool reported = trial_reported(t), same = strcmp(essence, t->before[0].bytes) == 0;
+	/* No later line could report a failure of the last one. */
+	bool writes = t->call == CALL_write || t->call == CALL_poll;
+	bool all_but_last =
+		writes && strncmp(essence, t->before[0].bytes, strlen(essence) - 1) == 0;
+	free(essence);
+	if (code != 0 && (code != 1 || !reported))
+		trial_wrong(t, "ended with %d", code);
+	else if (!leaves_nothing(t) && !reported)
+		trial_wrong(t, "left a file");
+	else if (!reported && !same && !all_but_last)
+		trial_wrong(t, "the log differs from a clean end, and has no reason");
+	else if (reported || !same)
+		t->reported++;
+	else
+		t->as_if_nothing++;
+}
+
+Test(calls, stop)
+{
+	struct trial *t = trial_new("stop");
+	run_stop(t);
+	each_call(t, run_stop);
+	trial_free(t);
+}

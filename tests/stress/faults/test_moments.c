@@ -1,0 +1,211 @@
+/*
+ * A signal of each kind at each system call of start, reload, dump, drain and stop. It never ends
+ * the daemon by its default action, causes no hang, and is accounted for; a signal before the
+ * event loop waits for the loop. SIGKILL at any moment leaves nothing that prevents the next start
+ * or misleads -s.
+ */
+/* build: SOURCES moment.c */
+/* test: TIMEOUT 300 LABELS all */
+/* test: NAME all ENV SKELD_LONG=1 TIMEOUT 900 LABELS long */
+#include "client.h"
+#include "moment.h"
+#include "observe.h"
+#include "trace.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The number of moments per signal and phase in the short form. */
+enum { SHORT_FORM = 40, KILLS = 60, ALL_KILLS = 200 };
+
+FIXTURE_SUITE(moments);
+
+static const int signals[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGTERM, SIGQUIT, SIGPIPE};
+enum { SIGNALS = sizeof(signals) / sizeof(*signals) };
+
+static bool all(void)
+{
+	return getenv("SKELD_LONG");
+}
+
+static void configure(void)
+{
+	if (getenv("FAULTS_DAEMON")) /* a mutant, see `mutants_found` */
+		fixture_use(f, getenv("FAULTS_DAEMON"));
+	config_write(f, BASE "listen \"local\" { address = \"unix:%s/local\" }\n", f->dir);
+}
+
+static bool ends_it(int signo)
+{
+	return signo == SIGINT || signo == SIGTERM || signo == SIGQUIT;
+}
+
+/* The exit code: 0 after a drain; 1 after SIGQUIT or a second stop signal. */
+static bool is_good_end(enum phase phase, int signo, int code)
+{
+	if (phase == STOP || signo == SIGQUIT)
+		return code == 1 || (phase == DRAIN && code == 0);
+	if (phase == DRAIN && ends_it(signo))
+		return code == 0 || code == 1; /* it may have arrived after the drain */
+	return code == 0;
+}
+
+static void try_moment(enum phase phase, int stop, int signo)
+{
+	char unix_path[64];
+	int code = -1;
+	if (phase != START)
+		daemon_start(f, file_text(f, f->config));
+	int stops = moment_walk(f, phase, stop, signo, &code);
+	if (f->pid && stops < stop)
+		daemon_signal(f, signo); /* the number of calls of a phase varies */
+	if (f->pid && !ends_it(signo) && phase != DRAIN && phase != STOP) {
+		if (phase == START)
+			notify_wait(f, "READY=1");
+		/* The daemon lives, has handled the signal, and handles the next one. */
+		client_echo(f, client_unix(f, "local"), "still here\n");
+		if (signo == SIGHUP)
+			await(f, status_number(f, "reloads_ok") >= 1);
+		await(f, strcmp(status_get(f, "state"), "running") == 0);
+		daemon_signal(f, SIGTERM);
+	}
+	while (f->n_clients)
+		client_close(f, f->client[0]);
+	if (f->pid)
+		code = daemon_wait_exit(f);
+	if (!is_good_end(phase, signo, code))
+		fail_test(f, "%s at moment %d of %s: ended with %d", strsignal(signo), stop,
+			  phase_names[phase], code);
+	expect_signals_logged(f);
+	char name[16], late[64];
+	snprintf(name, sizeof(name), "SIG%s", sigabbrev_np(signo));
+	snprintf(late, sizeof(late), " %s: too late, the daemon has stopped\n", name);
+	/* The phase may have begun with a signal of the same kind. */
+	long others = signo == moment_begins[phase];
+	if (stops == stop && signo != SIGPIPE && !moment_too_late &&
+	    stats_logged(f, "received", name) + log_contains(f, late) < 1 + others)
+		fail_test(f, "the signal at moment %d of %s was not accounted for", stop,
+			  phase_names[phase]);
+	if (runtime_file_exists(f, "skeld.pid") || runtime_file_exists(f, "status") ||
+	    access(path_in(f, "local", unix_path), F_OK) == 0)
+		fail_test(f, "%s at moment %d of %s: a file is left", strsignal(signo), stop,
+			  phase_names[phase]);
+}
+
+/* Each signal begins at another offset of the stride, so that together they cover all moments. */
+static void try_phase(enum phase phase)
+{
+	if (!trace_allowed())
+		cr_skip_test("ptrace is not allowed here");
+	int code = -1, tried = 0;
+	configure();
+	if (phase != START)
+		daemon_start(f, file_text(f, f->config));
+	int moments = moment_walk(f, phase, NEVER, SIGHUP, &code);
+	if (f->pid)
+		daemon_finish(f);
+	cr_assert_gt(moments, 10, "%d moments", moments);
+	int stride = all() ? 1 : 1 + moments / SHORT_FORM;
+	for (size_t i = 0; i < SIGNALS; i++)
+		for (int stop = 1 + (int)i * stride / SIGNALS; stop <= moments; stop += stride) {
+			try_moment(phase, stop, signals[i]);
+			tried++;
+		}
+	fprintf(stderr, "# %s: %d moments, %d tried\n", phase_names[phase], moments, tried);
+}
+
+/* Negative control: before main() a signal ends the process, and the test detects it. */
+Test(moments, before_main_a_signal_kills)
+{
+	int code = -1;
+	if (!trace_allowed())
+		cr_skip_test("ptrace is not allowed here");
+	configure();
+	cr_assert_eq(moment_walk(f, LOADING, 3, SIGHUP, &code), 3);
+	cr_assert_eq(daemon_wait_exit(f), 128 + SIGHUP);
+}
+
+Test(moments, the_first_of_all)
+{
+	if (!trace_allowed())
+		cr_skip_test("ptrace is not allowed here");
+	configure();
+	for (size_t i = 0; i < SIGNALS; i++)
+		try_moment(START, 1, signals[i]);
+}
+
+Test(moments, start)
+{
+	try_phase(START);
+}
+
+Test(moments, reload)
+{
+	try_phase(RELOAD);
+}
+
+Test(moments, dump)
+{
+	try_phase(DUMP);
+}
+
+Test(moments, drain)
+{
+	try_phase(DRAIN);
+}
+
+Test(moments, stop)
+{
+	try_phase(STOP);
+}
+
+/* Stale files may exist: -s does not trust them, and the daemon starts again. */
+static void expect_unhindered(enum phase phase, int stop)
+{
+	int code = skeld_run(f, "-r", f->runtime, "-s", "status", NULL);
+	if (code != 3 || f->out.size)
+		fail_test(f, "killed at moment %d of %s: -s status exits with %d, %s", stop,
+			  phase_names[phase], code, f->out.bytes);
+	daemon_start(f, file_text(f, f->config));
+	client_echo(f, client_unix(f, "local"), "here again\n");
+	client_echo(f, client_connect(f, "main"), "here again\n");
+	expect_status(f, "generation", "1");
+	if (status_number(f, "pid") != f->pid)
+		fail_test(f, "the status file is another's: %s", f->value);
+	daemon_finish(f);
+}
+
+Test(moments, kill_9)
+{
+	if (!trace_allowed())
+		cr_skip_test("ptrace is not allowed here");
+	const char *given = getenv("SKELD_TEST_SEED");
+	unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
+	fprintf(stderr, "# kill_9: SKELD_TEST_SEED=%u\n", seed);
+	configure();
+	int moments[N_PHASES], code, kills = all() ? ALL_KILLS : KILLS;
+	for (enum phase p = LOADING; p < N_PHASES; p++) {
+		if (p > START)
+			daemon_start(f, file_text(f, f->config));
+		moments[p] = moment_walk(f, p, NEVER, SIGKILL, &code);
+		if (f->pid)
+			daemon_finish(f);
+	}
+	for (int i = 0; i < kills; i++) {
+		enum phase p = (enum phase)(i % N_PHASES);
+		int stop = 1 + rand_r(&seed) % moments[p];
+		if (p > START)
+			daemon_start(f, file_text(f, f->config));
+		if (moment_walk(f, p, stop, SIGKILL, &code) < stop && f->pid)
+			daemon_signal(f, SIGKILL);
+		if (f->pid)
+			daemon_wait_exit(f);
+		expect_unhindered(p, stop);
+	}
+}

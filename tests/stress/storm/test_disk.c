@@ -1,0 +1,182 @@
+/*
+ * A full disk, and a runtime directory that becomes read-only. The test mounts its own file systems
+ * in its own mount namespace.
+ */
+/* test: ALONE TIMEOUT 300 LABELS all */
+/* test: NAME long ENV SKELD_LONG=1 TIMEOUT 3600 LABELS long */
+#include "client.h"
+#include "observe.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+static struct fixture *f;
+
+/* Mount a file system of 64 KiB on the runtime directory. */
+static void setup(void)
+{
+	f = fixture_new();
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", f->runtime, "tmpfs", 0, "size=64k,nr_inodes=32") < 0)
+		cr_skip_test("cannot mount in a private mount namespace: %s", strerror(errno));
+	/* A command waits 10 s for an outcome; deadlines must be longer. */
+	setenv("SKELD_TEST_SLOW", SANITIZED("") ? "3" : "6", 1);
+}
+
+static void teardown(void)
+{
+	fixture_free(f);
+}
+
+TestSuite(storm_disk, .init = setup, .fini = teardown);
+
+#define STDERR_CONTAINS(part) (f->err.bytes && strstr(f->err.bytes, part))
+
+static void path_in_runtime(const char *name, char path[static 128])
+{
+	snprintf(path, 128, "%s/%s", f->runtime, name);
+}
+
+/* Leave no byte free. */
+static void fill_disk(void)
+{
+	char path[128], bytes[1024] = {0};
+	path_in_runtime("filler", path);
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	MUST(fd >= 0);
+	for (size_t n = sizeof(bytes); n; n = write(fd, bytes, n) < 0 ? n / 2 : n)
+		;
+	MUST(errno == ENOSPC);
+	close(fd);
+}
+
+static void free_disk(void)
+{
+	char path[128];
+	path_in_runtime("filler", path);
+	MUST(unlink(path) == 0);
+}
+
+/* Reload N times. Expect that the service manager is notified of each, and of generation LAST. */
+static void reload_times(int n, const char *last)
+{
+	char status[64];
+	for (int i = 0; i < n; i++)
+		daemon_reload_and_wait(f);
+	snprintf(status, sizeof(status), "STATUS=running, generation %s,", last);
+	cr_assert(strstr(f->value, status), "%s", f->value);
+}
+
+static int run_command(const char *what)
+{
+	return skeld_run(f, "-r", f->runtime, "-s", what, NULL);
+}
+
+static bool file_contains(const char *path, const char *part)
+{
+	const char *text = file_text(f, path);
+	return text && strstr(text, part);
+}
+
+Test(storm_disk, full_disk_costs_log_lines_and_status_files_but_no_reload_or_client)
+{
+	char log[128];
+	path_in_runtime("skeld.log", log);
+	daemon_start(f, BASE);
+	int client = client_connect(f, "main");
+	config_write(f, BASE "log { target = \"file\" file = \"%s\" }\n", log);
+	daemon_reload_and_wait(f);
+	fill_disk();
+	reload_times(60, "62");
+	client_echo(f, client, "still served\n");
+	expect_status(f, "generation", "2"); /* the previous file; `status` warns that it is old */
+	cr_assert_eq(run_command("status"), 0);
+	cr_assert(strstr(f->out.bytes, "generation=2\n") && STDERR_CONTAINS("out of date") &&
+			  STDERR_CONTAINS("full"),
+		  "%s%s", f->out.bytes, f->err.bytes);
+	cr_assert_eq(run_command("stats"), 75);
+	cr_assert(STDERR_CONTAINS("no outcome of stats") && STDERR_CONTAINS("full"), "%s",
+		  f->err.bytes);
+
+	free_disk();
+	await(f, status_number(f, "generation") == 62); /* without a signal */
+	stats_dump(f);
+	cr_assert_gt(stats_value(f, "skeld_log_lines_lost_total"), 0);
+	await(f, file_contains(log, "log lines lost:"));
+	cr_assert(file_contains(log, "status file written again"));
+	cr_assert(file_contains(log, "/status: No space left on device"));
+	config_write(f, "nonsense\n");
+	cr_assert_eq(run_command("reload"), 78); /* not the outcome of an earlier reload */
+	expect_signals_accounted(f);
+
+	fill_disk();
+	cr_assert_eq(daemon_stop(f, SIGINT), 0);
+	client_expect_eof(f, client);
+	cr_assert(!runtime_file_exists(f, "skeld.pid") && !runtime_file_exists(f, "status") &&
+		  !runtime_file_exists(f, "stats.prom") && !runtime_file_exists(f, ".new"));
+}
+
+static void mount_read_only(bool read_only)
+{
+	unsigned long flags = MS_REMOUNT | MS_BIND | (read_only ? MS_RDONLY : 0);
+	MUST(mount(NULL, f->runtime, NULL, flags, NULL) == 0);
+}
+
+/*
+ * mount(2) does not remount a file system read-only while a file in it is open for writing; the
+ * kernel itself does so after a disk error. So skeld.pid, which the daemon holds open, gets its own
+ * mount.
+ */
+static void start_on_two_mounts(void)
+{
+	char path[128];
+	path_in_runtime("skeld.pid", path);
+	file_write(f, path, "", 0);
+	MUST(mount(path, path, NULL, MS_BIND, NULL) == 0);
+	daemon_start(f, BASE "drain_timeout = 2\n");
+}
+
+Test(storm_disk, read_only_runtime_directory_costs_files_but_no_reload_client_or_stop)
+{
+	start_on_two_mounts();
+	int client = client_connect(f, "main");
+	mount_read_only(true);
+	reload_times(20, "21");
+	cr_assert_eq(log_count(f, "/status: Read-only file system"), 1, "%s", log_text(f));
+	daemon_signal(f, SIGUSR1);
+	await(f, log_contains(f, "/stats.prom: Read-only file system"));
+	expect_status(f, "generation", "1"); /* the previous file; `status` warns that it is old */
+	cr_assert_eq(run_command("status"), 0);
+	cr_assert(strstr(f->out.bytes, "generation=1\n") && STDERR_CONTAINS("out of date") &&
+			  STDERR_CONTAINS("read-only"),
+		  "%s%s", f->out.bytes, f->err.bytes);
+	cr_assert_eq(run_command("reload"), 75);
+	cr_assert(STDERR_CONTAINS("no outcome of reload") && STDERR_CONTAINS("read-only"), "%s",
+		  f->err.bytes);
+	notify_wait(f, "READY=1"); /* the reload itself succeeded */
+	client_echo(f, client, "still served\n");
+
+	mount_read_only(false);
+	await(f, status_number(f, "generation") == 22); /* without a signal */
+	await(f, log_contains(f, "status file written again"));
+	cr_assert_eq(run_command("reload"), 0, "%s", f->err.bytes);
+	mount_read_only(true);
+	cr_assert_eq(run_command("stop"), 0, "%s", f->err.bytes);
+	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert(log_contains(f, "drained: cut_off=0"));
+	cr_assert_eq(run_command("status"), 3);
+
+	/* The daemon could not remove its files. They do not disturb the next start. */
+	mount_read_only(false);
+	cr_assert_eq(run_command("status"), 3);
+	daemon_start(f, BASE);
+	expect_status(f, "generation", "1");
+	daemon_finish(f);
+}

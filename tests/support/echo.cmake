@@ -1,0 +1,16 @@
+# SKELD_ECHO: the daemon that the tests of the skeleton drive. It always serves echo, so that a service of
+# your own breaks no test. Where daemon/service/ is echo it is the daemon itself; otherwise it is built from
+# tests/integration/services/echo.c.
+set(SKELD_ECHO skeld)
+set(SKELD_ECHO_SOURCE ${PROJECT_SOURCE_DIR}/daemon/service/echo.c)
+if(EXISTS ${PROJECT_SOURCE_DIR}/tests/integration/services/echo.c)
+	set(SKELD_ECHO skeld_echo)
+	set(SKELD_ECHO_SOURCE ${PROJECT_SOURCE_DIR}/tests/integration/services/echo.c)
+	if(NOT TARGET skeld_echo)
+		add_executable(skeld_echo ${PROJECT_SOURCE_DIR}/daemon/main.c ${SKELD_ECHO_SOURCE})
+		target_link_libraries(skeld_echo PRIVATE skeld_core)
+		# Named like the daemon, because tests match the name in its messages.
+		set_target_properties(skeld_echo PROPERTIES OUTPUT_NAME skeld
+			RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/echo)
+	endif()
+endif()

@@ -1,0 +1,155 @@
+# shellcheck shell=bash disable=SC2034
+# What the tests in a lab share: skeld installed as a service, and ways to look at it.
+. "$SKELD_SOURCE/tests/support/tap.sh"
+
+CONF=$(sed -n 's/^ExecStart=.* -c //p' "$SKELD_BUILD/systemd/skeld.service")
+# As the kernel cuts it.
+COMM=$(printf %.15s skeld)
+readonly CONF COMM PORT=7007
+began=0
+
+install_skeld() {
+	cmake --install "$SKELD_BUILD" >/run/install.log
+	serve_echo
+	systemctl daemon-reload
+	mark
+}
+
+# These tests talk to the echo service: where the project has another, echo is put in its place.
+serve_echo() {
+	local daemon
+	daemon=$(sed -n 's/^ExecStart=\([^ ]*\) .*/\1/p' "$SKELD_BUILD/systemd/skeld.service")
+	[[ $SKELD_ECHO != "$SKELD" ]] || return 0
+	install "$SKELD_ECHO" "$daemon"
+	echo '# nothing but defaults' >/run/defaults.conf
+	"$daemon" -c /run/defaults.conf --dump-config >"$CONF"
+}
+
+# A drop-in for one test: lines of its [Service] section.
+drop_in() { # NAME UNIT LINE...
+	local dir=/run/systemd/system/$2.d file=$1
+	mkdir -p "$dir"
+	shift 2
+	printf '%s\n' '[Service]' "$@" >"$dir/$file.conf"
+	systemctl daemon-reload
+}
+
+property() { # NAME [UNIT]
+	systemctl show --value --property="$1" "${2-skeld}"
+}
+
+# Succeeds as soon as COMMAND does; gives up after ten seconds.
+eventually() { # COMMAND...
+	local output deadline=$((SECONDS + 10))
+	until output=$("$@" 2>&1); do
+		((SECONDS < deadline)) || { echo "$output" && return 1; }
+		sleep 0.02
+	done
+}
+
+# COMMAND prints WANTED, nothing else.
+prints() { # WANTED COMMAND...
+	local wanted=$1 output
+	shift
+	output=$("$@" 2>&1) || true
+	[[ $output == "$wanted" ]] || { printf 'wanted: %s\ngot: %s\n' "$wanted" "$output" && return 1; }
+}
+
+# Something in what COMMAND prints matches PATTERN.
+shows() { # PATTERN COMMAND...
+	local pattern=$1 output
+	shift
+	output=$("$@" 2>&1) || true
+	grep -qE -- "$pattern" <<<"$output" || { printf 'wanted: %s\ngot: %s\n' "$pattern" "$output" && return 1; }
+}
+
+fails() { # COMMAND...
+	! "$@"
+}
+
+# What the journal has of skeld since the last mark.
+mark() {
+	journalctl --sync
+	began=$EPOCHREALTIME
+}
+
+journal() { # [OPTION OF journalctl...]
+	journalctl --sync
+	journalctl --quiet --output=cat --unit='skeld*' --since="@$began" "$@"
+}
+
+# Makes the configuration wrong; WRONG is how the line that is wrong is told. And good again.
+spoil() {
+	cp "$CONF" /run/good.conf
+	sed -i 's/^workers = 0\b/workers = many/' "$CONF"
+	WRONG="$CONF:$(grep -n '^workers = many' "$CONF" | cut -d: -f1): workers = "
+}
+
+repair() {
+	cp /run/good.conf "$CONF"
+}
+
+# One question to the service, and its answer.
+QUESTION=$'hello\n' ANSWER=$'hello\n'
+talk() { # [PORT]
+	local answer LC_ALL=C
+	exec {peer}<>"/dev/tcp/127.0.0.1/${1-$PORT}" || return 1
+	printf %s "$QUESTION" >&"$peer"
+	answer=$(timeout 10 head -c ${#ANSWER} <&"$peer" && echo .)
+	exec {peer}>&-
+	[[ $answer == "$ANSWER." ]] || { echo "got: $answer" && return 1; }
+}
+
+# A failed test is seldom understood without what was going on since the last one.
+not_ok() { # NAME MESSAGE
+	local message
+	message=$2$'\n'$(journalctl --quiet --output=short-precise --cursor-file=/run/shown | tail -n 40)
+	echo "not ok $((++tests)) - $1"
+	echo "# ${message//$'\n'/$'\n'# }"
+}
+
+# Runs COMMAND while eight callers knock at the service; prints how their calls ended.
+under_load() { # COMMAND...
+	local counts=/run/knocks knocker
+	"$SKELD_BUILD/tests/system/systemd/systemd_knock" $PORT 8 "$QUESTION" "$ANSWER" >$counts &
+	knocker=$!
+	"$@" >&2
+	kill -TERM $knocker
+	wait $knocker
+	cat $counts
+}
+
+# The rate at which the manager lets us is not what is tested.
+restart() { # TIMES
+	local i
+	for ((i = 0; i < $1; i++)); do
+		systemctl reset-failed skeld
+		systemctl restart skeld || return
+	done
+}
+
+crash() { # TIMES
+	local i pid
+	for ((i = 0; i < $1; i++)); do
+		systemctl reset-failed skeld
+		pid=$(property MainPID)
+		kill -KILL "$pid"
+		eventually started_after "$pid" || return
+	done
+}
+
+started_after() { # PID
+	local now
+	now=$(systemctl show --property=SubState --property=MainPID skeld)
+	[[ $now == *SubState=running* && $now != *MainPID="$1"* && $now != *MainPID=0* ]]
+}
+
+# KIND=0 among the counts of knock.
+none() { # KIND COUNTS
+	[[ " $2 " == *" $1=0 "* ]] || { echo "$2" && return 1; }
+}
+
+many_ok() { # COUNTS
+	local ok=${1#ok=}
+	((${ok%% *} > 1000)) || { echo "$1" && return 1; }
+}
