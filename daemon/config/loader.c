@@ -48,10 +48,11 @@ static _Noreturn void run_parser(char *file, const struct service_schema *servic
 
 /* Keep the standard descriptors, ORDERS and ANSWERS: sockets and locks of the daemon must not stay
  * open here after the daemon has closed them. */
-static bool close_other_descriptors(int orders, int answers)
+static bool close_other_descriptors(int request_fd, int answer_fd)
 {
-	int spare = fcntl(answers, F_DUPFD, ANSWERS + 1); /* ANSWERS may be the number of ORDERS */
-	bool good = spare >= 0 && dup2(orders, ORDERS) >= 0 && dup2(spare, ANSWERS) >= 0;
+	int spare =
+		fcntl(answer_fd, F_DUPFD, ANSWERS + 1); /* ANSWERS may be the number of ORDERS */
+	bool good = spare >= 0 && dup2(request_fd, ORDERS) >= 0 && dup2(spare, ANSWERS) >= 0;
 	if (good)
 		closefrom(ANSWERS + 1);
 	return good;
@@ -94,13 +95,14 @@ static int wait_for(pid_t pid)
 }
 
 /* Signals are blocked: those for the process group or the unit are meant for the daemon. */
-static _Noreturn void run_loader(const struct loader *l, pid_t parent, int orders, int answers)
+static _Noreturn void run_loader(const struct loader *l, pid_t parent, int request_fd,
+				 int answer_fd)
 {
 	char order, *file = strdup(l->file); /* change_name() overwrites the arguments */
 	setpgid(0, 0);			     /* see reap_group() */
 	signal(SIGCHLD, SIG_DFL);
 	change_name();
-	if (!file || !close_other_descriptors(orders, answers) || !end_with(parent))
+	if (!file || !close_other_descriptors(request_fd, answer_fd) || !end_with(parent))
 		_exit(EXIT_FAILURE);
 	pid_t self = getpid();
 	for (ssize_t n = 1; n > 0 && recv(ORDERS, &order, 1, 0) == 1;) {
@@ -115,14 +117,14 @@ static _Noreturn void run_loader(const struct loader *l, pid_t parent, int order
 
 /* The daemon. */
 
-static pid_t fork_loader(const struct loader *l, int orders, int answers)
+static pid_t fork_loader(const struct loader *l, int request_fd, int answer_fd)
 {
 	sigset_t all, old;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pid_t self = getpid(), pid = fork();
 	if (pid == 0)
-		run_loader(l, self, orders, answers);
+		run_loader(l, self, request_fd, answer_fd);
 	int error = errno;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	errno = error;
@@ -139,24 +141,25 @@ static void close_pair(const int pair[2])
 
 int loader_start(struct loader *l, struct errors *e)
 {
-	int orders[2] = {-1, -1}, answers[2] = {-1, -1};
-	bool good = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, orders) == 0 &&
-		    pipe2(answers, O_CLOEXEC) == 0 && fcntl(answers[0], F_SETFL, O_NONBLOCK) == 0 &&
-		    (l->pid = fork_loader(l, orders[1], answers[1])) > 0;
+	int request_fd[2] = {-1, -1}, answer_fd[2] = {-1, -1};
+	bool good = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, request_fd) == 0 &&
+		    pipe2(answer_fd, O_CLOEXEC) == 0 &&
+		    fcntl(answer_fd[0], F_SETFL, O_NONBLOCK) == 0 &&
+		    (l->pid = fork_loader(l, request_fd[1], answer_fd[1])) > 0;
 	if (!good) {
 		errors_add(e, l->file, 0, "cannot start the configuration loader: %s",
 			   strerror(errno));
-		close_pair(orders);
-		close_pair(answers);
+		close_pair(request_fd);
+		close_pair(answer_fd);
 		l->pid = 0;
 		return -1;
 	}
-	close(orders[1]);
-	close(answers[1]);
+	close(request_fd[1]);
+	close(answer_fd[1]);
 	setpgid(l->pid, l->pid); /* here and in the loader: either may run first */
 	l->group = l->pid;
-	l->orders = orders[0];
-	l->answers = answers[0];
+	l->request_fd = request_fd[0];
+	l->answer_fd = answer_fd[0];
 	return 0;
 }
 
@@ -180,8 +183,8 @@ static bool reap_group(const struct loader *l, int ms)
 
 static void disconnect(struct loader *l)
 {
-	close(l->orders);
-	close(l->answers);
+	close(l->request_fd);
+	close(l->answer_fd);
 	l->pid = 0;
 }
 
@@ -219,7 +222,7 @@ static void report_failure(struct loader *l, struct errors *e)
 	if (l->error == ETIME)
 		errors_add(e, l->file, 0,
 			   "configuration not read within %g s: the file system may be hung",
-			   l->seconds);
+			   l->timeout_seconds);
 	else
 		errors_add(e, l->file, 0, "the configuration loader does not answer: %s",
 			   strerror(l->error));
@@ -241,8 +244,8 @@ int loader_request(struct loader *l, struct errors *e)
 		return -1;
 	l->busy = true;
 	l->polled_ns = now_ns();
-	l->remaining_ns = (int64_t)(l->seconds * 1e9);
-	l->error = send(l->orders, "", 1, MSG_NOSIGNAL) == 1 ? 0 : errno;
+	l->remaining_ns = (int64_t)(l->timeout_seconds * 1e9);
+	l->error = send(l->request_fd, "", 1, MSG_NOSIGNAL) == 1 ? 0 : errno;
 	if (l->error)
 		report_failure(l, e);
 	return l->error ? -1 : 0;
@@ -260,7 +263,7 @@ static int read_answer(struct loader *l)
 			l->text = more;
 			l->room = room;
 		}
-		ssize_t n = read(l->answers, l->text + l->length, l->room - l->length);
+		ssize_t n = read(l->answer_fd, l->text + l->length, l->room - l->length);
 		if (n > 0)
 			l->length += (size_t)n;
 		else if (n == 0)
@@ -273,7 +276,7 @@ static int read_answer(struct loader *l)
 /* Returns 0 if the parser has ended, EAGAIN if not, or errno if that will not be known. */
 static int read_status(struct loader *l)
 {
-	ssize_t n = recv(l->orders, &l->status, sizeof(l->status), MSG_DONTWAIT);
+	ssize_t n = recv(l->request_fd, &l->status, sizeof(l->status), MSG_DONTWAIT);
 	if (n == sizeof(l->status))
 		return 0;
 	if (n >= 0)
@@ -335,8 +338,8 @@ struct config *loader_load(struct loader *l, struct errors *e)
 	if (loader_request(l, e) < 0)
 		return NULL;
 	while (!loader_poll(l)) {
-		struct pollfd p[] = {{.fd = l->answers, .events = POLLIN},
-				     {.fd = l->orders, .events = POLLIN}};
+		struct pollfd p[] = {{.fd = l->answer_fd, .events = POLLIN},
+				     {.fd = l->request_fd, .events = POLLIN}};
 		if (poll(p, 2, POLL_MS) < 0 && errno != EINTR)
 			l->error = errno;
 	}

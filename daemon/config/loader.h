@@ -2,8 +2,9 @@
  * The configuration loader: a child process that reads and parses the configuration for the daemon.
  *
  * libconfuse ends the process if memory is short, and a read from a hung file system may never
- * return. In the loader process both cost a reload at most: it is rejected, after `seconds` in the
- * latter case. The daemon does not trust the answer either, see config/codec.h.
+ * return. In the loader process both cost a reload at most: it is rejected, after
+ * `timeout_seconds` in the latter case. The daemon does not trust the answer either, see
+ * config/codec.h.
  *
  * The loader waits for requests. For each it forks a parser, which writes its answer to a pipe and
  * exits; then the loader reports the parser's wait status. A parser thus starts from a process with
@@ -11,9 +12,12 @@
  *
  *	daemon --request, status--- loader --fork-- parser --answer--> daemon
  *
- * WHY A STANDING PROCESS
+ * Why a standing process, and not a fork(2) for each reload: a fork of the daemon copies the page
+ * tables of its whole heap in the control thread (0.5 ms with an empty heap, 5 ms with 100 MB,
+ * 20 ms with 1 GB), and it copies locks that workers hold. To execute the program again takes about
+ * as long as a whole reload.
  *
- * One thread only uses a loader.
+ * Only one thread uses a loader.
  */
 #ifndef SKELD_LOADER_H
 #define SKELD_LOADER_H
@@ -28,18 +32,18 @@ struct loader {
 	/* Set by the caller, who keeps them valid. */
 	const char *file;
 	const struct service_schema *service;
-	double seconds; /* time limit of one load */
+	double timeout_seconds; /* time limit of one load */
 
 	/* Result of the last load, for the caller. */
 	bool busy;	 /* requested, and loader_result() was not called yet */
 	bool conclusive; /* the errors are in the file: another try would give the same ones */
 
 	/* Private, except that the caller waits until one of the descriptors is readable. */
-	pid_t pid;   /* 0: there is no process */
-	pid_t group; /* process group of the last loader and its parsers; 0: none yet */
-	int orders;  /* sequenced-packet socket: requests to the loader, wait statuses from it */
-	int answers; /* pipe: answers from the parsers */
-	char *text;  /* the answer so far: LENGTH of ROOM bytes */
+	pid_t pid;	/* 0: there is no process */
+	pid_t group;	/* process group of the last loader and its parsers; 0: none yet */
+	int request_fd; /* sequenced-packet socket: requests to the loader, wait statuses from it */
+	int answer_fd;	/* pipe: answers from the parsers */
+	char *text;	/* the answer so far: LENGTH of ROOM bytes */
 	size_t room, length;
 	int status;	      /* of the parser, as in wait(2); negative errno: it was not started */
 	int error;	      /* errno: there will be no answer; ETIME: the time limit is over */

@@ -308,7 +308,7 @@ int daemon_run(const struct daemon_settings *settings, const struct service *svc
 		.service = svc,
 		.hooks = hooks,
 		.schema = {svc->name, svc->options, svc->config_size},
-		.loader = {settings->config_file, &d.schema, .seconds = LOADER_TIMEOUT_SECONDS},
+		.loader = {settings->config_file, &d.schema, .timeout_seconds = LOADER_TIMEOUT_SECONDS},
 		.started = time(NULL),
 		.started_ns = now_ns(),
 		.workers_fd = -1,

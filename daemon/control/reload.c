@@ -179,7 +179,7 @@ static void on_loader(evutil_socket_t fd, short what, void *arg)
  * notice that the loader is late. */
 static bool watch_loader(struct daemon *d, struct errors *e)
 {
-	const int fds[N_LOADER_EVENTS] = {d->loader.orders, d->loader.answers};
+	const int fds[N_LOADER_EVENTS] = {d->loader.request_fd, d->loader.answer_fd};
 	const struct timeval interval = {.tv_usec = POLL_MS * 1000L};
 	bool good = true;
 	for (size_t i = 0; i < N_LOADER_EVENTS; i++) {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-TestSuite(scan, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(prescan, .init = fixture_enter, .fini = fixture_leave);
 
 static char included[256]; /* "LINE:PATH " for each */
 
@@ -53,7 +53,7 @@ static void expect_refused(const char *text, const char *error)
 	free(copy);
 }
 
-Test(scan, comments_become_blanks_and_lines_stay)
+Test(prescan, comments_become_blanks_and_lines_stay)
 {
 	expect_left("a # b\nc\n", "a    \nc\n");
 	expect_left("a // b\nc\n", "a     \nc\n");
@@ -66,7 +66,7 @@ Test(scan, comments_become_blanks_and_lines_stay)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, text_directly_behind_a_comment_is_kept)
+Test(prescan, text_directly_behind_a_comment_is_kept)
 {
 	expect_left("/**//*\n*/#\n", "      \n   \n");
 	expect_left("/**/\"a # b\"\n", "    \"a # b\"\n");
@@ -78,7 +78,7 @@ Test(scan, text_directly_behind_a_comment_is_kept)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, no_comment_begins_in_a_word)
+Test(prescan, no_comment_begins_in_a_word)
 {
 	expect_kept("file = /var//log\n");
 	expect_kept("address = unix:/run//x\n");
@@ -94,7 +94,7 @@ Test(scan, no_comment_begins_in_a_word)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, comment_marks_in_strings_are_kept)
+Test(prescan, comment_marks_in_strings_are_kept)
 {
 	static const char *const kept[] = {"\"# // /* */\"\n",	 "'# // /*'\n",
 					   "\"a\\\n# b\\\n\"\n", "\"\\\"# \" 'it\\'s # '\n",
@@ -110,7 +110,7 @@ Test(scan, comment_marks_in_strings_are_kept)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, unclosed_text_is_rejected_at_its_beginning)
+Test(prescan, unclosed_text_is_rejected_at_its_beginning)
 {
 	static const char line[] = "file:2: this string is not closed on its line";
 	static const char string[] = "file:2: this string is not closed";
@@ -132,7 +132,7 @@ Test(scan, unclosed_text_is_rejected_at_its_beginning)
 
 /* Else the next quote, wherever it stands, would be the end of it, and what is between them gone.
  */
-Test(scan, a_missing_quote_is_reported_at_its_line)
+Test(prescan, a_missing_quote_is_reported_at_its_line)
 {
 	expect_refused("a = \"b\nc = \"d\"\n", "file:1: this string is not closed");
 	expect_refused("a = \"\nb = 1\nc = \"\n", "file:1: this string is not closed");
@@ -140,7 +140,7 @@ Test(scan, a_missing_quote_is_reported_at_its_line)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, a_variable_must_end_in_its_string)
+Test(prescan, a_variable_must_end_in_its_string)
 {
 	static const char error[] = "file:2: \"${\" is not closed in this string";
 	expect_refused("\n\"${HOME\" }\n", error);
@@ -154,7 +154,7 @@ Test(scan, a_variable_must_end_in_its_string)
 }
 
 /* libconfuse would read everything up to the next brace as its name, with an empty value. */
-Test(scan, a_variable_must_end_on_its_line)
+Test(prescan, a_variable_must_end_on_its_line)
 {
 	expect_kept("a = ${HOME}\n");
 	expect_kept("a = ${HOME:-x y}\n");
@@ -164,7 +164,7 @@ Test(scan, a_variable_must_end_on_its_line)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, a_nul_in_a_string_is_rejected)
+Test(prescan, a_nul_in_a_string_is_rejected)
 {
 	static const char *const bad[] = {"\"\\0\"\n",	  "\"a\\00b\"\n",  "\"\\000\"\n",
 					  "\"\\0001\"\n", "\"\\x0\"\n",	   "\"\\x00\"\n",
@@ -178,7 +178,7 @@ Test(scan, a_nul_in_a_string_is_rejected)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, includes_are_reported_and_blanked)
+Test(prescan, includes_are_reported_and_blanked)
 {
 	expect_left("a\n include(\"x y\") b\n", "a\n                b\n");
 	cr_assert_str_eq(included, "2:x y ");
@@ -194,7 +194,7 @@ Test(scan, includes_are_reported_and_blanked)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, an_include_must_be_complete_and_on_one_line)
+Test(prescan, an_include_must_be_complete_and_on_one_line)
 {
 	static const char *const bad[] = {"include\n",
 					  "include(\n",
@@ -222,7 +222,7 @@ Test(scan, an_include_must_be_complete_and_on_one_line)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(scan, an_include_in_a_section_is_rejected)
+Test(prescan, an_include_in_a_section_is_rejected)
 {
 	expect_refused("a {\ninclude(\"x\")\n}\n", "file:2: include in a section");
 	expect_left("a { b { } }\ninclude(\"x\")\n", "a { b { } }\n            \n");

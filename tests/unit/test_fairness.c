@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-TestSuite(share, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(fairness, .init = fixture_enter, .fini = fixture_leave);
 
 enum { PEERS = 5, READS = 3, MUCH = READS * SCRATCH_SIZE, WAITING = 300, TURN = 64 };
 
@@ -50,7 +50,7 @@ static void check_ahead_by_at_most(size_t most)
 
 /* If the kernel's clock ticks during a turn, the loop polls for wake-ups and other events: one
  * connection may then be read twice before the others. Without a tick that never happens. */
-Test(share, each_connection_is_read_once_before_any_is_read_twice)
+Test(fairness, each_connection_is_read_once_before_any_is_read_twice)
 {
 	int client[PEERS];
 	bool ticked = true;
@@ -85,7 +85,7 @@ static size_t note_opened(struct connection *c, const char *bytes, size_t n)
 	return n;
 }
 
-Test(share, new_connections_do_not_delay_requests)
+Test(fairness, new_connections_do_not_delay_requests)
 {
 	int waiting[WAITING];
 	serving.data = note_opened;

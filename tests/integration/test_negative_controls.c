@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-FIXTURE_SUITE(naive);
+FIXTURE_SUITE(negative_controls);
 
 static void run_naive(const char *what, const char *a, const char *b)
 {
@@ -15,7 +15,7 @@ static void run_naive(const char *what, const char *a, const char *b)
 	spawn(f, argv);
 }
 
-Test(naive, naive_daemon_reorders_a_burst)
+Test(negative_controls, naive_daemon_reorders_a_burst)
 {
 	const int burst[] = {SIGHUP, SIGUSR1, SIGHUP, SIGUSR1, SIGUSR2, SIGHUP, SIGINT};
 	const char *const by_number[] = {"handled SIGHUP", "handled SIGHUP",  "handled SIGHUP",
@@ -31,7 +31,7 @@ Test(naive, naive_daemon_reorders_a_burst)
 	log_expect_order(f, by_number, sizeof(by_number) / sizeof(*by_number));
 }
 
-Test(naive, naive_daemon_loses_signals_behind_a_flood)
+Test(negative_controls, naive_daemon_loses_signals_behind_a_flood)
 {
 	run_naive("storm", "100000", NULL);
 	cr_assert_eq(daemon_wait_exit(f), 0);
@@ -39,7 +39,7 @@ Test(naive, naive_daemon_loses_signals_behind_a_flood)
 		  log_text(f));
 }
 
-Test(naive, naive_daemon_loses_65536_signals_of_one_kind)
+Test(negative_controls, naive_daemon_loses_65536_signals_of_one_kind)
 {
 	run_naive("storm", "65536", NULL);
 	cr_assert_eq(daemon_wait_exit(f), 0);
@@ -48,7 +48,7 @@ Test(naive, naive_daemon_loses_65536_signals_of_one_kind)
 		  log_text(f));
 }
 
-Test(naive, naive_daemon_changes_its_configuration_in_a_rejected_reload)
+Test(negative_controls, naive_daemon_changes_its_configuration_in_a_rejected_reload)
 {
 	char bad[64];
 	file_write(f, f->config, "port = 8080\n", 12);
@@ -58,7 +58,7 @@ Test(naive, naive_daemon_changes_its_configuration_in_a_rejected_reload)
 	cr_assert(log_contains(f, "parsed 8080\nfailed 80\n"), "%s", log_text(f));
 }
 
-Test(naive, naive_daemon_accepts_a_truncated_file)
+Test(negative_controls, naive_daemon_accepts_a_truncated_file)
 {
 	char cut[64];
 	file_write(f, f->config, "port = 8080\n", 12);

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-TestSuite(seam_hold, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(service_hold, .init = fixture_enter, .fini = fixture_leave);
 
 static bool busy; /* an answer is being prepared */
 
@@ -30,7 +30,7 @@ static void answer(struct connection *c, const char *text)
 	connection_release(c);
 }
 
-Test(seam_hold, requests_wait_behind_a_held_answer)
+Test(service_hold, requests_wait_behind_a_held_answer)
 {
 	int client = serve_one(take_one, "", "abc");
 	STEP_UNTIL(busy);
@@ -54,7 +54,7 @@ Test(seam_hold, requests_wait_behind_a_held_answer)
 	serving_end();
 }
 
-Test(seam_hold, requests_are_kept_up_to_the_limit)
+Test(service_hold, requests_are_kept_up_to_the_limit)
 {
 	char most[5000] = "";
 	memset(most, 'x', sizeof(most) - 1);
@@ -74,7 +74,7 @@ Test(seam_hold, requests_are_kept_up_to_the_limit)
 	serving_end();
 }
 
-Test(seam_hold, a_client_that_half_closes_gets_a_held_answer)
+Test(service_hold, a_client_that_half_closes_gets_a_held_answer)
 {
 	int client = serve_one(take_one, "", "ab");
 	MUST(shutdown(client, SHUT_WR) == 0);
@@ -92,7 +92,7 @@ Test(seam_hold, a_client_that_half_closes_gets_a_held_answer)
 	serving_end();
 }
 
-Test(seam_hold, a_held_connection_without_peer_is_valid_until_released)
+Test(service_hold, a_held_connection_without_peer_is_valid_until_released)
 {
 	struct linger reset = {1, 0};
 	int client = serve_one(take_one, "", "a");
@@ -113,7 +113,7 @@ Test(seam_hold, a_held_connection_without_peer_is_valid_until_released)
 	serving_end();
 }
 
-Test(seam_hold, holds_are_counted)
+Test(service_hold, holds_are_counted)
 {
 	int client = serve_one(take_one, "", "ab");
 	STEP_UNTIL(busy);
@@ -134,7 +134,7 @@ Test(seam_hold, holds_are_counted)
 	serving_end();
 }
 
-Test(seam_hold, a_held_connection_is_not_idle)
+Test(service_hold, a_held_connection_is_not_idle)
 {
 	serving.data = take_one;
 	serve("limits { idle_timeout = 5 }");
@@ -156,7 +156,7 @@ Test(seam_hold, a_held_connection_is_not_idle)
 	serving_end();
 }
 
-Test(seam_hold, a_close_waits_for_the_release)
+Test(service_hold, a_close_waits_for_the_release)
 {
 	int client = serve_one(take_one, "", "a");
 	STEP_UNTIL(busy);
@@ -180,7 +180,7 @@ static size_t hold_and_release(struct connection *c, const char *bytes, size_t n
 	return 0;
 }
 
-Test(seam_hold, data_is_not_called_again_without_progress)
+Test(service_hold, data_is_not_called_again_without_progress)
 {
 	int client = serve_one(hold_and_release, "", "a");
 	STEP_UNTIL(serving.n_data > 0);
@@ -191,7 +191,7 @@ Test(seam_hold, data_is_not_called_again_without_progress)
 }
 
 /* close(2) with unread bytes resets the connection (RFC 9112, 9.6). */
-Test(seam_hold, a_close_does_not_reset_a_peer_that_still_sends)
+Test(service_hold, a_close_does_not_reset_a_peer_that_still_sends)
 {
 	int client = serve_one(take_one, "", "a");
 	STEP_UNTIL(busy);
@@ -209,7 +209,7 @@ Test(seam_hold, a_close_does_not_reset_a_peer_that_still_sends)
 	serving_end();
 }
 
-Test(seam_hold, a_connection_can_be_released_after_a_forced_stop)
+Test(service_hold, a_connection_can_be_released_after_a_forced_stop)
 {
 	int client = serve_one(take_one, "", "a");
 	STEP_UNTIL(busy);

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-TestSuite(load_lock, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(loader_lock, .init = fixture_enter, .fini = fixture_leave);
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -30,7 +30,8 @@ int __wrap_cfg_parse_fp(cfg_t *cfg, FILE *in)
 	return __real_cfg_parse_fp(cfg, in);
 }
 
-static struct loader loader = {"skeld.conf", &thing_schema, .seconds = LOADER_TIMEOUT_SECONDS};
+static struct loader loader = {"skeld.conf", &thing_schema,
+			       .timeout_seconds = LOADER_TIMEOUT_SECONDS};
 
 static void expect_good(void)
 {
@@ -52,7 +53,7 @@ static void *hold_lock(void *arg)
 
 /* Such a lock exists in glibc 2.36: strerror(3) holds a lock that libconfuse needs in
  * bindtextdomain(3). Negative control: a child forked by this process waits for ever. */
-Test(load_lock, a_loader_restarts_while_another_thread_holds_a_lock)
+Test(loader_lock, a_loader_restarts_while_another_thread_holds_a_lock)
 {
 	enum { PATIENCE_MS = 500 };
 	pthread_t thread;

@@ -1,6 +1,6 @@
 /* An event loop whose signals go through the signal queue, and the arrivals taken from it. */
-#ifndef SKELD_TESTS_RELAY_LOOP_H
-#define SKELD_TESTS_RELAY_LOOP_H
+#ifndef SKELD_TESTS_SIGNAL_LOOP_H
+#define SKELD_TESTS_SIGNAL_LOOP_H
 
 #include "control/signal_queue.h"
 
@@ -10,7 +10,7 @@
 enum { N_KINDS = 6, TAKEN_MAX = 4 * SIGNAL_QUEUE_SIZE, DESCRIPTORS = 64 };
 extern const int kinds[N_KINDS]; /* all signals that are handled */
 
-struct relay_loop {
+struct signal_loop {
 	struct event_base *base;
 	struct event *event[N_KINDS];
 	unsigned callbacks;
@@ -19,15 +19,15 @@ struct relay_loop {
 	int raise_before_return;    /* in the next callback, once */
 	bool was_open[DESCRIPTORS]; /* before libevent opened its own */
 };
-extern struct relay_loop loop;
+extern struct signal_loop loop;
 
 sigset_t all_kinds(void);
 
 /* The init function of a TestSuite. */
-void relay_loop_start(void);
+void signal_loop_start(void);
 
 /* The end of a test: free everything, and check that nothing is left. */
-void relay_loop_end(void);
+void signal_loop_end(void);
 
 /* One turn of the loop, without waiting. */
 void turn(void);

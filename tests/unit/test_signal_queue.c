@@ -1,6 +1,6 @@
 /* control/signal_queue: arrivals are taken in order, each once, with their sender. */
 #include "fixture.h"
-#include "relay_loop.h"
+#include "signal_loop.h"
 
 #include <errno.h>
 #include <string.h>
@@ -9,9 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
-TestSuite(relay, .init = relay_loop_start, .fini = fixture_leave);
+TestSuite(signal_queue, .init = signal_loop_start, .fini = fixture_leave);
 
-Test(relay, a_burst_is_taken_in_the_order_of_arrival)
+Test(signal_queue, a_burst_is_taken_in_the_order_of_arrival)
 {
 	static const int burst[] = {SIGUSR1, SIGHUP,  SIGUSR1, SIGUSR2, SIGHUP,
 				    SIGINT,  SIGTERM, SIGHUP,  SIGQUIT};
@@ -25,10 +25,10 @@ Test(relay, a_burst_is_taken_in_the_order_of_arrival)
 		cr_assert(i == 0 || loop.taken[i].at >= loop.taken[i - 1].at);
 	}
 	cr_assert_eq(loop.callbacks, 1);
-	relay_loop_end();
+	signal_loop_end();
 }
 
-Test(relay, consecutive_signals_of_one_kind_and_sender_are_one_arrival)
+Test(signal_queue, consecutive_signals_of_one_kind_and_sender_are_one_arrival)
 {
 	raise(SIGUSR1);
 	turn();
@@ -45,10 +45,10 @@ Test(relay, consecutive_signals_of_one_kind_and_sender_are_one_arrival)
 	cr_assert_eq(loop.taken[3].count, 1);
 	cr_assert_leq(loop.taken[1].at, (int64_t)after.tv_sec * 1000000000 + after.tv_nsec);
 	cr_assert_geq(loop.taken[1].at, loop.taken[0].at);
-	relay_loop_end();
+	signal_loop_end();
 }
 
-Test(relay, an_arrival_has_pid_user_and_code_of_its_sender)
+Test(signal_queue, an_arrival_has_pid_user_and_code_of_its_sender)
 {
 	/* The sender is the real user. Root can make it differ from the effective one. */
 	MUST(geteuid() != 0 || setresuid(1, 0, 0) == 0);
@@ -57,10 +57,10 @@ Test(relay, an_arrival_has_pid_user_and_code_of_its_sender)
 	cr_assert_eq(loop.taken[0].pid, getpid());
 	cr_assert_eq(loop.taken[0].uid, getuid());
 	cr_assert_eq(loop.taken[0].code, SI_TKILL);
-	relay_loop_end();
+	signal_loop_end();
 }
 
-Test(relay, consecutive_signals_of_two_senders_are_two_arrivals)
+Test(signal_queue, consecutive_signals_of_two_senders_are_two_arrivals)
 {
 	raise(SIGHUP);
 	pid_t child = fork();
@@ -75,10 +75,10 @@ Test(relay, consecutive_signals_of_two_senders_are_two_arrivals)
 	cr_assert_eq(loop.taken[1].pid, child);
 	cr_assert_eq(loop.taken[1].code, SI_USER);
 	cr_assert_eq(loop.taken[2].pid, getpid());
-	relay_loop_end();
+	signal_loop_end();
 }
 
-Test(relay, libevents_pipe_holds_one_byte_for_all_arrivals)
+Test(signal_queue, libevents_pipe_holds_one_byte_for_all_arrivals)
 {
 	for (size_t i = 0; i < (size_t)(MAX_PER_TURN - 1) * N_KINDS; i++)
 		raise(kinds[i % N_KINDS]);
@@ -91,10 +91,10 @@ Test(relay, libevents_pipe_holds_one_byte_for_all_arrivals)
 	cr_assert_eq(pipe_bytes(), 1);
 	turn();
 	cr_assert_eq(loop.callbacks, 2);
-	relay_loop_end();
+	signal_loop_end();
 }
 
-Test(relay, a_signal_between_take_and_return_wakes_the_loop_again)
+Test(signal_queue, a_signal_between_take_and_return_wakes_the_loop_again)
 {
 	raise(SIGUSR1);
 	loop.raise_before_return = SIGHUP;
@@ -102,7 +102,7 @@ Test(relay, a_signal_between_take_and_return_wakes_the_loop_again)
 	turn();
 	expect_kinds((int[]){SIGUSR1, SIGHUP}, 2);
 	cr_assert_eq(loop.callbacks, 2);
-	relay_loop_end();
+	signal_loop_end();
 }
 
 static struct signal_arrival *guarded;
@@ -115,7 +115,7 @@ static void on_fault(int signal)
 	raise(SIGHUP);
 }
 
-Test(relay, a_signal_during_a_take_is_taken_next)
+Test(signal_queue, a_signal_during_a_take_is_taken_next)
 {
 	struct sigaction fault = {.sa_handler = on_fault};
 	guarded = mmap(NULL, SIGNAL_QUEUE_SIZE * sizeof(*guarded), PROT_NONE,
@@ -127,10 +127,10 @@ Test(relay, a_signal_during_a_take_is_taken_next)
 	turn();
 	expect_kinds((int[]){SIGHUP}, 1);
 	MUST(munmap(guarded, SIGNAL_QUEUE_SIZE * sizeof(*guarded)) == 0);
-	relay_loop_end();
+	signal_loop_end();
 }
 
-Test(relay, handled_signals_do_not_interrupt_each_other)
+Test(signal_queue, handled_signals_do_not_interrupt_each_other)
 {
 	for (size_t i = 0; i < N_KINDS; i++) {
 		struct sigaction is;
@@ -139,10 +139,10 @@ Test(relay, handled_signals_do_not_interrupt_each_other)
 			cr_assert(sigismember(&is.sa_mask, kinds[j]));
 		cr_assert_eq(is.sa_flags & (SA_SIGINFO | SA_RESTART), SA_SIGINFO | SA_RESTART);
 	}
-	relay_loop_end();
+	signal_loop_end();
 }
 
-Test(relay, take_restores_the_signal_mask)
+Test(signal_queue, take_restores_the_signal_mask)
 {
 	struct signal_arrival batch[SIGNAL_QUEUE_SIZE];
 	sigset_t set = all_kinds(), is;
@@ -154,10 +154,10 @@ Test(relay, take_restores_the_signal_mask)
 	cr_assert_eq(signal_queue_take(batch), 0);
 	MUST(sigprocmask(SIG_BLOCK, NULL, &is) == 0);
 	cr_assert(sigismember(&is, SIGHUP) && !sigismember(&is, SIGINT));
-	relay_loop_end();
+	signal_loop_end();
 }
 
-Test(relay, reset_empties_the_queue_and_its_counts)
+Test(signal_queue, reset_empties_the_queue_and_its_counts)
 {
 	struct signal_arrival batch[SIGNAL_QUEUE_SIZE];
 	sigset_t set = all_kinds();
@@ -166,14 +166,14 @@ Test(relay, reset_empties_the_queue_and_its_counts)
 	signal_queue_reset();
 	cr_assert_eq(signal_queue_take(batch), 0);
 	cr_assert_eq(signal_queue_received(SIGHUP), 0);
-	relay_loop_end();
+	signal_loop_end();
 }
 
-Test(relay, installing_sigkill_fails_with_einval)
+Test(signal_queue, installing_sigkill_fails_with_einval)
 {
 	sigset_t set = all_kinds();
 	errno = 0;
 	cr_assert_eq(signal_queue_install(SIGKILL, &set), -1);
 	cr_assert_eq(errno, EINVAL);
-	relay_loop_end();
+	signal_loop_end();
 }

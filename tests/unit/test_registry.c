@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-TestSuite(stats, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(registry, .init = fixture_enter, .fini = fixture_leave);
 
 static struct registry all;
 
@@ -64,7 +64,7 @@ static const struct service_metric gauge = {"b_bytes", METRIC_GAUGE, "Bytes held
 static const struct service_metric silent = {"c", METRIC_GAUGE, "Not for the log", NULL, NULL};
 static const struct service_metric other = {"d_total", METRIC_COUNTER, "Others", "rest", "others"};
 
-Test(stats, counters_and_gauges_are_written)
+Test(registry, counters_and_gauges_are_written)
 {
 	double numbers[] = {7, -0.5, 3};
 	add(&counter, &numbers[0]);
@@ -89,7 +89,7 @@ Test(stats, counters_and_gauges_are_written)
 }
 
 /* 64-bit counters and times since 1970 need that many digits. */
-Test(stats, large_numbers_keep_their_digits)
+Test(registry, large_numbers_keep_their_digits)
 {
 	static const struct {
 		double value;
@@ -111,7 +111,7 @@ Test(stats, large_numbers_keep_their_digits)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(stats, labels_are_escaped)
+Test(registry, labels_are_escaped)
 {
 	static const char *const labels[] = {"plain", "a\"b", "a\\b", "a\nb", "\xc3\xa9", ""};
 	double numbers[] = {1, 2, 3, 4, 5, 6};
@@ -124,7 +124,7 @@ Test(stats, labels_are_escaped)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(stats, labels_can_be_numbers_and_zeroes_are_not_logged)
+Test(registry, labels_can_be_numbers_and_zeroes_are_not_logged)
 {
 	double numbers[] = {99, 0, 2, 0.5};
 	registry_add(&all, &(struct metric_family){&counter, "worker", NULL, 3, .value = number,
@@ -142,7 +142,7 @@ Test(stats, labels_can_be_numbers_and_zeroes_are_not_logged)
 static const struct service_metric latency = {"l_seconds", METRIC_HISTOGRAM, "Latency", "work",
 					      "latency"};
 
-Test(stats, histogram_buckets_are_cumulative)
+Test(registry, histogram_buckets_are_cumulative)
 {
 	struct histogram h = {0};
 	registry_add(&all, &(struct metric_family){&latency, .n = 1, .histogram = &h});
@@ -167,7 +167,7 @@ Test(stats, histogram_buckets_are_cumulative)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(stats, quantiles_are_bucket_bounds)
+Test(registry, quantiles_are_bucket_bounds)
 {
 	struct histogram h = {0};
 	cr_assert_eq(histogram_quantile(&h, 0.5), 0);
@@ -186,7 +186,7 @@ Test(stats, quantiles_are_bucket_bounds)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(stats, each_bound_belongs_to_its_bucket)
+Test(registry, each_bound_belongs_to_its_bucket)
 {
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS - 1; i++) {
 		struct histogram h = {0};
@@ -198,7 +198,7 @@ Test(stats, each_bound_belongs_to_its_bucket)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(stats, a_histogram_is_logged_with_its_quantiles)
+Test(registry, a_histogram_is_logged_with_its_quantiles)
 {
 	double numbers[] = {5};
 	struct histogram h = {0};
@@ -212,7 +212,7 @@ Test(stats, a_histogram_is_logged_with_its_quantiles)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(stats, a_full_registry_is_logged)
+Test(registry, a_full_registry_is_logged)
 {
 	double value = 1;
 	for (int i = 0; i < REGISTRY_MAX; i++)

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-TestSuite(load, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(loader, .init = fixture_enter, .fini = fixture_leave);
 
 /* Replaces cfg_parse_fp(): the parser first does what the test wants. */
 int __real_cfg_parse_fp(cfg_t *cfg, FILE *in);
@@ -38,7 +38,8 @@ int __wrap_cfg_parse_fp(cfg_t *cfg, FILE *in)
 
 static const char good[] = "drain_timeout = 7\n";
 
-static struct loader loader = {"skeld.conf", &thing_schema, .seconds = LOADER_TIMEOUT_SECONDS};
+static struct loader loader = {"skeld.conf", &thing_schema,
+			       .timeout_seconds = LOADER_TIMEOUT_SECONDS};
 
 static void expect_good(void)
 {
@@ -102,14 +103,14 @@ static void end_with_2(void)
 	_exit(2); /* it calls exit(3), and the leak sanitizer hangs in a forked process */
 }
 
-Test(load, a_parser_that_exits_rejects_the_file)
+Test(loader, a_parser_that_exits_rejects_the_file)
 {
 	int status = status_of_parsing_here(end_with_2);
 	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 2);
 	expect_refused(end_with_2, "skeld.conf: parser exited with status 2: ");
 }
 
-Test(load, a_parser_that_aborts_rejects_the_file)
+Test(loader, a_parser_that_aborts_rejects_the_file)
 {
 	int status = status_of_parsing_here(abort);
 	cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
@@ -122,7 +123,7 @@ static void be_killed(void)
 	raise(SIGKILL);
 }
 
-Test(load, a_parser_that_is_killed_rejects_the_file)
+Test(loader, a_parser_that_is_killed_rejects_the_file)
 {
 	expect_refused(be_killed, "skeld.conf: parser killed by signal 9 ");
 }
@@ -138,12 +139,12 @@ static void trickle(void)
 
 static void expect_half_a_second(void (*what)(void))
 {
-	loader.seconds = 0.5;
+	loader.timeout_seconds = 0.5;
 	file_write("skeld.conf", good);
 	happens = what;
 	expect_one_error("skeld.conf: configuration not read within 0.5 s");
 	happens = nothing;
-	loader.seconds = LOADER_TIMEOUT_SECONDS;
+	loader.timeout_seconds = LOADER_TIMEOUT_SECONDS;
 }
 
 static void hang(void)
@@ -152,21 +153,21 @@ static void hang(void)
 		pause();
 }
 
-Test(load, a_parser_that_hangs_is_ended_after_the_time_limit)
+Test(loader, a_parser_that_hangs_is_ended_after_the_time_limit)
 {
 	expect_half_a_second(hang);
 	expect_good();
 	expect_nothing_left();
 }
 
-Test(load, a_parser_that_sends_slowly_is_ended_after_the_time_limit)
+Test(loader, a_parser_that_sends_slowly_is_ended_after_the_time_limit)
 {
 	expect_half_a_second(trickle);
 	expect_nothing_left();
 }
 
 /* As PID 1 of a container: orphans become our children. */
-Test(load, the_caller_does_not_wait_for_a_hung_parser)
+Test(loader, the_caller_does_not_wait_for_a_hung_parser)
 {
 	MUST(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
 	expect_half_a_second(hang);
@@ -174,7 +175,7 @@ Test(load, the_caller_does_not_wait_for_a_hung_parser)
 }
 
 /* As PID 1: no second loader is started while the orphaned parser has not ended. */
-Test(load, only_one_parser_runs_at_a_time)
+Test(loader, only_one_parser_runs_at_a_time)
 {
 	pid_t held = fork();
 	if (held == 0)
@@ -190,7 +191,7 @@ Test(load, only_one_parser_runs_at_a_time)
 }
 
 /* This process and the loader were stopped for an hour. */
-Test(load, time_in_which_the_process_was_stopped_does_not_count)
+Test(loader, time_in_which_the_process_was_stopped_does_not_count)
 {
 	struct errors e = {0};
 	file_write("skeld.conf", good);
@@ -215,7 +216,7 @@ static void fill_its_pipe(void)
 	_exit(write(STDERR_FILENO + 2, much, sizeof(much)) != sizeof(much));
 }
 
-Test(load, an_incomplete_answer_rejects_the_file)
+Test(loader, an_incomplete_answer_rejects_the_file)
 {
 	static const char error[] = "skeld.conf: incomplete answer from the parser";
 	expect_refused(say_nothing, error);
@@ -232,7 +233,7 @@ static void abort_once(void)
 		abort();
 }
 
-Test(load, the_loader_serves_after_its_parser_ended)
+Test(loader, the_loader_serves_after_its_parser_ended)
 {
 	int ends[2];
 	MUST(pipe(ends) == 0 && write(ends[1], "x", 1) == 1 && close(ends[1]) == 0);
@@ -247,7 +248,7 @@ Test(load, the_loader_serves_after_its_parser_ended)
 	expect_nothing_left();
 }
 
-Test(load, a_killed_loader_is_restarted)
+Test(loader, a_killed_loader_is_restarted)
 {
 	expect_good();
 	MUST(kill(loader.pid, SIGKILL) == 0);
@@ -264,7 +265,7 @@ static void kill_the_loader(void)
 }
 
 /* The pid may belong to another process by then. */
-Test(load, a_reused_pid_is_not_killed)
+Test(loader, a_reused_pid_is_not_killed)
 {
 	expect_good();
 	MUST(kill(loader.pid, SIGKILL) == 0 && waitpid(loader.pid, NULL, 0) == loader.pid);
@@ -273,13 +274,13 @@ Test(load, a_reused_pid_is_not_killed)
 	expect_nothing_left();
 }
 
-Test(load, a_loader_killed_during_a_load_rejects_the_file)
+Test(loader, a_loader_killed_during_a_load_rejects_the_file)
 {
 	expect_refused(kill_the_loader, "skeld.conf: the configuration loader does not answer: ");
 }
 
 /* Some programs start daemons with SIGCHLD ignored: waitpid(2) then finds no children. */
-Test(load, parsing_works_if_sigchld_is_ignored)
+Test(loader, parsing_works_if_sigchld_is_ignored)
 {
 	MUST(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
 	file_write("skeld.conf", good);
@@ -308,7 +309,7 @@ static void look_around(void)
 		_exit(102);
 }
 
-Test(load, the_parser_inherits_no_signals_and_no_descriptors)
+Test(loader, the_parser_inherits_no_signals_and_no_descriptors)
 {
 	sigset_t before, after;
 	ours = fcntl(STDERR_FILENO, F_DUPFD, 20);

@@ -7,9 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-TestSuite(seam, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(service_api, .init = fixture_enter, .fini = fixture_leave);
 
-Test(seam, bytes_are_received_and_sent)
+Test(service_api, bytes_are_received_and_sent)
 {
 	int client = serve_one(echo, "", "hello");
 	client_expect(client, "hello");
@@ -27,7 +27,7 @@ Test(seam, bytes_are_received_and_sent)
 	serving_end();
 }
 
-Test(seam, unconsumed_bytes_are_offered_again_with_new_ones)
+Test(service_api, unconsumed_bytes_are_offered_again_with_new_ones)
 {
 	static const char *const pieces[] = {"ab", "c", "\nde", "f", "\n"};
 	serving.data = echo_lines;
@@ -45,7 +45,7 @@ Test(seam, unconsumed_bytes_are_offered_again_with_new_ones)
 	serving_end();
 }
 
-Test(seam, consuming_more_than_offered_consumes_all)
+Test(service_api, consuming_more_than_offered_consumes_all)
 {
 	int client = serve_one(echo_lines, "", "a");
 	STEP_UNTIL(serving.n_data == 1);
@@ -83,7 +83,7 @@ static size_t send_blocks(struct connection *c, const char *bytes, size_t n)
 	return used;
 }
 
-Test(seam, a_slow_reader_is_answered_no_faster_than_it_reads)
+Test(service_api, a_slow_reader_is_answered_no_faster_than_it_reads)
 {
 	enum { REQUESTS = 4000 };
 	char requests[REQUESTS + 1];
@@ -113,7 +113,7 @@ Test(seam, a_slow_reader_is_answered_no_faster_than_it_reads)
 	serving_end();
 }
 
-Test(seam, reading_pauses_while_an_echo_is_unsent)
+Test(service_api, reading_pauses_while_an_echo_is_unsent)
 {
 	enum { N = 1 << 20, PIECE = 65536 };
 	static char is[PIECE];
@@ -146,7 +146,7 @@ Test(seam, reading_pauses_while_an_echo_is_unsent)
 }
 
 /* Written between two turns of the loop, as from a timer. */
-Test(seam, written_bytes_are_sent_behind_queued_bytes)
+Test(service_api, written_bytes_are_sent_behind_queued_bytes)
 {
 	enum { FIRST = 1 << 20, SECOND = 1000 };
 	static char is[65536];
@@ -178,7 +178,7 @@ static size_t send_pattern(struct connection *c, const char *bytes, size_t n)
 	return n;
 }
 
-Test(seam, close_sends_queued_bytes)
+Test(service_api, close_sends_queued_bytes)
 {
 	serving.data = send_pattern;
 	serve("");
@@ -200,7 +200,7 @@ static int write_and_refuse(struct connection *c)
 	return -1;
 }
 
-Test(seam, a_connection_that_opened_rejects_is_closed)
+Test(service_api, a_connection_that_opened_rejects_is_closed)
 {
 	serving.opened = write_and_refuse;
 	serve("");
@@ -222,7 +222,7 @@ static int greet(struct connection *c)
 	return connection_write(c, "hi\n", 3);
 }
 
-Test(seam, a_service_can_write_first)
+Test(service_api, a_service_can_write_first)
 {
 	serving.opened = greet;
 	serve("");
@@ -233,7 +233,7 @@ Test(seam, a_service_can_write_first)
 	serving_end();
 }
 
-Test(seam, a_request_larger_than_the_buffer_closes_the_connection)
+Test(service_api, a_request_larger_than_the_buffer_closes_the_connection)
 {
 	char most[4096] = "";
 	serving.data = echo_lines;
@@ -258,7 +258,7 @@ Test(seam, a_request_larger_than_the_buffer_closes_the_connection)
 	serving_end();
 }
 
-Test(seam, a_client_that_half_closes_gets_its_answers)
+Test(service_api, a_client_that_half_closes_gets_its_answers)
 {
 	int client = serve_one(echo_lines, "", "one\ntwo\nthr");
 	MUST(shutdown(client, SHUT_WR) == 0);
@@ -271,7 +271,7 @@ Test(seam, a_client_that_half_closes_gets_its_answers)
 	serving_end();
 }
 
-Test(seam, a_slow_client_that_half_closes_gets_its_answers)
+Test(service_api, a_slow_client_that_half_closes_gets_its_answers)
 {
 	serving.data = send_blocks;
 	serve("limits { buffer = 8192 }");
@@ -291,7 +291,7 @@ Test(seam, a_slow_client_that_half_closes_gets_its_answers)
 	serving_end();
 }
 
-Test(seam, a_reset_is_counted_as_an_error)
+Test(service_api, a_reset_is_counted_as_an_error)
 {
 	struct linger reset = {1, 0};
 	serve("");
@@ -309,7 +309,7 @@ static void write_too_late(struct connection *c)
 	connection_close(c);
 }
 
-Test(seam, writing_to_a_closed_connection_fails)
+Test(service_api, writing_to_a_closed_connection_fails)
 {
 	serving.closed = write_too_late;
 	serve("");

@@ -18,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-FIXTURE_SUITE(flow);
+FIXTURE_SUITE(byte_flow);
 
 enum { MIB = 1 << 20 };
 
@@ -56,17 +56,17 @@ static void check_slow_reader(const char *listener)
 	daemon_finish(f);
 }
 
-Test(flow, a_slow_reader_costs_a_buffer_and_no_cpu)
+Test(byte_flow, a_slow_reader_costs_a_buffer_and_no_cpu)
 {
 	check_slow_reader("main");
 }
 
-Test(flow, a_slow_reader_on_a_unix_socket_costs_a_buffer_and_no_cpu)
+Test(byte_flow, a_slow_reader_on_a_unix_socket_costs_a_buffer_and_no_cpu)
 {
 	check_slow_reader("busy");
 }
 
-Test(flow, clients_that_do_not_read_do_not_delay_others)
+Test(byte_flow, clients_that_do_not_read_do_not_delay_others)
 {
 	enum { STUBBORN = 20 };
 	start("limits { buffer = 65536 }\n");
@@ -82,7 +82,7 @@ Test(flow, clients_that_do_not_read_do_not_delay_others)
 	daemon_finish(f);
 }
 
-Test(flow, messages_of_16_MiB_are_echoed)
+Test(byte_flow, messages_of_16_MiB_are_echoed)
 {
 	start("limits { buffer = 4096 }\n");
 	struct pump tcp = {.fd = client_connect(f, "main"), .total = 16 * MIB};
@@ -94,7 +94,7 @@ Test(flow, messages_of_16_MiB_are_echoed)
 	daemon_finish(f);
 }
 
-Test(flow, a_message_can_arrive_byte_by_byte)
+Test(byte_flow, a_message_can_arrive_byte_by_byte)
 {
 	enum { BYTES = 2000 };
 	start("");
@@ -124,17 +124,17 @@ static void check_half_close(const char *listener)
 	daemon_finish(f);
 }
 
-Test(flow, a_client_that_half_closes_gets_its_answers)
+Test(byte_flow, a_client_that_half_closes_gets_its_answers)
 {
 	check_half_close("main");
 }
 
-Test(flow, a_unix_client_that_half_closes_gets_its_answers)
+Test(byte_flow, a_unix_client_that_half_closes_gets_its_answers)
 {
 	check_half_close("busy");
 }
 
-Test(flow, a_client_can_leave_without_a_request)
+Test(byte_flow, a_client_can_leave_without_a_request)
 {
 	start("");
 	int client = client_connect(f, "main");
@@ -145,7 +145,7 @@ Test(flow, a_client_can_leave_without_a_request)
 	daemon_finish(f);
 }
 
-Test(flow, a_reset_does_not_affect_other_clients)
+Test(byte_flow, a_reset_does_not_affect_other_clients)
 {
 	start("limits { buffer = 65536 }\n");
 	int other = client_connect(f, "main");
@@ -165,7 +165,7 @@ Test(flow, a_reset_does_not_affect_other_clients)
  * Idle connections are checked once a second: one is closed at most two seconds after its timeout.
  */
 
-Test(flow, an_idle_connection_is_closed)
+Test(byte_flow, an_idle_connection_is_closed)
 {
 	start("");
 	int silent = client_connect(f, "main"), local = client_connect(f, "busy");
@@ -191,7 +191,7 @@ static void talk_until_closed(int talker, double n)
 	}
 }
 
-Test(flow, an_active_connection_is_not_idle)
+Test(byte_flow, an_active_connection_is_not_idle)
 {
 	start("limits { idle_timeout = 3 }\n"); /* the test may be late */
 	int silent = client_connect(f, "main"), talker = client_connect(f, "main");
@@ -206,7 +206,7 @@ Test(flow, an_active_connection_is_not_idle)
 	daemon_finish(f);
 }
 
-Test(flow, a_reload_changes_the_idle_timeout_of_open_connections)
+Test(byte_flow, a_reload_changes_the_idle_timeout_of_open_connections)
 {
 	static const char more[] = "lines { delay = 1100 }\nlimits { idle_timeout = %d }\n";
 	char config[128];
@@ -224,7 +224,7 @@ Test(flow, a_reload_changes_the_idle_timeout_of_open_connections)
 	daemon_finish(f);
 }
 
-Test(flow, a_reload_changes_the_buffer_of_open_connections)
+Test(byte_flow, a_reload_changes_the_buffer_of_open_connections)
 {
 	double received[3];
 	static const char *const limits[] = {"4096", "4194304", "4096"};
@@ -249,7 +249,7 @@ Test(flow, a_reload_changes_the_buffer_of_open_connections)
 	daemon_finish(f);
 }
 
-Test(flow, log_lines_of_a_connection_have_the_peer)
+Test(byte_flow, log_lines_of_a_connection_have_the_peer)
 {
 	char name[32], part[96];
 	start("log { level = \"debug\" }\n");
@@ -291,7 +291,7 @@ static int daemons_end(int client)
 	fail_test(f, "the daemon has no descriptor of the connection");
 }
 
-Test(flow, answers_are_not_delayed_by_nagle)
+Test(byte_flow, answers_are_not_delayed_by_nagle)
 {
 	int nodelay = 0;
 	socklen_t n = sizeof(nodelay);

@@ -1,4 +1,4 @@
-#include "relay_loop.h"
+#include "signal_loop.h"
 
 #include "fixture.h"
 
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 const int kinds[N_KINDS] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
-struct relay_loop loop;
+struct signal_loop loop;
 
 static void take_all(evutil_socket_t fd, short what, void *arg)
 {
@@ -33,7 +33,7 @@ sigset_t all_kinds(void)
 	return set;
 }
 
-void relay_loop_start(void)
+void signal_loop_start(void)
 {
 	fixture_enter();
 	sigset_t set = all_kinds();
@@ -48,7 +48,7 @@ void relay_loop_start(void)
 	}
 }
 
-void relay_loop_end(void)
+void signal_loop_end(void)
 {
 	for (size_t i = 0; i < N_KINDS; i++)
 		event_free(loop.event[i]);

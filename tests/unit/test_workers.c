@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-TestSuite(plane, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(workers, .init = fixture_enter, .fini = fixture_leave);
 
 /* Replaces pthread_create(): the second thread cannot be created. */
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
@@ -54,7 +54,7 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-Test(plane, a_failed_start_of_a_worker_does_not_wait_for_that_worker)
+Test(workers, a_failed_start_of_a_worker_does_not_wait_for_that_worker)
 {
 	enum { SECONDS = 20 };
 	static const struct service its = {.name = "test", .start = start_late};

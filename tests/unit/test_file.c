@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-TestSuite(source, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(file, .init = fixture_enter, .fini = fixture_leave);
 
 static void expect_refused_within(const char *path, size_t budget, const char *error)
 {
@@ -55,7 +55,7 @@ static void expect_read(const char *text, const char *expected)
 	free(s.text);
 }
 
-Test(source, only_regular_files_are_read)
+Test(file, only_regular_files_are_read)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "socket"};
 	MUST(mkdir("directory", 0755) == 0 && mkfifo("fifo", 0644) == 0);
@@ -76,7 +76,7 @@ Test(source, only_regular_files_are_read)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, a_fifo_is_not_opened)
+Test(file, a_fifo_is_not_opened)
 {
 	char event[512];
 	int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
@@ -92,7 +92,7 @@ Test(source, a_fifo_is_not_opened)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, an_unreadable_file_is_rejected)
+Test(file, an_unreadable_file_is_rejected)
 {
 	file_write("file", "#\n");
 	MUST(chmod("file", 0) == 0);
@@ -104,7 +104,7 @@ Test(source, an_unreadable_file_is_rejected)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, a_file_larger_than_its_budget_is_rejected)
+Test(file, a_file_larger_than_its_budget_is_rejected)
 {
 	struct errors e = {0};
 	struct config_file s;
@@ -119,7 +119,7 @@ Test(source, a_file_larger_than_its_budget_is_rejected)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, errors_of_an_included_file_have_the_line_of_the_include)
+Test(file, errors_of_an_included_file_have_the_line_of_the_include)
 {
 	struct errors e = {0};
 	struct config_file s;
@@ -141,13 +141,13 @@ Test(source, errors_of_an_included_file_have_the_line_of_the_include)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, an_empty_file_is_rejected)
+Test(file, an_empty_file_is_rejected)
 {
 	expect_text_refused("", "file: empty file");
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, control_characters_are_rejected_with_their_line)
+Test(file, control_characters_are_rejected_with_their_line)
 {
 	for (int ch = 0; ch < 0x20; ch++) {
 		char text[] = "a\n\nb \n", error[64];
@@ -166,7 +166,7 @@ Test(source, control_characters_are_rejected_with_their_line)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, a_last_line_without_newline_is_rejected)
+Test(file, a_last_line_without_newline_is_rejected)
 {
 	expect_text_refused("a = 1", "file:1: no newline at the end");
 	expect_text_refused("a = 1\nb = 80", "file:2: no newline at the end");
@@ -175,7 +175,7 @@ Test(source, a_last_line_without_newline_is_rejected)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(source, a_file_is_identified_by_device_and_inode)
+Test(file, a_file_is_identified_by_device_and_inode)
 {
 	struct errors e = {0};
 	struct config_file s[3];

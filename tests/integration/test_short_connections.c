@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-FIXTURE_SUITE(churn);
+FIXTURE_SUITE(short_connections);
 
 #define TWO	     "workers = 2\nadmin { address = \"\" }\n"
 #define LISTEN_LOCAL "listen \"local\" { address = \"unix:%s/local\" }\n"
@@ -73,12 +73,12 @@ static void check(const char *listener)
 	cr_assert(log_contains(f, "drained: cut_off=0"));
 }
 
-Test(churn, short_connections_are_served_during_reloads_and_dumps)
+Test(short_connections, short_connections_are_served_during_reloads_and_dumps)
 {
 	check("main");
 }
 
-Test(churn, short_connections_on_a_unix_socket_are_served_during_reloads)
+Test(short_connections, short_connections_on_a_unix_socket_are_served_during_reloads)
 {
 	check("local");
 }
@@ -92,7 +92,7 @@ static void own_address(unsigned i, char text[static 32])
 	snprintf(text, 32, "127.%u.%u.%u", 64 + i, pid >> 8 & 255, pid & 255);
 }
 
-Test(churn, connections_to_moving_listeners_are_served)
+Test(short_connections, connections_to_moving_listeners_are_served)
 {
 	enum { RELOADS = 20, PLACES = 3, PROGRESS = 30 };
 	static const unsigned there[] = {7, 1, 2, 6, 5,

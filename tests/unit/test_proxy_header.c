@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-TestSuite(stranger, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(proxy_header, .init = fixture_enter, .fini = fixture_leave);
 
 static int greet(struct connection *c)
 {
@@ -41,7 +41,7 @@ static void send_bytes(int fd, const char *bytes, size_t n)
 }
 #define SEND(fd, literal) send_bytes(fd, literal, SIZE(literal))
 
-Test(stranger, opened_is_called_after_the_header)
+Test(proxy_header, opened_is_called_after_the_header)
 {
 	serve_proxied();
 	int client = stranger_new();
@@ -59,7 +59,7 @@ Test(stranger, opened_is_called_after_the_header)
 	serving_end();
 }
 
-Test(stranger, bytes_behind_the_header_are_data)
+Test(proxy_header, bytes_behind_the_header_are_data)
 {
 	serve_proxied();
 	int client = stranger_new();
@@ -70,7 +70,7 @@ Test(stranger, bytes_behind_the_header_are_data)
 	serving_end();
 }
 
-Test(stranger, a_header_can_arrive_byte_by_byte)
+Test(proxy_header, a_header_can_arrive_byte_by_byte)
 {
 	static const char bytes[] = V6 "x";
 	serve_proxied();
@@ -92,7 +92,7 @@ Test(stranger, a_header_can_arrive_byte_by_byte)
 	serving_end();
 }
 
-Test(stranger, a_local_header_keeps_the_address_of_the_socket)
+Test(proxy_header, a_local_header_keeps_the_address_of_the_socket)
 {
 	serve_proxied();
 	int client = stranger_new();
@@ -103,7 +103,7 @@ Test(stranger, a_local_header_keeps_the_address_of_the_socket)
 	serving_end();
 }
 
-Test(stranger, a_wrong_header_closes_the_connection)
+Test(proxy_header, a_wrong_header_closes_the_connection)
 {
 	static const char *const wrong[] = {"GET / HTTP/1.1\r\n\r\n", VERSION_1, "x"};
 	serve_proxied();
@@ -119,7 +119,7 @@ Test(stranger, a_wrong_header_closes_the_connection)
 	serving_end();
 }
 
-Test(stranger, a_missing_header_closes_the_connection_after_five_seconds)
+Test(proxy_header, a_missing_header_closes_the_connection_after_five_seconds)
 {
 	serve_proxied();
 	int client = stranger_new(), other = stranger_new();
@@ -141,7 +141,7 @@ Test(stranger, a_missing_header_closes_the_connection_after_five_seconds)
 	serving_end();
 }
 
-Test(stranger, a_client_that_leaves_without_a_header_is_not_an_error)
+Test(proxy_header, a_client_that_leaves_without_a_header_is_not_an_error)
 {
 	serve_proxied();
 	close(stranger_new());
@@ -153,7 +153,7 @@ Test(stranger, a_client_that_leaves_without_a_header_is_not_an_error)
 	serving_end();
 }
 
-Test(stranger, a_drain_closes_a_connection_without_a_header)
+Test(proxy_header, a_drain_closes_a_connection_without_a_header)
 {
 	serve_proxied();
 	int client = stranger_new(), half = stranger_new();
@@ -171,7 +171,7 @@ Test(stranger, a_drain_closes_a_connection_without_a_header)
 	serving_end();
 }
 
-Test(stranger, a_drain_answers_a_connection_that_just_opened)
+Test(proxy_header, a_drain_answers_a_connection_that_just_opened)
 {
 	serve_proxied();
 	int client = stranger_new(), half = stranger_new(), introduced = stranger_new();
@@ -200,7 +200,7 @@ Test(stranger, a_drain_answers_a_connection_that_just_opened)
 	serving_end();
 }
 
-Test(stranger, a_drain_reads_a_header_that_has_arrived)
+Test(proxy_header, a_drain_reads_a_header_that_has_arrived)
 {
 	serve_proxied();
 	int client = stranger_new();
@@ -215,7 +215,7 @@ Test(stranger, a_drain_reads_a_header_that_has_arrived)
 	serving_end();
 }
 
-Test(stranger, a_reload_changes_proxy_for_new_connections)
+Test(proxy_header, a_reload_changes_proxy_for_new_connections)
 {
 	char conf[128];
 	serving.opened = greet;
@@ -250,7 +250,7 @@ static int refuse(struct connection *c)
 	return -1;
 }
 
-Test(stranger, a_connection_that_opened_rejects_after_the_header_is_closed)
+Test(proxy_header, a_connection_that_opened_rejects_after_the_header_is_closed)
 {
 	serve_proxied();
 	serving.opened = refuse;
@@ -263,7 +263,7 @@ Test(stranger, a_connection_that_opened_rejects_after_the_header_is_closed)
 	serving_end();
 }
 
-Test(stranger, a_forced_stop_closes_a_connection_without_a_header)
+Test(proxy_header, a_forced_stop_closes_a_connection_without_a_header)
 {
 	serve_proxied();
 	int client = stranger_new();

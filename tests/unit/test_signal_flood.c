@@ -1,6 +1,6 @@
 /* control/signal_queue: no flood loses or hides a signal. Bare libevent, at the end, does both. */
 #include "fixture.h"
-#include "relay_loop.h"
+#include "signal_loop.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-TestSuite(relay, .init = relay_loop_start, .fini = fixture_leave);
+TestSuite(signal_flood, .init = signal_loop_start, .fini = fixture_leave);
 
 static uint64_t counted(int signal)
 {
@@ -22,7 +22,7 @@ static uint64_t counted(int signal)
 }
 
 /* Every sender is limited alike; the test sends to itself. */
-Test(relay, a_signal_is_blocked_after_max_per_turn_deliveries)
+Test(signal_flood, a_signal_is_blocked_after_max_per_turn_deliveries)
 {
 	sigset_t is;
 	raise_times(SIGUSR1, MAX_PER_TURN - 1);
@@ -42,10 +42,10 @@ Test(relay, a_signal_is_blocked_after_max_per_turn_deliveries)
 	cr_assert_eq(loop.taken[1].count, 1);
 	cr_assert_eq(signal_queue_received(SIGUSR1), MAX_PER_TURN + 1);
 	cr_assert_eq(counted(SIGUSR1), MAX_PER_TURN + 1);
-	relay_loop_end();
+	signal_loop_end();
 }
 
-Test(relay, a_flood_of_one_kind_hides_no_other)
+Test(signal_flood, a_flood_of_one_kind_hides_no_other)
 {
 	raise_times(SIGUSR1, 70000);
 	raise(SIGHUP);
@@ -57,11 +57,11 @@ Test(relay, a_flood_of_one_kind_hides_no_other)
 	cr_assert_eq(loop.taken[3].count, 1);
 	cr_assert_eq(signal_queue_received(SIGHUP), 1);
 	cr_assert_eq(loop.callbacks, 2);
-	relay_loop_end();
+	signal_loop_end();
 }
 
 /* As many arrivals as there can be: all kinds in turn before a resume, and again after it. */
-Test(relay, the_queue_has_room_for_two_full_turns_of_all_kinds)
+Test(signal_flood, the_queue_has_room_for_two_full_turns_of_all_kinds)
 {
 	cr_assert_eq(signal_queue_take(loop.taken), 0);
 	for (int i = 0; i < MAX_PER_TURN * N_KINDS; i++)
@@ -75,10 +75,10 @@ Test(relay, the_queue_has_room_for_two_full_turns_of_all_kinds)
 		cr_assert_eq(loop.taken[i].signal, kinds[i % N_KINDS], "arrival %zu", i);
 		cr_assert_eq(loop.taken[i].count, 1);
 	}
-	relay_loop_end();
+	signal_loop_end();
 }
 
-Test(relay, after_a_flood_the_queue_works_as_before)
+Test(signal_flood, after_a_flood_the_queue_works_as_before)
 {
 	static const int burst[] = {SIGINT, SIGHUP, SIGTERM, SIGHUP};
 	for (int i = 0; i < 100; i++)
@@ -94,10 +94,10 @@ Test(relay, after_a_flood_the_queue_works_as_before)
 		cr_assert_eq(loop.taken[i].count, 1);
 	turn();
 	expect_kinds(burst, 4);
-	relay_loop_end();
+	signal_loop_end();
 }
 
-Test(relay, two_floods_at_once_are_accounted_for)
+Test(signal_flood, two_floods_at_once_are_accounted_for)
 {
 	pid_t child[2];
 	for (int i = 0; i < 2; i++) {
@@ -121,7 +121,7 @@ Test(relay, two_floods_at_once_are_accounted_for)
 		cr_assert_eq(taken[kinds[i]] + counted(kinds[i]), signal_queue_received(kinds[i]));
 	cr_assert_gt(signal_queue_received(SIGHUP), 0);
 	cr_assert_gt(signal_queue_received(SIGUSR1), 0);
-	relay_loop_end();
+	signal_loop_end();
 }
 
 /* Start a process that sends SIGNAL without a pause, and counts its signals in shared memory. */
@@ -138,7 +138,7 @@ static pid_t flood(int signal, _Atomic uint64_t *sent)
 	return pid;
 }
 
-Test(relay, a_flood_from_outside_neither_starves_the_loop_nor_hides_another_signal)
+Test(signal_flood, a_flood_from_outside_neither_starves_the_loop_nor_hides_another_signal)
 {
 	enum { MANY = 20000 };
 	alarm(30); /* Criterion's .timeout sometimes misses the end of a test */
@@ -181,7 +181,7 @@ Test(relay, a_flood_from_outside_neither_starves_the_loop_nor_hides_another_sign
 	for (size_t i = 0; i < 3; i++)
 		MUST(kill(child[i], SIGKILL) == 0 && waitpid(child[i], NULL, 0) == child[i]);
 	munmap(sent, 4096);
-	relay_loop_end();
+	signal_loop_end();
 }
 
 /* Negative controls: the same tests on libevent alone. */

@@ -21,7 +21,7 @@ static void setup(void)
 	MUST(setenv("XDG_RUNTIME_DIR", "/run/user/7", 1) == 0);
 }
 
-TestSuite(options, .init = setup, .fini = fixture_leave);
+TestSuite(arguments, .init = setup, .fini = fixture_leave);
 
 /* Parse `skeld ARGS`, separated by single spaces. The output goes to files "out" and "err". */
 static int parse(const char *args)
@@ -72,7 +72,7 @@ static void expect_usage_error(const char *args, const char *error)
 	expect_text("err", "skeld");
 }
 
-Test(options, no_arguments_mean_run)
+Test(arguments, no_arguments_mean_run)
 {
 	expect_mode("", MODE_RUN);
 	cr_assert_str_eq(o.config_file, DEFAULT_CONFIG);
@@ -81,7 +81,7 @@ Test(options, no_arguments_mean_run)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(options, each_option_has_a_short_and_a_long_form)
+Test(arguments, each_option_has_a_short_and_a_long_form)
 {
 	static const char *const config[] = {"-c a.conf", "-ca.conf", "--config a.conf",
 					     "--config=a.conf", "--conf=a.conf"};
@@ -112,7 +112,7 @@ Test(options, each_option_has_a_short_and_a_long_form)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(options, help_and_version_end_the_program)
+Test(arguments, help_and_version_end_the_program)
 {
 	static const char *const help[] = {"-h", "--help", "-t --help", "-h --nonsense"};
 	for (size_t i = 0; i < 4; i++) {
@@ -130,7 +130,7 @@ Test(options, help_and_version_end_the_program)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(options, wrong_usage_exits_with_64)
+Test(arguments, wrong_usage_exits_with_64)
 {
 	expect_usage_error("-x", "x");
 	expect_usage_error("--nonsense", "nonsense");
@@ -144,7 +144,7 @@ Test(options, wrong_usage_exits_with_64)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(options, only_one_mode_is_accepted)
+Test(arguments, only_one_mode_is_accepted)
 {
 	static const char *const two[] = {"-t -T", "-s reload -t", "--self-test -T", "-t -t",
 					  "-s stop --self-test"};
@@ -164,7 +164,7 @@ static void be_oneself(void)
 	MUST(seteuid(getuid()) == 0);
 }
 
-Test(options, the_first_known_runtime_directory_is_used)
+Test(arguments, the_first_known_runtime_directory_is_used)
 {
 	MUST(setenv("RUNTIME_DIRECTORY", "/run/a:/run/b", 1) == 0);
 	expect_mode("-r /run/given", MODE_RUN);
@@ -189,7 +189,7 @@ Test(options, the_first_known_runtime_directory_is_used)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(options, running_without_a_runtime_directory_is_an_error)
+Test(arguments, running_without_a_runtime_directory_is_an_error)
 {
 	MUST(unsetenv("XDG_RUNTIME_DIR") == 0);
 	be_nobody();
@@ -207,7 +207,7 @@ Test(options, running_without_a_runtime_directory_is_an_error)
 }
 
 /* "" could mean the root directory, and a truncated name the directory of another daemon. */
-Test(options, empty_or_too_long_runtime_directories_are_rejected)
+Test(arguments, empty_or_too_long_runtime_directories_are_rejected)
 {
 	static char name[4200];
 	memset(name, 'x', sizeof(name) - 1);

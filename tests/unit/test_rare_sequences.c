@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-TestSuite(edges, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(rare_sequences, .init = fixture_enter, .fini = fixture_leave);
 
 /* Publish a snapshot as commit() in control/reload.c does, while the worker is busy. */
 static void publish(struct snapshot *new)
@@ -46,7 +46,7 @@ static void serve_echo(void)
 	serve("");
 }
 
-Test(edges, connections_of_a_listener_added_and_removed_while_a_worker_is_busy_are_served)
+Test(rare_sequences, connections_of_a_listener_added_and_removed_while_a_worker_is_busy_are_served)
 {
 	serve_echo();
 	int client = connect_unseen();
@@ -58,7 +58,7 @@ Test(edges, connections_of_a_listener_added_and_removed_while_a_worker_is_busy_a
 }
 
 /* Several such listeners, with other reloads in between. */
-Test(edges, connections_of_several_such_listeners_are_served)
+Test(rare_sequences, connections_of_several_such_listeners_are_served)
 {
 	enum { N = 5 };
 	int client[N];
@@ -76,7 +76,7 @@ Test(edges, connections_of_several_such_listeners_are_served)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(edges, such_connections_are_served_if_a_drain_comes_first)
+Test(rare_sequences, such_connections_are_served_if_a_drain_comes_first)
 {
 	serve_echo();
 	int client = connect_unseen();
@@ -89,7 +89,7 @@ Test(edges, such_connections_are_served_if_a_drain_comes_first)
 }
 
 /* Untaken snapshots are freed with the last snapshot. */
-Test(edges, untaken_snapshots_are_freed)
+Test(rare_sequences, untaken_snapshots_are_freed)
 {
 	serve_echo();
 	close(connect_unseen());
@@ -116,7 +116,7 @@ static int serve_held(const char *conf)
 	return client;
 }
 
-Test(edges, a_held_connection_is_idle_only_after_its_release)
+Test(rare_sequences, a_held_connection_is_idle_only_after_its_release)
 {
 	int client = serve_held("limits { idle_timeout = 10 }");
 	pass_time(10);
@@ -148,7 +148,7 @@ static void expect_drained_by_release(void)
 }
 
 /* The service prepares an answer although the client has left. */
-Test(edges, a_drain_waits_for_a_held_connection_whose_peer_has_left)
+Test(rare_sequences, a_drain_waits_for_a_held_connection_whose_peer_has_left)
 {
 	int client = serve_held("");
 	workers_drain(serving.workers);
@@ -157,7 +157,7 @@ Test(edges, a_drain_waits_for_a_held_connection_whose_peer_has_left)
 	expect_drained_by_release();
 }
 
-Test(edges, a_drain_waits_for_a_held_connection_whose_peer_left_earlier)
+Test(rare_sequences, a_drain_waits_for_a_held_connection_whose_peer_left_earlier)
 {
 	int client = serve_held("");
 	reset(client);
@@ -177,7 +177,7 @@ static size_t answer_much(struct connection *c, const char *bytes, size_t n)
 }
 
 /* The answers to the requests before the one that is too large. */
-Test(edges, answers_are_sent_before_an_overflow_closes_the_connection)
+Test(rare_sequences, answers_are_sent_before_an_overflow_closes_the_connection)
 {
 	static char bytes[1 << 20];
 	char most[4097] = "";
@@ -219,7 +219,7 @@ static size_t hold_and_close(struct connection *c, const char *bytes, size_t n)
 }
 
 /* A client that sends more during the close gets EOF and no reset, as on TCP. */
-Test(edges, a_close_does_not_reset_a_unix_socket)
+Test(rare_sequences, a_close_does_not_reset_a_unix_socket)
 {
 	char conf[256], path[PATH_IN_MAX], byte;
 	snprintf(conf, sizeof(conf), "listen \"u\" { address = \"unix:%s\" }",
@@ -249,7 +249,7 @@ static void take_long(struct worker *w)
 }
 
 /* The period does not begin with the turn of the loop. */
-Test(edges, the_grace_period_begins_with_the_drain)
+Test(rare_sequences, the_grace_period_begins_with_the_drain)
 {
 	enum { TICK_MS = 20 }; /* libevent uses a coarse clock */
 	struct timeval until, left;
@@ -267,7 +267,7 @@ Test(edges, the_grace_period_begins_with_the_drain)
 }
 
 /* Two daemons of one user start at the same time: with SO_REUSEPORT they would share the port. */
-Test(edges, only_one_of_two_bound_sockets_can_listen)
+Test(rare_sequences, only_one_of_two_bound_sockets_can_listen)
 {
 	static const struct listen_config config = {
 		.location = {"skeld.conf", 7}, .title = "main", .backlog = 64};

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-TestSuite(instance, .init = fixture_enter, .fini = fixture_leave);
+TestSuite(single_instance, .init = fixture_enter, .fini = fixture_leave);
 
 /* Another instance: a process that holds the lock until other_end(). */
 struct other {
@@ -59,7 +59,7 @@ static void other_crash(struct other o)
 	close(o.end);
 }
 
-Test(instance, a_second_instance_is_rejected_and_the_first_is_named)
+Test(single_instance, a_second_instance_is_rejected_and_the_first_is_named)
 {
 	struct other first = other_start("run");
 	char error[128];
@@ -80,7 +80,7 @@ Test(instance, a_second_instance_is_rejected_and_the_first_is_named)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(instance, files_left_by_a_crash_are_taken_over)
+Test(single_instance, files_left_by_a_crash_are_taken_over)
 {
 	struct runtime r;
 	struct other first = other_start("run");
@@ -94,7 +94,7 @@ Test(instance, files_left_by_a_crash_are_taken_over)
 }
 
 /* A process that may only read the file can take a read lock. It blocks a start, and no more. */
-Test(instance, a_read_lock_on_the_pid_file_has_no_owner)
+Test(single_instance, a_read_lock_on_the_pid_file_has_no_owner)
 {
 	struct runtime r;
 	struct errors e = {0};
@@ -113,7 +113,7 @@ Test(instance, a_read_lock_on_the_pid_file_has_no_owner)
 }
 
 /* An operator removed the pid file, and a second daemon was started in the directory. */
-Test(instance, files_of_a_second_daemon_are_not_touched_after_the_pid_file_was_replaced)
+Test(single_instance, files_of_a_second_daemon_are_not_touched_after_the_pid_file_was_replaced)
 {
 	static const char *const files[] = {"run/skeld.pid", "run/status", "run/stats.prom"};
 	struct runtime r, other;
@@ -142,7 +142,7 @@ Test(instance, files_of_a_second_daemon_are_not_touched_after_the_pid_file_was_r
  * The child opens the file, which is removed before the child takes the lock. A lease on the file,
  * fcntl(2), holds the child back in open(2).
  */
-Test(instance, a_pid_file_removed_before_it_is_locked_is_created_again)
+Test(single_instance, a_pid_file_removed_before_it_is_locked_is_created_again)
 {
 	struct runtime r;
 	struct errors e = {0};
@@ -193,7 +193,7 @@ static int take_turns(atomic_int *inside, int n)
 	return bad;
 }
 
-Test(instance, two_instances_in_a_race_never_both_hold_the_lock)
+Test(single_instance, two_instances_in_a_race_never_both_hold_the_lock)
 {
 	MUST(mkdir("run", 0755) == 0);
 	atomic_int *inside = mmap(NULL, sizeof(*inside), PROT_READ | PROT_WRITE,
