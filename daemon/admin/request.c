@@ -88,6 +88,8 @@ static const char *parse(struct request *r, char *text, size_t length)
 {
 	static const char malformed[] = "400 Bad Request";
 	char *line = memchr(text, '\0', length) ? NULL : next_line(&text);
+	if (!line)
+		return malformed;
 	char *method = strsep(&line, " "), *target = strsep(&line, " "), *version = line;
 	const char *host = NULL;
 	if (!version || !is_token(method) || !*target || !is_visible_ascii(target) ||

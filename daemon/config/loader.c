@@ -40,9 +40,8 @@ static _Noreturn void run_parser(char *file, const struct service_schema *servic
 		_exit(EXIT_FAILURE);
 	struct config *c = config_parse(file, service, &e);
 	config_encode(c, &e, out);
-	config_unref(c); /* this and the next ones: valgrind would report leaks */
+	config_unref(c); /* this and the next one: valgrind would report leaks */
 	errors_clear(&e);
-	free(file);
 	_exit(ferror(out) || fclose(out) ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
@@ -50,8 +49,8 @@ static _Noreturn void run_parser(char *file, const struct service_schema *servic
  * open here after the daemon has closed them. */
 static bool close_other_descriptors(int request_fd, int answer_fd)
 {
-	int spare =
-		fcntl(answer_fd, F_DUPFD, ANSWERS + 1); /* ANSWERS may be the number of ORDERS */
+	/* ANSWERS may be the number of ORDERS. */
+	int spare = fcntl(answer_fd, F_DUPFD, ANSWERS + 1);
 	bool good = spare >= 0 && dup2(request_fd, ORDERS) >= 0 && dup2(spare, ANSWERS) >= 0;
 	if (good)
 		closefrom(ANSWERS + 1);
@@ -98,11 +97,11 @@ static int wait_for(pid_t pid)
 static _Noreturn void run_loader(const struct loader *l, pid_t parent, int request_fd,
 				 int answer_fd)
 {
-	char order, *file = strdup(l->file); /* change_name() overwrites the arguments */
-	setpgid(0, 0);			     /* see reap_group() */
+	char order, *file = strdupa(l->file); /* change_name() overwrites the arguments */
+	setpgid(0, 0);			      /* see reap_group() */
 	signal(SIGCHLD, SIG_DFL);
 	change_name();
-	if (!file || !close_other_descriptors(request_fd, answer_fd) || !end_with(parent))
+	if (!close_other_descriptors(request_fd, answer_fd) || !end_with(parent))
 		_exit(EXIT_FAILURE);
 	pid_t self = getpid();
 	for (ssize_t n = 1; n > 0 && recv(ORDERS, &order, 1, 0) == 1;) {

@@ -389,7 +389,7 @@ typedef cfg_opt_t section_table[OPTIONS_MAX + UNKNOWN_MAX + SCHEMA_SECTIONS + 2]
 static void declare(section_table tables[SCHEMA_SECTIONS])
 {
 	struct section s;
-	cfg_opt_t *top = NULL;
+	cfg_opt_t *top = tables[0];
 	for (size_t i = 0; schema_section(running->config->schema, i, &s); i++) {
 		cfg_flag_t flags = CFGF_NODEFAULT | (s.titled ? CFGF_MULTI | CFGF_TITLE : 0);
 		cfg_opt_t *opt = tables[i];

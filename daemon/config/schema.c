@@ -176,11 +176,11 @@ static bool set_string(const struct service_option *o, void *base, const char *t
 
 void schema_describe(const struct service_option *o, char *out, size_t size)
 {
-	static const char *const accepted[] = {[OPTION_FLAG] = "true or false",
-					       [OPTION_TEXT] = "any text",
-					       [OPTION_PATH] = "an absolute path or \"\"",
-					       [OPTION_ADDRESS] = "an address: " ADDRESS_SYNTAX
-								  ", or \"\" for off"};
+	static const char *const accepted[] = {
+		[OPTION_FLAG] = "true or false",
+		[OPTION_TEXT] = "any text",
+		[OPTION_PATH] = "an absolute path or \"\"",
+		[OPTION_ADDRESS] = ("an address: " ADDRESS_SYNTAX ", or \"\" for off")};
 	if (o->type == OPTION_NUMBER)
 		snprintf(out, size, "a whole number from %lld to %lld%s%s%s", (long long)o->min,
 			 (long long)o->max, o->unit ? " (" : "", o->unit ? o->unit : "",
