@@ -1,5 +1,5 @@
 /*
- * A steady load on an echo service whose banner is the name of the server.
+ * A steady load on echo services. The banner of each is the name of its server.
  *
  *	client ADDRESS PORT SOURCE SHORT LONG PACE
  *
