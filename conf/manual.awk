@@ -2,7 +2,7 @@
 # DEFAULTS is the output of `skeld -T`. It has two comments above each option, the help text and the
 # accepted values, and one above each section.
 
-# TEXT for roff(7): lines of at most 80 bytes, none of which begins like a macro.
+# Returns TEXT as roff(7) input: lines of at most 80 bytes that do not begin like a macro.
 function escaped(text,   word, n, i, line, all) {
 	gsub(/\\/, "\\e", text)
 	n = split(text, word, " ")

@@ -125,7 +125,7 @@ struct service {
 	/*
 	 * The daemon drains this connection, see `drain`. May write a farewell. A call of
 	 * connection_close() here discards requests that `data` was not yet offered, and refuses
-	 * the one within 200 ms. May be NULL.
+	 * the one that may still arrive within 200 ms. May be NULL.
 	 */
 	void (*draining)(struct connection *c);
 
@@ -175,7 +175,7 @@ void worker_release(struct worker *w);
  * Send a copy of the N BYTES, in order: at once if the output queue is empty; the queue takes what
  * the socket does not. Returns
  *   0: the bytes are sent or queued.
- *   1: so they are, but the queue has reached limits.buffer. In `data`, return now: the bytes that
+ *   1: the same, but the queue has reached limits.buffer. In `data`, return now: the bytes that
  *      are not consumed are offered again when the queue has shrunk.
  *  -1: the connection is broken or closing; the bytes are discarded.
  */

@@ -15,13 +15,13 @@ static struct answer answer_text(const char *status, const char *text)
 	return (struct answer){status, PLAIN, "", text, strlen(text), NULL};
 }
 
-static struct answer answer_printed(const char *type, const struct admin_callbacks *ask,
+static struct answer answer_printed(const char *type, const struct admin_callbacks *callbacks,
 				    void (*print)(const struct daemon *daemon, FILE *out))
 {
 	struct answer a = {.status = OK, .type = type, .fields = ""};
 	FILE *out = open_memstream(&a.allocated, &a.length);
 	if (out)
-		print(ask->daemon, out);
+		print(callbacks->daemon, out);
 	if (!text_close_stream(out, &a.allocated)) {
 		free(a.allocated);
 		return answer_text(UNAVAILABLE, "out of memory\n");
@@ -30,25 +30,26 @@ static struct answer answer_printed(const char *type, const struct admin_callbac
 	return a;
 }
 
-static struct answer get_metrics(const struct request *r, const struct admin_callbacks *ask)
+static struct answer get_metrics(const struct request *r, const struct admin_callbacks *callbacks)
 {
 	(void)r;
-	return answer_printed("text/plain; version=0.0.4; charset=utf-8", ask, ask->print_metrics);
+	return answer_printed("text/plain; version=0.0.4; charset=utf-8", callbacks,
+			      callbacks->print_metrics);
 }
 
-/* Any answer will do: it shows that the control loop turns. */
-static struct answer get_livez(const struct request *r, const struct admin_callbacks *ask)
+/* Any answer shows that the control loop runs. */
+static struct answer get_livez(const struct request *r, const struct admin_callbacks *callbacks)
 {
 	(void)r;
-	(void)ask;
+	(void)callbacks;
 	return answer_text(OK, "ok\n");
 }
 
-static struct answer get_readyz(const struct request *r, const struct admin_callbacks *ask)
+static struct answer get_readyz(const struct request *r, const struct admin_callbacks *callbacks)
 {
 	char why[256], *line;
 	(void)r;
-	if (ask->is_ready(ask->daemon, why, sizeof(why)))
+	if (callbacks->is_ready(callbacks->daemon, why, sizeof(why)))
 		return answer_text(OK, "ok\n");
 	if (asprintf(&line, "%s\n", why) < 0)
 		return answer_text(UNAVAILABLE, "out of memory\n");
@@ -57,19 +58,20 @@ static struct answer get_readyz(const struct request *r, const struct admin_call
 	return a;
 }
 
-static struct answer get_status(const struct request *r, const struct admin_callbacks *ask)
+static struct answer get_status(const struct request *r, const struct admin_callbacks *callbacks)
 {
 	struct answer a = r->accepts_json
-				  ? answer_printed("application/json", ask, ask->print_status_json)
-				  : answer_printed(PLAIN, ask, ask->print_status);
+				  ? answer_printed("application/json", callbacks,
+						   callbacks->print_status_json)
+				  : answer_printed(PLAIN, callbacks, callbacks->print_status);
 	a.fields = "Vary: Accept\r\n";
 	return a;
 }
 
-static struct answer get_page(const struct request *r, const struct admin_callbacks *ask)
+static struct answer get_page(const struct request *r, const struct admin_callbacks *callbacks)
 {
 	(void)r;
-	(void)ask;
+	(void)callbacks;
 	return (struct answer){.status = OK,
 			       .type = "text/html; charset=utf-8",
 			       .fields = page_fields,
@@ -79,7 +81,7 @@ static struct answer get_page(const struct request *r, const struct admin_callba
 
 static const struct {
 	const char *path;
-	struct answer (*get)(const struct request *r, const struct admin_callbacks *ask);
+	struct answer (*get)(const struct request *r, const struct admin_callbacks *callbacks);
 } paths[] = {{"/metrics", get_metrics},
 	     {"/livez", get_livez},
 	     {"/readyz", get_readyz},
@@ -87,8 +89,9 @@ static const struct {
 	     {"/", get_page}};
 
 /*
- * Against DNS rebinding: a web page whose name resolves to 127.0.0.1 could make a browser on this
- * machine read what is served here. Such a name is neither a number nor localhost.
+ * Prevents DNS rebinding: if the name of a web site resolves to 127.0.0.1, its pages could make a
+ * browser on this machine read the answers of this server. Such a name is no number and not
+ * localhost.
  */
 static bool is_local_host(const char *host)
 {
@@ -100,7 +103,7 @@ static bool is_local_host(const char *host)
 }
 
 struct answer endpoints_answer(const struct request *r, bool is_loopback,
-			       const struct admin_callbacks *ask)
+			       const struct admin_callbacks *callbacks)
 {
 	if (r->error)
 		return answer_text(r->error, "not an HTTP/1.x request of at most 8 KiB\n");
@@ -115,6 +118,6 @@ struct answer endpoints_answer(const struct request *r, bool is_loopback,
 				   "number or localhost\n");
 	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++)
 		if (strcmp(r->path, paths[i].path) == 0)
-			return paths[i].get(r, ask);
+			return paths[i].get(r, callbacks);
 	return answer_text("404 Not Found", "paths: /metrics /livez /readyz /status /\n");
 }

@@ -1,4 +1,4 @@
-/* What the admin server answers: one table of paths. Control thread. */
+/* The answers of the admin server, in one table of paths. Control thread. */
 #ifndef SKELD_ADMIN_ENDPOINTS_H
 #define SKELD_ADMIN_ENDPOINTS_H
 
@@ -14,8 +14,8 @@ struct answer {
 	char *allocated; /* the body, if the caller has to free it; else NULL */
 };
 
-/* IS_LOOPBACK: R came in by a loopback address, where only some hosts are answered. */
+/* IS_LOOPBACK: the client is connected to a loopback address, so the Host field must be local. */
 struct answer endpoints_answer(const struct request *r, bool is_loopback,
-			       const struct admin_callbacks *ask);
+			       const struct admin_callbacks *callbacks);
 
 #endif

@@ -22,7 +22,7 @@ enum {
 };
 static_assert(ACCEPT_BATCH <= ADMIN_CLIENTS / 2, "a client is read before others can evict it");
 
-/* In the order in which a new client takes their place; of one state, the oldest is first. */
+/* A new client replaces one of the lowest state, and of these the oldest. */
 enum client_state {
 	FREE,
 	DISCARDING, /* the kernel has the whole answer: read until the peer closes */
@@ -33,7 +33,7 @@ enum client_state {
 struct client {
 	enum client_state state;
 	int fd;
-	bool is_loopback; /* it came in by a loopback address */
+	bool is_loopback; /* connected to a loopback address */
 	int64_t expires;  /* monotonic ns */
 	struct event event;
 	struct admin *admin;
@@ -47,10 +47,10 @@ struct admin {
 	struct event_base *base;
 	struct admin_callbacks callbacks;
 	const struct listener *listener; /* NULL: none */
-	struct event *accept;		 /* one for each of its sockets; NULL: paused */
+	struct event *accept;		 /* one for each socket of the listener; NULL: paused */
 	struct event timer; /* runs while there are clients, and while accepting is paused */
 	bool warned;	    /* that accepting is paused */
-	struct client clients[ADMIN_CLIENTS]; /* the kernel gives memory to those that were used */
+	struct client clients[ADMIN_CLIENTS]; /* pages that were never used take no memory */
 };
 
 static void client_close(struct client *c)
@@ -64,7 +64,7 @@ static void client_close(struct client *c)
 
 static void on_client(evutil_socket_t fd, short what, void *arg);
 
-/* Wait for WHAT, and for nothing else. */
+/* Wait for WHAT only. Returns false if the kernel cannot watch the socket. */
 static bool client_wait(struct client *c, short what)
 {
 	if (event_pending(&c->event, what, NULL))
@@ -164,7 +164,7 @@ static void start_timer(struct admin *a)
 		event_add(&a->timer, &(struct timeval){.tv_usec = TICK_MS * 1000L});
 }
 
-/* Until the timer starts it again. */
+/* Stop accepting until the timer starts it again. */
 static void pause_accepting(struct admin *a, int error)
 {
 	if (!a->warned)
@@ -176,7 +176,7 @@ static void pause_accepting(struct admin *a, int error)
 	start_timer(a);
 }
 
-/* FD is closed if that fails, for lack of memory. */
+/* Returns false, and closes FD, if out of memory. */
 static bool add_client(struct admin *a, int fd)
 {
 	struct client *c = a->clients;

@@ -1,9 +1,9 @@
 /*
  * The admin server: metrics, health, status and a page that shows them, over HTTP, read only.
  *
- * It runs on the control thread's loop and never holds it up: no call blocks, and one turn of the
- * loop accepts a few clients and reads a few KiB from each. The clients are in a table of fixed
- * size. When it is full, a new client evicts an old one: accepting never waits for a client.
+ * It runs in the event loop of the control thread and never delays it: no call blocks, and one turn
+ * of the loop accepts a few clients and reads a few KiB from each. The clients are in a table of
+ * fixed size. When it is full, a new client evicts an old one: accepting never waits for a client.
  */
 #ifndef SKELD_ADMIN_HTTP_H
 #define SKELD_ADMIN_HTTP_H
@@ -21,7 +21,7 @@ struct admin_callbacks {
 	void (*print_metrics)(const struct daemon *daemon, FILE *out);
 	void (*print_status)(const struct daemon *daemon, FILE *out);
 	void (*print_status_json)(const struct daemon *daemon, FILE *out);
-	bool (*is_ready)(const struct daemon *daemon, char *why, size_t size); /* false: says WHY */
+	bool (*is_ready)(const struct daemon *daemon, char *why, size_t size); /* false: sets WHY */
 };
 
 struct admin;
@@ -30,7 +30,7 @@ struct event_base;
 #if SKELD_ADMIN
 struct admin *admin_new(struct event_base *base, const struct admin_callbacks *callbacks);
 
-/* Serve on L instead of the listener before it; NULL: on none. L must stay open until the next
+/* Serve on L instead of the previous listener; NULL: on none. L must stay open until the next
  * call. Clients that were accepted before are served to their end. */
 void admin_listen(struct admin *a, const struct listener *l);
 

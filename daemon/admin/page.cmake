@@ -1,11 +1,11 @@
 # cmake -DPAGE=page.html -DOUTPUT=page.c -P page.cmake
 #
-# Turns the page into the C source that page.h declares, and computes the policy that lets its one
-# script and its one style run and nothing else.
+# Writes the page as the C source of page.h. Computes the Content-Security-Policy, which allows the script and
+# the style of the page and nothing else.
 
-set(limit 30720) # bytes; what is larger than this is no status page any more
+set(limit 30720) # bytes
 
-# Prints what is between <NAME> and </NAME>, which stand once each and have no attributes.
+# Sets RESULT to the text between <NAME> and </NAME>. Each must occur once, without attributes.
 function(inline_text name text result)
 	string(TOLOWER "${text}" lower)
 	string(REGEX MATCHALL "<${name}[^a-z]" openings "${lower}")
@@ -15,7 +15,7 @@ function(inline_text name text result)
 	string(FIND "${text}" "<${name}>" begin)
 	string(FIND "${text}" "</${name}>" end)
 	if(NOT opened EQUAL 1 OR NOT closed EQUAL 1 OR begin EQUAL -1 OR end LESS begin)
-		message(FATAL_ERROR "${PAGE}: <${name}> has to stand there exactly once, without attributes")
+		message(FATAL_ERROR "${PAGE}: expected exactly one <${name}>, without attributes")
 	endif()
 	string(LENGTH "<${name}>" tag)
 	math(EXPR begin "${begin} + ${tag}")
@@ -24,11 +24,11 @@ function(inline_text name text result)
 	set(${result} "${inside}" PARENT_SCOPE)
 endfunction()
 
-# 'sha256-BASE64', as a policy names a text. CMake has the hash in hexadecimal only.
+# Sets RESULT to the hash of TEXT as 'sha256-BASE64'. CMake provides only the hexadecimal form.
 function(policy_hash text result)
 	set(digits ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/)
 	string(SHA256 hash "${text}")
-	string(APPEND hash 00) # 33 bytes: groups of three that become four digits each
+	string(APPEND hash 00) # 33 bytes: each group of three bytes becomes four digits
 	set(base64 "")
 	foreach(at RANGE 0 60 6)
 		string(SUBSTRING ${hash} ${at} 6 group)
@@ -38,13 +38,13 @@ function(policy_hash text result)
 			string(APPEND base64 ${digit})
 		endforeach()
 	endforeach()
-	string(SUBSTRING ${base64} 0 43 base64) # the last digit holds the padding alone
+	string(SUBSTRING ${base64} 0 43 base64) # the last digit is padding only
 	set(${result} "'sha256-${base64}='" PARENT_SCOPE)
 endfunction()
 
 file(SIZE "${PAGE}" size)
 if(size GREATER limit)
-	message(FATAL_ERROR "${PAGE}: ${size} bytes, at most ${limit}")
+	message(FATAL_ERROR "${PAGE}: ${size} bytes, expected at most ${limit}")
 endif()
 file(READ "${PAGE}" html)
 inline_text(script "${html}" script)
@@ -52,7 +52,7 @@ inline_text(style "${html}" style)
 policy_hash("${script}" script)
 policy_hash("${style}" style)
 
-# Character by character: a string literal of this length is more than C promises to take.
+# One character constant for each byte: C guarantees string literals of 4,095 characters only.
 file(READ "${PAGE}" bytes HEX)
 string(REGEX REPLACE "(..)" "'\\\\x\\1'," bytes "${bytes}")
 string(REPEAT "......." 16 row)

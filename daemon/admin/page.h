@@ -8,8 +8,8 @@ extern const char page_html[];	    /* ends in a NUL */
 extern const size_t page_html_size; /* without it */
 
 /*
- * Its header lines, with a Content-Security-Policy that runs the page's own script and loads
- * nothing from elsewhere, whatever a peer's name or a mistake in a file puts into the page.
+ * The header lines of the page. The Content-Security-Policy allows only the script of the page and
+ * no other source, so that text from peers and files cannot run or load anything.
  */
 extern const char page_fields[];
 

@@ -10,7 +10,8 @@ size_t request_length(const char *text, size_t n)
 	return crlf ? (size_t)(crlf + 3 - text) : 0;
 }
 
-/* Cut the next line off TEXT. LF alone ends a line, too (RFC 9112 2.2). NULL: no line ends. */
+/* Cut the next line off TEXT. LF alone ends a line, too (RFC 9112 2.2). Returns NULL if no line
+ * ends. */
 static char *next_line(char **text)
 {
 	char *line = strsep(text, "\n");
@@ -46,7 +47,7 @@ static bool is_field_value(const char *s)
 	return true;
 }
 
-/* RFC 9112 3.2. False: the method does not allow a target of this form. */
+/* RFC 9112 3.2. Returns false if the method does not allow a target of this form. */
 static bool parse_target(struct request *r, char *target)
 {
 	enum { SCHEME = sizeof("http://") - 1 };
@@ -66,7 +67,7 @@ static bool parse_target(struct request *r, char *target)
 	       strcmp(r->method, "OPTIONS") == 0;
 }
 
-/* HOST is that of the fields before this one, NULL: none. */
+/* HOST is the value of an earlier Host field, or NULL. Returns false if LINE is malformed. */
 static bool parse_field(struct request *r, char *line, const char **host)
 {
 	char *value = line, *name = strsep(&value, ":");
@@ -104,7 +105,7 @@ static const char *parse(struct request *r, char *text, size_t length)
 	while ((line = next_line(&text)) && *line)
 		if (!parse_field(r, line, &host))
 			return malformed;
-	r->host = r->host ? r->host : host; /* the target's comes first, RFC 9112 3.2.2 */
+	r->host = r->host ? r->host : host; /* the target has priority, RFC 9112 3.2.2 */
 	return line ? NULL : malformed;
 }
 

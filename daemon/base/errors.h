@@ -2,7 +2,7 @@
  * A list of errors for the user.
  *
  * There are two conventions for failures in this tree. A function that can fail for a reason that
- * the user should read takes a struct errors: it appends one error or several, returns -1, NULL or
+ * the user should read takes a struct errors: it appends one or more errors, returns -1, NULL or
  * false, and does not log. The caller passes the list on, or logs it once. All other functions
  * report a failure by their return value alone: -1, NULL, false or an errno(3), as their header
  * states.
@@ -23,15 +23,15 @@ struct errors {
 	bool transient;		/* memory, descriptors or a disk failed: a retry may succeed */
 };
 
-/* Append an error. FILE may be NULL, LINE may be 0: the text has no such part then. If there is no
- * memory for the text, the error counts, without a text, as transient. */
+/* Append an error. The text begins with FILE unless FILE is NULL, and has LINE unless it is 0. If
+ * memory is short, the error is counted without a text, as transient. */
 void errors_add(struct errors *e, const char *file, unsigned line, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
 /* Append "out of memory", a transient error. */
 void errors_add_no_memory(struct errors *e, const char *file, unsigned line);
 
-/* May the failure that ERROR, an errno(3), describes be over at the next try? */
+/* Is ERROR, an errno(3), a temporary failure, so that a retry may succeed? */
 bool errors_is_transient(int error);
 
 /* The text of error I, never NULL. */

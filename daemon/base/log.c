@@ -66,8 +66,8 @@ static int connect_syslog(void)
 	return fd;
 }
 
-/* Writes what precedes the text. syslog(3) is no option, because it blocks while the syslog daemon
- * does not read: this is its format, RFC 3164. */
+/* Write the part of the line before the text. The syslog form is that of RFC 3164. syslog(3) cannot
+ * be used, because it blocks while the syslog daemon does not read. */
 static size_t format_prefix(char *out, size_t size, const struct log_target *t, int level)
 {
 	static const char *const names[] = {[LOG_ERR] = "error",

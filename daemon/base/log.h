@@ -47,8 +47,8 @@ enum log_kind { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_FILE };
 struct log_target;
 
 /*
- * Open a target without a change of the log. LOG_TO_FILE appends to FILE and creates it with mode
- * 0640. Returns NULL, and the reason in WHY (SIZE bytes), on failure.
+ * Open a target, which the log uses from log_switch() on. LOG_TO_FILE appends to FILE and creates
+ * it with mode 0640. Returns NULL, and the reason in WHY (SIZE bytes), on failure.
  */
 struct log_target *log_open(enum log_kind kind, const char *file, char *why, size_t size);
 

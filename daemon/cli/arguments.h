@@ -1,6 +1,6 @@
 /* The command line. */
-#ifndef SKELD_OPTIONS_H
-#define SKELD_OPTIONS_H
+#ifndef SKELD_ARGUMENTS_H
+#define SKELD_ARGUMENTS_H
 
 #include <stdbool.h>
 
@@ -12,13 +12,13 @@ struct arguments {
 	bool config_given;	 /* by -c */
 	const char *runtime_dir; /* NULL: there is no default */
 	const char *argument;	 /* of --signal, --self-test; may be NULL for the latter */
-	char buffer[4096];	 /* what runtime_dir may point into */
+	char buffer[4096];	 /* memory for runtime_dir */
 };
 
-/* sysexits(3), and what LSB says of "not running". */
+/* For -s, as the LSB defines it. The other exit codes are those of sysexits(3). */
 enum { EXIT_NOT_RUNNING = 3 };
 
-/* Returns -1 to go on, or the code to exit with: --help and --version are done, usage is wrong. */
+/* Returns -1 to continue, or the exit code after --help, --version or a usage error. */
 int arguments_parse(struct arguments *a, int argc, char **argv);
 
 #endif

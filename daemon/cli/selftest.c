@@ -63,7 +63,8 @@ static void check(struct selftest *t, bool good, const char *format, ...)
 	*(good ? &t->passed : &t->failed) += 1;
 }
 
-static void call_soon(struct selftest *t, event_callback_fn callback, int ms)
+/* Call CALLBACK from the event loop after MS milliseconds. */
+static void call_after(struct selftest *t, event_callback_fn callback, int ms)
 {
 	event_base_once(t->daemon->base, -1, EV_TIMEOUT, callback, t,
 			&(struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 + 1});
@@ -90,10 +91,10 @@ static void send_signals(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Send the next signal once all are handled and the daemon is not reloading. */
-static void go_on(struct selftest *t)
+static void send_next(struct selftest *t)
 {
 	if (t->script->yields && t->n_handled == t->sent && t->daemon->state == RUNNING)
-		call_soon(t, send_signals, 0);
+		call_after(t, send_signals, 0);
 }
 
 /* Runs in a child of a process with threads: async-signal-safe calls only. */
@@ -119,14 +120,14 @@ static uint64_t flood_received(void)
 	return signal_queue_received(SIGUSR1) + signal_queue_received(SIGHUP);
 }
 
-/* Once the flood has ended and nothing of it is left in the queue, send the script's signals. */
+/* When the flood has ended and the queue is empty, send the signals of the script. */
 static void await_flood(evutil_socket_t fd, short what, void *arg)
 {
 	struct selftest *t = arg;
 	if (flood_received() >= FLOOD_RECEIVED)
 		end_flood(t);
 	if (t->flooder > 0 || signal_queue_pending())
-		call_soon(t, await_flood, FLOOD_CHECK_MS);
+		call_after(t, await_flood, FLOOD_CHECK_MS);
 	else
 		send_signals(fd, what, t);
 }
@@ -141,7 +142,7 @@ static void start_flood(struct selftest *t)
 	if (t->flooder == 0)
 		run_flooder(daemon);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	call_soon(t, await_flood, FLOOD_CHECK_MS);
+	call_after(t, await_flood, FLOOD_CHECK_MS);
 }
 
 static void on_time_limit(evutil_socket_t fd, short what, void *arg)
@@ -197,12 +198,12 @@ static void on_ready(void *context, struct daemon *d)
 		t->client.address = d->current->listener[0]->actual;
 		client_start(&t->client);
 	}
-	call_soon(t, on_time_limit, TIME_LIMIT_SECONDS * 1000);
+	call_after(t, on_time_limit, TIME_LIMIT_SECONDS * 1000);
 	printf("starting send_signals for %d\n", (int)getpid());
 	if (t->script->flood)
 		start_flood(t);
 	else
-		call_soon(t, send_signals, 0);
+		call_after(t, send_signals, 0);
 }
 
 static void on_handled(void *context, struct daemon *d, const struct signal_arrival *a)
@@ -212,7 +213,7 @@ static void on_handled(void *context, struct daemon *d, const struct signal_arri
 	t->handled[t->n_handled++ % HANDLED_MAX] = a->signal;
 	if (t->script->yields) {
 		printf("signal_handler('%s')\n", signal_name(a->signal));
-		go_on(t);
+		send_next(t);
 	}
 }
 
@@ -222,7 +223,7 @@ static void on_state_changed(void *context, struct daemon *d)
 	if (d->state == DRAINING)
 		atomic_store(&t->client.may_end, true);
 	if (t->daemon)
-		go_on(t);
+		send_next(t);
 }
 
 static uint64_t count_in_script(const struct script *s, int signal)
@@ -251,7 +252,8 @@ static void check_accounts(struct selftest *t, const struct daemon *d)
 	}
 }
 
-/* A reload takes more than one turn of the loop, and every SIGHUP that comes in it is merged. */
+/* A reload takes more than one turn of the loop, and every SIGHUP that arrives during it is merged.
+ */
 static void check_reloads(struct selftest *t, const struct daemon *d)
 {
 	unsigned long long reloads = d->current->generation - 1;

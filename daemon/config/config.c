@@ -68,7 +68,7 @@ static const char *file_of(const struct location *l, const char *file)
 	return l->file ? l->file : file;
 }
 
-/* Check what involves more than one option. */
+/* Check the rules that involve more than one option. */
 static void validate(const struct config *c, const char *file, struct errors *e)
 {
 	const struct location *log_section = &c->log.location, *admin_section = &c->admin.location;

@@ -16,8 +16,8 @@
 
 enum {
 	ANSWER_MAX = 64 << 20, /* bytes */
-	CANCEL_MS = 50,	       /* the event loop waits */
-	STOP_MS = 1000,	       /* nothing else waits */
+	CANCEL_MS = 50,	       /* blocks the event loop */
+	STOP_MS = 1000,	       /* at the end of the process */
 	POLL_MS = 100,
 	ORDERS = STDERR_FILENO + 1, /* the descriptors of the loader process */
 	ANSWERS,
@@ -25,7 +25,7 @@ enum {
 
 /* The loader process and the parser. */
 
-/* Returns false if PARENT has ended already; its end kills this process. */
+/* Let the end of PARENT kill this process. Returns false if PARENT has ended already. */
 static bool end_with(pid_t parent)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -40,7 +40,7 @@ static _Noreturn void run_parser(char *file, const struct service_schema *servic
 		_exit(EXIT_FAILURE);
 	struct config *c = config_parse(file, service, &e);
 	config_encode(c, &e, out);
-	config_unref(c); /* this and the next one: valgrind would report leaks */
+	config_unref(c); /* free everything: valgrind would report leaks */
 	errors_clear(&e);
 	_exit(ferror(out) || fclose(out) ? EXIT_FAILURE : EXIT_SUCCESS);
 }
@@ -197,7 +197,7 @@ static void free_answer(struct loader *l)
 
 static void stop(struct loader *l, int ms)
 {
-	/* Kill it only while it is a child: the number of one that was waited for may be reused. */
+	/* Kill only a child that has not been waited for: its pid cannot have been reused. */
 	if (l->pid && waitpid(l->pid, NULL, WNOHANG) == 0)
 		kill(l->pid, SIGKILL);
 	if (l->pid)
@@ -266,13 +266,13 @@ static int read_answer(struct loader *l)
 		if (n > 0)
 			l->length += (size_t)n;
 		else if (n == 0)
-			return EPIPE; /* the loader has ended: it keeps its end open */
+			return EPIPE; /* the loader has ended; a running one keeps the pipe open */
 		else if (errno != EINTR)
 			return errno == EAGAIN ? 0 : errno;
 	}
 }
 
-/* Returns 0 if the parser has ended, EAGAIN if not, or errno if that will not be known. */
+/* Returns 0 if the parser has ended, EAGAIN if not, or errno if the status is lost. */
 static int read_status(struct loader *l)
 {
 	ssize_t n = recv(l->request_fd, &l->status, sizeof(l->status), MSG_DONTWAIT);
@@ -283,7 +283,7 @@ static int read_status(struct loader *l)
 	return errno == EINTR ? EAGAIN : errno;
 }
 
-/* An interval counts as one second at most: the loader is stopped when this process is. */
+/* An interval counts as one second at most: if this process was suspended, so was the loader. */
 static bool is_late(struct loader *l)
 {
 	enum { INTERVAL_MAX_NS = 1000000000 };

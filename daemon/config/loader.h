@@ -29,7 +29,7 @@
 enum { LOADER_TIMEOUT_SECONDS = 5 };
 
 struct loader {
-	/* Set by the caller, who keeps them valid. */
+	/* Set by the caller. They must stay valid as long as the loader. */
 	const char *file;
 	const struct service_schema *service;
 	double timeout_seconds; /* time limit of one load */
@@ -65,9 +65,9 @@ int loader_start(struct loader *l, struct errors *e);
 int loader_request(struct loader *l, struct errors *e);
 
 /*
- * Call this when ORDERS or ANSWERS is readable, and at intervals, so that the time limit works.
- * Does not block. Returns true when the load is over: call loader_result(), which may close both
- * descriptors.
+ * Call this when request_fd or answer_fd is readable, and at intervals, so that the time limit
+ * works. Does not block. Returns true when the load is over: call loader_result(), which may close
+ * both descriptors.
  */
 bool loader_poll(struct loader *l);
 

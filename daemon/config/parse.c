@@ -10,9 +10,9 @@
  * - The last of several values of one option wins silently, and two sections with one title become
  *   one. See check_duplicate() and on_section().
  * - It stops at the first unknown name, and CFGF_IGNORE_UNKNOWN overflows the stack on deeply
- * nested sections. So each file is parsed in two passes. The first one only collects unknown names:
- * it is repeated with the names found so far declared as options, until there are no more. The
- * second one sets the values and reports every mistake.
+ *   nested sections. So each file is parsed in two passes. The first pass only collects unknown
+ *   names: it is repeated, with the names found so far declared as options, until it finds no more.
+ *   The second pass sets the values and reports every mistake.
  * - Its callbacks have no context argument and its lexer is global. See `running`.
  * - It ends the process if memory is short. See config/loader.h.
  */

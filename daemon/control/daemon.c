@@ -91,7 +91,7 @@ static bool make_events(struct daemon *d)
 }
 
 /* The steps of a start, in order. Each returns 0, or the exit code with errors in E. finish()
- * undoes as many as were done. */
+ * undoes the steps that were done. */
 
 static int open_configuration(struct daemon *d, struct config **config, struct errors *e)
 {
@@ -190,7 +190,7 @@ static int start(struct daemon *d, struct errors *e)
 	return code;
 }
 
-/* Also on stderr if the log is elsewhere: the person who started the daemon may look only there. */
+/* Log to stderr too if the log is elsewhere: an operator at a terminal may see only stderr. */
 static void log_failed_start(const struct daemon *d, struct errors *e)
 {
 	do {
@@ -302,17 +302,17 @@ static void run(struct daemon *d)
 int daemon_run(const struct daemon_settings *settings, const struct service *svc,
 	       const struct daemon_hooks *hooks)
 {
-	struct daemon d = {
-		.config_file = settings->config_file,
-		.runtime_dir = settings->runtime_dir,
-		.service = svc,
-		.hooks = hooks,
-		.schema = {svc->name, svc->options, svc->config_size},
-		.loader = {settings->config_file, &d.schema, .timeout_seconds = LOADER_TIMEOUT_SECONDS},
-		.started = time(NULL),
-		.started_ns = now_ns(),
-		.workers_fd = -1,
-		.runtime = {.dir = -1, .pid = -1}};
+	struct daemon d = {.config_file = settings->config_file,
+			   .runtime_dir = settings->runtime_dir,
+			   .service = svc,
+			   .hooks = hooks,
+			   .schema = {svc->name, svc->options, svc->config_size},
+			   .loader = {settings->config_file, &d.schema,
+				      .timeout_seconds = LOADER_TIMEOUT_SECONDS},
+			   .started = time(NULL),
+			   .started_ns = now_ns(),
+			   .workers_fd = -1,
+			   .runtime = {.dir = -1, .pid = -1}};
 	struct errors e = {0};
 	event_set_log_callback(on_libevent_message);
 	event_set_fatal_callback(on_libevent_fatal);

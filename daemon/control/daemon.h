@@ -1,4 +1,4 @@
-/* The daemon: puts its parts together, starts them in order, runs, and undoes all in reverse. */
+/* The daemon: creates its parts, starts them in order, runs, and frees them in reverse order. */
 #ifndef SKELD_DAEMON_H
 #define SKELD_DAEMON_H
 

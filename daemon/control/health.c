@@ -9,7 +9,7 @@
 
 enum { STUCK_SECONDS = 2 };
 
-/* LAG gets the seconds for which worker I has owed an answer. */
+/* Sets LAG to the age of the unanswered ping of worker I, in seconds. */
 static bool is_stuck(const struct daemon *d, unsigned i, double *lag)
 {
 	*lag = workers_lag(d->workers, i, clock_seconds(CLOCK_MONOTONIC));

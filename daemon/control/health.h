@@ -1,4 +1,5 @@
-/* Do the workers answer? Each is pinged with every tick; one that does not answer is stuck. */
+/* Checks that the workers respond: each gets a ping at every tick. One that does not answer is
+ * stuck. */
 #ifndef SKELD_HEALTH_H
 #define SKELD_HEALTH_H
 

@@ -18,7 +18,7 @@ struct notify {
 	bool warned; /* the last datagram failed, and the failure is logged */
 	struct sockaddr_un address;
 	socklen_t length;
-	char pending[NOTIFY_MAX]; /* lines that found no room in the socket */
+	char pending[NOTIFY_MAX]; /* lines that the socket could not take yet */
 };
 
 /* Reads NOTIFY_SOCKET and removes it from the environment, so that no child inherits it. */

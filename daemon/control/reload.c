@@ -97,7 +97,7 @@ static void commit(struct daemon *d, struct prepared *p)
 		  (unsigned long long)new->generation, (double)(now_ns() - began) / 1e6);
 }
 
-/* Takes ERROR, which may be NULL. */
+/* Takes over ERROR, which may be NULL. */
 static void count(struct reload_state *r, enum reload_outcome outcome, char *error)
 {
 	free(r->last_error);

@@ -28,7 +28,7 @@ void report_dump(struct daemon *d);
 /* Add the daemon's own metrics to its registry. */
 void report_register_metrics(struct daemon *d);
 
-/* The status file; the metrics as Prometheus text; the status and the last signals as JSON. */
+/* Print the status file; the metrics as Prometheus text; the status and last signals as JSON. */
 void report_print_status(const struct daemon *d, FILE *out);
 void report_print_metrics(const struct daemon *d, FILE *out);
 void report_print_json(const struct daemon *d, FILE *out);

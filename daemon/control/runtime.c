@@ -46,7 +46,8 @@ static bool has_other_links(int fd)
 
 enum lock_result { LOCK_HELD, LOCK_FAILED, LOCK_RETRY };
 
-/* The lock could not be taken, for errno: another process holds it, or has just released it. */
+/* F_SETLK failed with errno: another process holds the lock or has just released it, or an error.
+ */
 static enum lock_result report_lock(const struct runtime *r, struct errors *e)
 {
 	struct flock holder = whole_file;

@@ -6,7 +6,7 @@
 
 enum { SENDER_MAX = 160 };
 
-/* The last user that was looked up; mostly the next one is the same. All zero: none. */
+/* The last user that was looked up: the next sender is often the same user. All zero: none. */
 struct sender_cache {
 	uid_t uid;
 	char name[64];

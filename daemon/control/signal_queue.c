@@ -66,7 +66,7 @@ size_t signal_queue_take(struct signal_arrival batch[SIGNAL_QUEUE_SIZE])
 void signal_queue_resume(void)
 {
 	memset(queue.in_turn, 0, sizeof(queue.in_turn));
-	/* All of them: the handler may block another one after any look at the counts. */
+	/* Unblock all: the handler may block another signal after any look at the counts. */
 	pthread_sigmask(SIG_UNBLOCK, &queue.handled, NULL);
 }
 

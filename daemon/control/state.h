@@ -1,6 +1,6 @@
 /*
  * The state of the control plane: the structure that every file of this room works on, the one
- * function that changes the state, and what the files above share.
+ * function that changes the state, and functions that several of the files share.
  *
  * The control plane is one thread with one event base. It is driven by signals, by timers and by
  * the workers' eventfd. It never waits for a worker, a file or a lock, and serves no connection.

@@ -2,8 +2,8 @@
  * Sockets that the service manager passes to the daemon (sd_listen_fds(3)), and sockets that it
  * stores for the next start (sd_notify(3), FDSTORE). Control thread.
  */
-#ifndef SKELD_SOCKETS_H
-#define SKELD_SOCKETS_H
+#ifndef SKELD_SYSTEMD_SOCKETS_H
+#define SKELD_SYSTEMD_SOCKETS_H
 
 #include "control/notify.h"
 #include "data/snapshot.h"

@@ -51,7 +51,7 @@ static void pause_accepting(struct worker *w, int error)
 			    strerror(error), RETRY_MS);
 }
 
-/* Unless accepting is paused. */
+/* Let A accept connections, unless accepting is paused. */
 static void start_accepting(struct acceptor *a)
 {
 	struct worker *w = a->worker;

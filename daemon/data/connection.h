@@ -48,7 +48,7 @@ struct connection {
 	bool lingering : 1;    /* all is sent; wait until the peer has received it or closes */
 	bool in_grace_period : 1; /* draining: was active lately, may send one more request */
 	bool awaits_proxy_header : 1;
-	bool is_unix : 1;	 /* the socket's family, whatever family the client has */
+	bool is_unix : 1;	 /* the socket; a PROXY header may name another family */
 	uint64_t received, sent; /* bytes, for the log */
 };
 
@@ -102,7 +102,7 @@ void connection_fail(struct connection *c, enum close_reason reason);
 void connection_fail_no_memory(struct connection *c);
 void connection_fail_errno(struct connection *c, const char *call); /* CALL: "send" or "receive" */
 
-/* The same: the connection has no valid PROXY header. RECEIVED: what came instead, for the log. */
+/* The same: the connection has no valid PROXY header. RECEIVED describes the bytes, for the log. */
 void connection_reject_header(struct connection *c, const char *received);
 
 /* Has the peer not acknowledged all sent bytes (SIOCOUTQ, tcp(7)), or are received bytes unread? */

@@ -8,8 +8,8 @@
 void connection_list_tick(struct worker *w);
 
 /*
- * Scheduled by worker_schedule_check(). During a drain, end the grace period. Close the lingering
- * connections whose peer has received everything or whose time is over.
+ * Scheduled by worker_schedule_check(). During a drain, end the grace period. Close each lingering
+ * connection if its peer has received everything or LINGER_SECONDS have passed.
  */
 void connection_list_check(struct worker *w);
 

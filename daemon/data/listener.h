@@ -70,7 +70,7 @@ struct listeners {
 bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keeper keeper,
 		     struct errors *e);
 
-/* Add L with a reference of its own. A full set ignores it. */
+/* Add L and take another reference to it. Does nothing if ALL is full. */
 void listeners_remember(struct listeners *all, struct listener *l);
 
 /* Remove the listeners to which nothing else has a reference. */

@@ -207,8 +207,8 @@ static void *run_worker(void *arg)
 
 int worker_loop_start(struct worker *w)
 {
-	sigset_t all,
-		before; /* the thread inherits the mask: the control thread gets all signals */
+	/* The thread inherits this mask, so that only the control thread gets signals. */
+	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int error = pthread_create(&w->thread, NULL, run_worker, w);

@@ -8,7 +8,8 @@ struct process_metrics {
 	double started; /* seconds since the epoch */
 };
 
-/* Add the metrics. P must live as long as R; the process is taken to have started now. */
+/* Add the metrics. P must live as long as R. The start time of the process is the time of this
+ * call. */
 void process_metrics_register(struct registry *r, struct process_metrics *p);
 
 #endif

@@ -24,8 +24,8 @@ struct histogram {
 
 void histogram_add(struct histogram *h, double seconds);
 
-/* Returns the lowest bound that is not below a share Q (0 to 1) of the durations, 0 if there are
- * none. */
+/* Returns the lowest bound that a share Q (0 to 1) of the durations does not exceed, at most the
+ * largest bound; 0 if there are no durations. */
 double histogram_quantile(const struct histogram *h, double q);
 
 /* A metric with a histogram, or with N values: one value, or one for each value of a label. */

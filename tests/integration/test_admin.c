@@ -317,7 +317,7 @@ Test(admin, address_that_other_machines_reach_is_a_warning)
 	daemon_finish(f);
 }
 
-/* A web page whose name resolves to 127.0.0.1 cannot make a browser read the status. */
+/* DNS rebinding: a web site with a name for 127.0.0.1 cannot make a browser read the status. */
 Test(admin, loopback_address_answers_numbers_and_localhost_only)
 {
 	static const struct {

@@ -88,7 +88,7 @@ Test(reload, changed_options_are_logged)
 	daemon_finish(f);
 }
 
-/* Reload with LISTENERS whose titles begin with LETTER. */
+/* Reload with LISTENERS. Their titles begin with LETTER. */
 static void reload_many(char letter, int listeners)
 {
 	char *text = NULL;

@@ -1,4 +1,4 @@
-// What the test `page` asks of the page. It runs inside it, beside the page's own names.
+// Functions of the test `page` that run in the page, where they see the names of its script.
 /* global samples, plots */
 const element = (selector) => document.querySelector(selector);
 const text = (selector) => element(selector)?.textContent ?? '';
@@ -11,23 +11,23 @@ const latest = (key) => samples.map((s) => s.values.get(key)).filter(Number.isFi
 const kept = () => samples.length;
 const negative = () => samples.flatMap((s) => [...s.values]).filter(([, v]) => v < 0);
 
-// The total in a plot's note.
+// The total in the note of a plot.
 const counted = (id) =>
 	Number.parseInt(text(`[data-metric=${id}] .note`).replaceAll(',', ''), 10);
 
-// The daemon counted nothing before the page came: its rates, over their times, are all there was.
-function makes_up(id) {
+// The page was opened before the daemon counted anything: the sum of rate * time is the total.
+function adds_up(id) {
 	const total = samples.reduce((n, s, i) =>
 		n + (i ? (s.values.get(id) ?? 0) * (s.at - samples[i - 1].at) / 1000 : 0), 0);
 	return total > 0 && Math.abs(total - counted(id)) < 1;
 }
 
-// The points of a plot's first line, and how many lines it is broken into.
+// The first line of a plot: its path, its number of points, and its number of gaps.
 const path = (id) => element(`[data-metric=${id}] .first`).getAttribute('d');
 const plotted = (id) => (path(id).match(/[ML]/g) ?? []).length;
-const holes = (id) => (path(id).match(/M/g) ?? []).length - 1;
+const gaps = (id) => (path(id).match(/M/g) ?? []).length - 1;
 
-// Is the last point where the scale beside it says that its value is?
+// The last point is drawn at the position that the scale has for its value.
 function agrees(id) {
 	const top = text(`[data-metric=${id}] .scale span`);
 	const high = Number.parseFloat(top) * (top.includes('k') ? 1000 : 1);
@@ -45,35 +45,35 @@ function luminance(color) {
 	return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
 
-// What is behind an element.
-function ground(of) {
+// The background color behind an element.
+function background(of) {
 	const color = getComputedStyle(of).backgroundColor;
-	return (channels(color)[3] ?? 1) === 1 ? color : ground(of.parentElement);
+	return (channels(color)[3] ?? 1) === 1 ? color : background(of.parentElement);
 }
 
 function contrast(of) {
-	const [a, b] = [luminance(getComputedStyle(of).color), luminance(ground(of))];
+	const [a, b] = [luminance(getComputedStyle(of).color), luminance(background(of))];
 	return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
 }
 
 const texts = () => [...document.body.querySelectorAll('*')].filter((e) => e.offsetHeight &&
 	[...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim()));
 
-// Those that are hard to read, also with each of the colours that tell a state.
-function faint() {
-	const told = texts();
+// The texts with low contrast, after the text colors of all states were added.
+function low_contrast() {
+	const checked = texts();
 	for (const name of ['good', 'wait', 'bad']) {
 		const probe = element('main section').appendChild(document.createElement('p'));
 		probe.textContent = probe.className = name;
 		if (contrast(probe) < 4.5)
-			told.push(probe);
+			checked.push(probe);
 		probe.remove();
 	}
-	return told.filter((e) => !e.isConnected || contrast(e) < 4.5)
+	return checked.filter((e) => !e.isConnected || contrast(e) < 4.5)
 		.map((e) => `${e.tagName}.${e.className || e.id}`);
 }
 
-// What reaches over the right edge.
+// The elements that reach over the right edge.
 const wider = () => document.documentElement.scrollWidth > innerWidth ? ['the page'] :
 	[...document.body.querySelectorAll('*')].filter((e) =>
 		e.getBoundingClientRect().right > innerWidth + 0.5).map((e) => e.tagName);
@@ -83,21 +83,21 @@ function hide(hidden) {
 	document.dispatchEvent(new Event('visibilitychange'));
 }
 
-// The clock and what waits for it run so many times as fast.
-function hurry(times) {
+// The clock and the timers of the page run TIMES as fast.
+function speed_up(times) {
 	const now = performance.now.bind(performance), wait = setTimeout;
 	performance.now = () => now() * times;
 	window.setTimeout = (run, ms) => wait(run, ms / times);
 }
 
-function handler() {
+function run_inline_handler() {
 	const p = document.createElement('p');
 	p.setAttribute('onclick', 'window.ran = true');
 	p.click();
 	return window.ran ? 'run' : 'refused';
 }
 
-function script() {
+function run_inserted_script() {
 	document.head.appendChild(document.createElement('script')).textContent = 'window.ran = true';
 	return window.ran ? 'run' : 'refused';
 }

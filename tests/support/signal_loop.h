@@ -1,4 +1,4 @@
-/* An event loop whose signals go through the signal queue, and the arrivals taken from it. */
+/* An event loop with the signal queue, and the arrivals taken from the queue. */
 #ifndef SKELD_TESTS_SIGNAL_LOOP_H
 #define SKELD_TESTS_SIGNAL_LOOP_H
 

@@ -2,7 +2,7 @@
  * A service for the tests: a line protocol with a state per connection.
  *
  *     TEXT     answered by "PREFIXN: TEXT", N counts the connection's requests
- *     later    the same, after a delay; what comes behind it waits for its turn
+ *     later    the same, after a delay; later requests wait
  *     quit     the same, then the connection is closed
  *     (empty)  comes back as it is, and is not counted
  *

@@ -1,6 +1,6 @@
 /*
  * Single cases: bare libconfuse exits without memory (therefore a separate process parses); a
- * daemon whose memory is really limited; an event loop of libevent that fails; the admin server
+ * daemon with a real memory limit; an event loop of libevent that fails; the admin server
  * without memory.
  */
 /* test: LABELS all */

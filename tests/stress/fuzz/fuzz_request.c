@@ -33,7 +33,8 @@ static void expect_clean(const struct request *r)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-	/* In memory of its own size: the address sanitizer sees any access behind it. */
+	/* Allocated with the exact size, so that the address sanitizer detects any access behind
+	 * it. */
 	char *text = malloc(n + 1);
 	memcpy(text, data, n);
 	text[n] = '\0';

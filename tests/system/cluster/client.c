@@ -1,20 +1,21 @@
 /*
- * A steady load: clients of an echo service that first sends its name.
+ * A steady load on echo services. The banner of each is the name of its server.
  *
  *	client ADDRESS PORT SOURCE SHORT LONG PACE
  *
  * SHORT clients connect for each request, LONG clients keep their connection. Each begins a request
- * every PACE milliseconds, or as soon as the one before is answered. A request is a line that comes
- * back; on a new connection, a line with the server's name comes first.
+ * every PACE milliseconds, or when the previous one is answered, if that is later. A request is a
+ * line that the server echoes; on a new connection, the server first sends a line with its name.
  *
- * SIGUSR1: begin no request, and when none is open, print the counts since the last time in one
- * line. SIGUSR2: continue. A failure is printed at once:
+ * SIGUSR1: pause; when no request is open, print the counts since the previous pause in one line.
+ * SIGUSR2: continue. A failure is printed at once:
  *
  *	KIND SERVER CONNECTED EXPLANATION	(CONNECTED: time of connect(2), microseconds)
  *
- * `failed`: a request without an answer. `crossed`: a request on a connection that had answered
- * before and that ended without a byte of this answer. It is sent again on a new connection, and
- * then counted as answered or failed. The test finds out if a server had read it.
+ * `failed`: a request without an answer. `crossed`: a request on a used connection that the server
+ * closed before it sent a byte of the answer. The client repeats it on a new connection, and then
+ * counts it as answered or failed. The script compares the counts with those of the servers: no
+ * server may have read a crossed request.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,20 +33,20 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS_MAX = 4096, WORDS = 64, DEADLINE_SECONDS = 15 };
+enum { CLIENTS_MAX = 4096, WORDS = 64, DEADLINE_SECONDS = 15 };
 
 enum stage {
-	RESTING, /* no connection */
+	UNCONNECTED,
 	CONNECTING,
-	NAMELESS, /* connected, the name of the server has not arrived */
-	OPEN,	  /* connected, no request is open */
+	AWAITS_NAME, /* connected, the name of the server has not arrived */
+	OPEN,	     /* connected, no request is open */
 	ASKED
 };
 
-struct slot {
+struct client {
 	enum stage stage;
-	bool keeps; /* keeps its connection between requests */
-	bool again; /* the last request crossed with the end of the connection */
+	bool keeps;   /* keeps its connection between requests */
+	bool repeats; /* the last request crossed with a close and is sent again */
 	int fd;
 	unsigned answered;	       /* on this connection */
 	int64_t due, began, connected; /* microseconds of the epoch */
@@ -53,8 +54,8 @@ struct slot {
 	size_t length; /* received bytes of line */
 };
 
-static struct slot slots[SLOTS_MAX];
-static size_t n_slots;
+static struct client clients[CLIENTS_MAX];
+static size_t n_clients;
 static int poller;
 static int64_t pace;
 static struct sockaddr_in target, source;
@@ -71,153 +72,152 @@ static int64_t now(void)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static bool is_under_way(const struct slot *s)
+static bool has_open_request(const struct client *c)
 {
-	return s->stage == CONNECTING || s->stage == NAMELESS || s->stage == ASKED || s->again;
+	return c->stage == CONNECTING || c->stage == AWAITS_NAME || c->stage == ASKED || c->repeats;
 }
 
-static void leave(struct slot *s)
+static void disconnect(struct client *c)
 {
-	if (s->stage != RESTING)
-		close(s->fd);
-	s->stage = RESTING;
-	s->answered = 0;
-	s->length = 0;
-	strcpy(s->server, "?");
+	if (c->stage != UNCONNECTED)
+		close(c->fd);
+	c->stage = UNCONNECTED;
+	c->answered = 0;
+	c->length = 0;
+	strcpy(c->server, "?");
 }
 
-static void tell(const char *kind, const struct slot *s, const char *why)
+static void print_failure(const char *kind, const struct client *c, const char *why)
 {
-	printf("%s %s %lld %s, %s, after %lld ms\n", kind, s->server, (long long)s->connected,
-	       s->keeps ? "long" : "short", why, (long long)(now() - s->began) / 1000);
+	printf("%s %s %lld %s, %s, after %lld ms\n", kind, c->server, (long long)c->connected,
+	       c->keeps ? "long" : "short", why, (long long)(now() - c->began) / 1000);
 	fflush(stdout);
 }
 
-/* The connection has ended. */
-static void over(struct slot *s, const char *why)
+/* Count the end of the connection: closed between requests, crossed or failed. */
+static void on_end(struct client *c, const char *why)
 {
-	s->due = now() + pace;
-	if (s->stage == OPEN) {
+	c->due = now() + pace;
+	if (c->stage == OPEN) {
 		counts.closed++;
-	} else if (s->stage == ASKED && s->answered && !s->length && !s->again) {
+	} else if (c->stage == ASKED && c->answered && !c->length && !c->repeats) {
 		counts.crossed++;
-		tell("crossed", s, why);
-		leave(s);
-		s->again = true;
-		s->due = now();
+		print_failure("crossed", c, why);
+		disconnect(c);
+		c->repeats = true;
+		c->due = now();
 		return;
 	} else {
 		counts.failed++;
-		tell("failed", s, why);
-		s->again = false;
+		print_failure("failed", c, why);
+		c->repeats = false;
 	}
-	leave(s);
+	disconnect(c);
 }
 
-static void watch(struct slot *s, uint32_t events, int how)
+static void watch(struct client *c, uint32_t events, int how)
 {
-	struct epoll_event e = {.events = events, .data.ptr = s};
-	if (epoll_ctl(poller, how, s->fd, &e) < 0)
+	struct epoll_event e = {.events = events, .data.ptr = c};
+	if (epoll_ctl(poller, how, c->fd, &e) < 0)
 		exit(70);
 }
 
-static void ask(struct slot *s)
+static void ask(struct client *c)
 {
-	if (!s->again)
-		snprintf(s->question, sizeof(s->question), "question %llu\n", ++asked);
-	if (s->answered)
-		s->began = now();
-	s->stage = ASKED;
-	s->length = 0;
-	ssize_t n = send(s->fd, s->question, strlen(s->question), MSG_NOSIGNAL);
-	if (n != (ssize_t)strlen(s->question))
-		over(s, n < 0 ? strerror(errno) : "half of it was sent");
+	if (!c->repeats)
+		snprintf(c->question, sizeof(c->question), "question %llu\n", ++asked);
+	if (c->answered)
+		c->began = now();
+	c->stage = ASKED;
+	c->length = 0;
+	ssize_t n = send(c->fd, c->question, strlen(c->question), MSG_NOSIGNAL);
+	if (n != (ssize_t)strlen(c->question))
+		on_end(c, n < 0 ? strerror(errno) : "partial send");
 }
 
-static void answered(struct slot *s)
+static void answered(struct client *c)
 {
-	int64_t took = now() - s->began;
-	if (strcmp(s->line, s->question) != 0) {
-		s->length = 1; /* counted as failed, not as crossed */
-		over(s, "another line came back");
+	int64_t took = now() - c->began;
+	if (strcmp(c->line, c->question) != 0) {
+		c->length = 1; /* counted as failed, not as crossed */
+		on_end(c, "wrong answer");
 		return;
 	}
 	counts.answered++;
 	counts.slowest = took > counts.slowest ? took : counts.slowest;
-	s->again = false;
-	s->due = s->began + pace;
-	s->answered++;
-	s->stage = OPEN;
-	s->length = 0;
-	if (!s->keeps)
-		leave(s);
+	c->repeats = false;
+	c->due = c->began + pace;
+	c->answered++;
+	c->stage = OPEN;
+	c->length = 0;
+	if (!c->keeps)
+		disconnect(c);
 }
 
-/* Byte by byte: there are few. */
-static void take(struct slot *s, char byte)
+static void receive_byte(struct client *c, char byte)
 {
-	s->line[s->length++] = byte;
-	s->line[s->length] = '\0';
-	if (byte != '\n' && s->length < sizeof(s->line) - 1)
+	c->line[c->length++] = byte;
+	c->line[c->length] = '\0';
+	if (byte != '\n' && c->length < sizeof(c->line) - 1)
 		return;
-	if (s->stage == ASKED) {
-		answered(s);
-	} else if (s->stage == NAMELESS) {
-		snprintf(s->server, sizeof(s->server), "%.*s", (int)s->length - 1, s->line);
-		ask(s);
+	if (c->stage == ASKED) {
+		answered(c);
+	} else if (c->stage == AWAITS_NAME) {
+		snprintf(c->server, sizeof(c->server), "%.*s", (int)c->length - 1, c->line);
+		ask(c);
 	} else {
-		over(s, "a line that nobody asked for");
+		on_end(c, "unexpected line");
 	}
 }
 
-static void on_event(struct slot *s)
+static void on_event(struct client *c)
 {
 	char bytes[WORDS];
 	int error = 0;
 	socklen_t size = sizeof(error);
-	if (s->stage == CONNECTING) {
-		getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+	if (c->stage == CONNECTING) {
+		getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
 		if (error) {
-			over(s, strerror(error));
+			on_end(c, strerror(error));
 			return;
 		}
-		s->stage = NAMELESS;
-		watch(s, EPOLLIN, EPOLL_CTL_MOD);
+		c->stage = AWAITS_NAME;
+		watch(c, EPOLLIN, EPOLL_CTL_MOD);
 		return;
 	}
-	ssize_t n = recv(s->fd, bytes, sizeof(bytes), 0);
+	ssize_t n = recv(c->fd, bytes, sizeof(bytes), 0);
 	if (n > 0)
-		for (ssize_t i = 0; i < n && s->stage > CONNECTING; i++)
-			take(s, bytes[i]);
+		for (ssize_t i = 0; i < n && c->stage > CONNECTING; i++)
+			receive_byte(c, bytes[i]);
 	else if (n == 0 || errno != EAGAIN)
-		over(s, n ? strerror(errno) : "closed");
+		on_end(c, n ? strerror(errno) : "closed");
 }
 
-static void begin(struct slot *s)
+static void begin(struct client *c)
 {
 	int one = 1;
 	char byte;
-	if (s->stage == OPEN && recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) {
-		on_event(s); /* the server closed it between two requests */
+	if (c->stage == OPEN && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) {
+		on_event(c); /* closed by the server between two requests */
 		return;
 	}
-	if (s->stage == OPEN) {
-		ask(s);
+	if (c->stage == OPEN) {
+		ask(c);
 		return;
 	}
-	s->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	s->began = s->connected = now();
-	s->stage = CONNECTING;
+	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	c->began = c->connected = now();
+	c->stage = CONNECTING;
 	counts.connections++;
-	setsockopt(s->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-	setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (s->fd < 0 || bind(s->fd, (struct sockaddr *)&source, sizeof(source)) < 0 ||
-	    (connect(s->fd, (struct sockaddr *)&target, sizeof(target)) < 0 &&
+	setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&source, sizeof(source)) < 0 ||
+	    (connect(c->fd, (struct sockaddr *)&target, sizeof(target)) < 0 &&
 	     errno != EINPROGRESS)) {
-		over(s, strerror(errno));
+		on_end(c, strerror(errno));
 		return;
 	}
-	watch(s, EPOLLOUT, EPOLL_CTL_ADD);
+	watch(c, EPOLLOUT, EPOLL_CTL_ADD);
 }
 
 /* Begin requests that are due, and end those that take too long. Returns the milliseconds to the
@@ -225,18 +225,18 @@ static void begin(struct slot *s)
 static int turn(bool paused)
 {
 	int64_t t = now(), next = t + 100000;
-	for (struct slot *s = slots; s < slots + n_slots; s++) {
-		if (is_under_way(s) && !(s->again && s->stage <= RESTING)) {
-			if (t - s->began > DEADLINE_SECONDS * 1000000LL) {
-				s->length = 1;
-				over(s, "no answer");
+	for (struct client *c = clients; c < clients + n_clients; c++) {
+		if (has_open_request(c) && !(c->repeats && c->stage == UNCONNECTED)) {
+			if (t - c->began > DEADLINE_SECONDS * 1000000LL) {
+				c->length = 1;
+				on_end(c, "no answer");
 			}
-		} else if (paused && !s->again) {
+		} else if (paused && !c->repeats) {
 			continue;
-		} else if (s->due <= t) {
-			begin(s);
-		} else if (s->due < next) {
-			next = s->due;
+		} else if (c->due <= t) {
+			begin(c);
+		} else if (c->due < next) {
+			next = c->due;
 		}
 	}
 	return next <= t ? 0 : (int)((next - t + 999) / 1000);
@@ -244,8 +244,8 @@ static int turn(bool paused)
 
 static bool report(void)
 {
-	for (size_t i = 0; i < n_slots; i++)
-		if (is_under_way(&slots[i]))
+	for (size_t i = 0; i < n_clients; i++)
+		if (has_open_request(&clients[i]))
 			return false;
 	printf("counted answered=%llu failed=%llu crossed=%llu closed=%llu connections=%llu "
 	       "slowest=%lldms\n",
@@ -256,21 +256,21 @@ static bool report(void)
 	return true;
 }
 
-static bool understood(char **argv)
+static bool parse_arguments(char **argv)
 {
 	size_t n_short = strtoul(argv[4], NULL, 10);
 	target = (struct sockaddr_in){.sin_family = AF_INET,
 				      .sin_port = htons((uint16_t)strtoul(argv[2], NULL, 10))};
 	source = (struct sockaddr_in){.sin_family = AF_INET};
-	n_slots = n_short + strtoul(argv[5], NULL, 10);
+	n_clients = n_short + strtoul(argv[5], NULL, 10);
 	pace = strtol(argv[6], NULL, 10) * 1000;
-	for (size_t i = 0; i < n_slots && i < SLOTS_MAX; i++) {
-		slots[i].keeps = i >= n_short;
+	for (size_t i = 0; i < n_clients && i < CLIENTS_MAX; i++) {
+		clients[i].keeps = i >= n_short;
 		/* Spread the first requests over time. */
-		slots[i].due = now() + pace * (int64_t)i / (int64_t)n_slots;
-		strcpy(slots[i].server, "?");
+		clients[i].due = now() + pace * (int64_t)i / (int64_t)n_clients;
+		strcpy(clients[i].server, "?");
 	}
-	return n_slots && n_slots <= SLOTS_MAX && pace >= 0 &&
+	return n_clients && n_clients <= CLIENTS_MAX && pace >= 0 &&
 	       inet_pton(AF_INET, argv[1], &target.sin_addr) == 1 &&
 	       inet_pton(AF_INET, argv[3], &source.sin_addr) == 1;
 }
@@ -278,8 +278,8 @@ static bool understood(char **argv)
 int main(int argc, char **argv)
 {
 	struct epoll_event ready[64], e = {.events = EPOLLIN};
-	struct signalfd_siginfo told;
-	bool paused = false, owed = false;
+	struct signalfd_siginfo info;
+	bool paused = false, counts_due = false;
 	sigset_t set;
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
@@ -287,7 +287,7 @@ int main(int argc, char **argv)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	int signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	poller = epoll_create1(EPOLL_CLOEXEC);
-	if (argc != 7 || !understood(argv) || signals < 0 || poller < 0 ||
+	if (argc != 7 || !parse_arguments(argv) || signals < 0 || poller < 0 ||
 	    epoll_ctl(poller, EPOLL_CTL_ADD, signals, &e) < 0) {
 		fprintf(stderr, "client ADDRESS PORT SOURCE SHORT LONG PACE\n");
 		return 64;
@@ -297,9 +297,9 @@ int main(int argc, char **argv)
 		for (int i = 0; i < n; i++)
 			if (ready[i].data.ptr)
 				on_event(ready[i].data.ptr);
-		while (read(signals, &told, sizeof(told)) == sizeof(told))
-			paused = owed = told.ssi_signo == SIGUSR1;
-		if (owed && report())
-			owed = false;
+		while (read(signals, &info, sizeof(info)) == sizeof(info))
+			paused = counts_due = info.ssi_signo == SIGUSR1;
+		if (counts_due && report())
+			counts_due = false;
 	}
 }

@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2034
-# What the tests in a lab share: skeld installed as a service, and ways to look at it.
+# Shared by the tests under a private systemd: install skeld as a service, and examine it.
 . "$SKELD_SOURCE/tests/support/tap.sh"
 
 CONF=$(sed -n 's/^ExecStart=.* -c //p' "$SKELD_BUILD/systemd/skeld.service")
-# As the kernel cuts it.
+# The kernel truncates the name to 15 characters.
 COMM=$(printf %.15s skeld)
 readonly CONF COMM PORT=7007
 began=0
@@ -15,17 +15,17 @@ install_skeld() {
 	mark
 }
 
-# These tests talk to the echo service: where the project has another, echo is put in its place.
+# These tests need the echo service. If the project has another service, replace its daemon by echo.
 serve_echo() {
 	local daemon
 	daemon=$(sed -n 's/^ExecStart=\([^ ]*\) .*/\1/p' "$SKELD_BUILD/systemd/skeld.service")
 	[[ $SKELD_ECHO != "$SKELD" ]] || return 0
 	install "$SKELD_ECHO" "$daemon"
-	echo '# nothing but defaults' >/run/defaults.conf
+	echo '# only defaults' >/run/defaults.conf
 	"$daemon" -c /run/defaults.conf --dump-config >"$CONF"
 }
 
-# A drop-in for one test: lines of its [Service] section.
+# Writes a drop-in with these lines of its [Service] section.
 drop_in() { # NAME UNIT LINE...
 	local dir=/run/systemd/system/$2.d file=$1
 	mkdir -p "$dir"
@@ -55,7 +55,7 @@ prints() { # WANTED COMMAND...
 	[[ $output == "$wanted" ]] || { printf 'wanted: %s\ngot: %s\n' "$wanted" "$output" && return 1; }
 }
 
-# Something in what COMMAND prints matches PATTERN.
+# A line that COMMAND prints matches PATTERN.
 shows() { # PATTERN COMMAND...
 	local pattern=$1 output
 	shift
@@ -67,7 +67,7 @@ fails() { # COMMAND...
 	! "$@"
 }
 
-# What the journal has of skeld since the last mark.
+# `journal` prints the messages of skeld since the last mark.
 mark() {
 	journalctl --sync
 	began=$EPOCHREALTIME
@@ -78,7 +78,7 @@ journal() { # [OPTION OF journalctl...]
 	journalctl --quiet --output=cat --unit='skeld*' --since="@$began" "$@"
 }
 
-# Makes the configuration wrong; WRONG is how the line that is wrong is told. And good again.
+# Puts a mistake into the configuration. WRONG is the beginning of its error message. `repair` undoes it.
 spoil() {
 	cp "$CONF" /run/good.conf
 	sed -i 's/^workers = 0\b/workers = many/' "$CONF"
@@ -89,7 +89,7 @@ repair() {
 	cp /run/good.conf "$CONF"
 }
 
-# One question to the service, and its answer.
+# Sends the question to the service and compares the answer.
 QUESTION=$'hello\n' ANSWER=$'hello\n'
 talk() { # [PORT]
 	local answer LC_ALL=C
@@ -100,7 +100,7 @@ talk() { # [PORT]
 	[[ $answer == "$ANSWER." ]] || { echo "got: $answer" && return 1; }
 }
 
-# A failed test is seldom understood without what was going on since the last one.
+# Replaces the one of tap.sh: also prints the journal since the previous failure.
 not_ok() { # NAME MESSAGE
 	local message
 	message=$2$'\n'$(journalctl --quiet --output=short-precise --cursor-file=/run/shown | tail -n 40)
@@ -108,18 +108,18 @@ not_ok() { # NAME MESSAGE
 	echo "# ${message//$'\n'/$'\n'# }"
 }
 
-# Runs COMMAND while eight callers knock at the service; prints how their calls ended.
+# Runs COMMAND while eight clients use the service. Prints the counts of restart_load.
 under_load() { # COMMAND...
-	local counts=/run/knocks knocker
-	"$SKELD_BUILD/tests/system/systemd/systemd_knock" $PORT 8 "$QUESTION" "$ANSWER" >$counts &
-	knocker=$!
+	local counts=/run/counts load
+	"$SKELD_BUILD/tests/system/systemd/systemd_restart_load" $PORT 8 "$QUESTION" "$ANSWER" >$counts &
+	load=$!
 	"$@" >&2
-	kill -TERM $knocker
-	wait $knocker
+	kill -TERM $load
+	wait $load
 	cat $counts
 }
 
-# The rate at which the manager lets us is not what is tested.
+# reset-failed: StartLimitBurst= does not limit the restarts of the test.
 restart() { # TIMES
 	local i
 	for ((i = 0; i < $1; i++)); do
@@ -144,7 +144,7 @@ started_after() { # PID
 	[[ $now == *SubState=running* && $now != *MainPID="$1"* && $now != *MainPID=0* ]]
 }
 
-# KIND=0 among the counts of knock.
+# The counts of restart_load have KIND=0.
 none() { # KIND COUNTS
 	[[ " $2 " == *" $1=0 "* ]] || { echo "$2" && return 1; }
 }

@@ -1,22 +1,22 @@
 /*
- * How a snapshot comes from the control plane to its workers, and back into nobody's hands; for
- * spin, that tries every order in which the threads can take their steps.
+ * A model of how a snapshot passes from the control plane to the workers and is freed. spin(1)
+ * tries every order in which the threads can take their steps.
  *
- *   N             workers
- *   R             SIGHUPs; each may be rejected
- *   NEVER_STOPPED without a stop
- *   TIMERS        a deadline may pass at any time. Without it none ever does: whatever ends, ends
- *                 because somebody was told.
- *   STUCK         worker 0 may stay in a callback, for a while or for ever (with TIMERS)
- *   DUCK          a stop may begin as a lame duck (with TIMERS)
- *   START_FAILS   a thread cannot be made, or the service does not start in it
- *   FAILS         worker 0's event loop may end by itself
- *   M_...         a mistake, that has to be found: see tests/verify/model/handover
+ *   N             number of workers
+ *   R             number of SIGHUPs; each reload may be rejected
+ *   NEVER_STOPPED no stop signal arrives
+ *   TIMERS        each deadline may pass at any time. Without TIMERS no deadline passes: everything
+ *                 has to end because of a report.
+ *   STUCK         worker 0 may hang in a callback, for some time or (with TIMERS) for ever
+ *   DUCK          a stop may begin with the lame duck state (with TIMERS)
+ *   START_FAILS   a thread cannot be created, or its service does not start
+ *   FAILS         the event loop of worker 0 may end unexpectedly
+ *   M_...         a mistake that spin has to find: see tests/verify/model/handover
  *
- * A step stands for what one thread does between two looks of another: one atomic access or one
- * system call. [[file:function: text]] names the code; tests/verify/model/handover looks whether it stands
- * there, and in this order. Memory order is not modelled: all accesses are sequentially
- * consistent, as C's atomics are when nothing else is said.
+ * A step is what a thread does between two points at which another thread can observe it: one
+ * atomic access or one system call. [[file:function: text]] names the code of a step;
+ * tests/verify/model/handover checks that the code exists, in this order. Memory order is not
+ * modelled: all accesses are sequentially consistent, as is the default for C atomics.
  */
 #ifndef N
 #define N 2
@@ -24,7 +24,7 @@
 #ifndef R
 #define R 2
 #endif
-#define S (R + 2) /* snapshots: the first, one a reload, the drain's */
+#define S (R + 2) /* snapshots: the first, one for each reload, one for the drain */
 #define NONE 255
 
 #ifdef TIMERS
@@ -42,21 +42,21 @@ mtype = {STARTING, RUNNING, RELOADING, LAME_DUCK, DRAINING, STOPPED};
 /* Snapshots. */
 byte refs[S], gen[S], made;
 bool freed[S];
-byte skipped[S * N] = NONE; /* s->skipped[] */
+byte untaken[S * N] = NONE; /* struct snapshot: untaken[] */
 
-/* struct worker, between the control plane and the worker. */
+/* struct worker: what the control plane and the worker share. */
 byte next[N] = NONE, generation[N], orders[N];
 bool wake[N], drained[N], ended[N];
-byte used[N] = NONE; /* w->snapshot: what its callbacks work by */
-bool dead[N];	     /* the thread, for pthread_join() */
-byte posts;	     /* plane->started */
+byte used[N] = NONE; /* w->snapshot: the one that callbacks use */
+bool dead[N];	     /* the thread has ended: pthread_join() returns */
+byte posts;	     /* sem_post(&ws->started) */
 
 /* struct daemon. */
 mtype state = STARTING;
-bool news; /* news_fd */
+bool progress; /* progress_fd is readable */
 byte current = NONE;
-bool gone;   /* the process */
-bool wanted; /* a SIGHUP was acted upon, and no reload has begun since */
+bool exited;   /* the process has exited */
+bool wanted; /* a SIGHUP was handled, and no reload has begun since */
 
 inline new_snapshot(s, its_generation)
 {
@@ -79,8 +79,8 @@ inline ref(s)
  * [[daemon/data/snapshot.c:snapshot_unref: free(s)]] */
 inline unref(s)
 {
-	/* Counting down to nothing and freeing are one step: whoever comes between finds no reference,
-	 * and that is an error already. */
+	/* The last decrement and the free are one step: an access between them would already find
+	 * no reference, which the assertion rejects. */
 	if
 	:: s == NONE
 	:: else ->
@@ -93,7 +93,7 @@ inline unref(s)
 				freed[s] = true;
 				assert(current != s);
 				for (k : 0 .. N - 1) {
-					assert(used[k] != s && next[k] != s && skipped[s * N + k] == NONE)
+					assert(used[k] != s && next[k] != s && untaken[s * N + k] == NONE)
 				}
 				k = 0
 			fi;
@@ -102,49 +102,49 @@ inline unref(s)
 	fi
 }
 
-/* That of worker w and all before it: [[daemon/data/acceptor.c:acceptors_catch_up: while (untaken)]]
+/* Release the untaken snapshots of worker w, newest first: [[daemon/data/acceptor.c:acceptors_catch_up: while (untaken)]]
  * [[daemon/data/acceptor.c:acceptors_catch_up: untaken->untaken[w->index] = NULL]]
  * [[daemon/data/acceptor.c:acceptors_catch_up: snapshot_unref(untaken)]] */
-inline unref_skipped(s, w, older)
+inline unref_untaken(s, w, next_untaken)
 {
 	do
 	:: s == NONE -> break
 	:: else ->
-		older = skipped[s * N + w];
-		skipped[s * N + w] = NONE;
+		next_untaken = untaken[s * N + w];
+		untaken[s * N + w] = NONE;
 		unref(s);
-		s = older
+		s = next_untaken
 	od;
-	older = NONE
+	next_untaken = NONE
 }
 
 /* [[daemon/data/worker.c:worker_report_progress: eventfd_write(w->workers->progress_fd, 1)]] */
-#define tell_control news = true
+#define report_progress progress = true
 
 /* [[daemon/data/worker.c:worker_report_if_drained: if ((w->orders_done & ORDER_DRAIN) && !w->n_connections]]
  * [[daemon/data/worker.c:worker_report_if_drained: !atomic_exchange(&w->drained, true)]]
  * [[daemon/data/worker.c:worker_report_if_drained: worker_report_progress(w)]] */
-inline check_drained()
+inline note_if_drained()
 {
 	if
 	:: (done & DRAIN) && !connection && !drained[i] ->
-#ifndef M_DRAINED_TOLD_FIRST
+#ifndef M_DRAINED_REPORT_FIRST
 		drained[i] = true;
 #endif
-		tells = true
+		to_report = true
 	:: else
 	fi
 }
 
-inline tell_drained()
+inline report_if_noted()
 {
 	if
-	:: tells ->
-		tell_control;
-#ifdef M_DRAINED_TOLD_FIRST
+	:: to_report ->
+		report_progress;
+#ifdef M_DRAINED_REPORT_FIRST
 		drained[i] = true;
 #endif
-		tells = false
+		to_report = false
 	:: else
 	fi
 }
@@ -164,8 +164,9 @@ inline tell_drained()
 
 inline take_snapshot()
 {
-	/* What control posts between the reading of wake_fd and the exchange it may as well post before,
-	 * and write wake_fd after: one step. Who lets go of what waits for nobody and is waited for by nobody: no step of its own. */
+	/* Reading wake_fd and the exchange are one step: a snapshot published between the two has the
+	 * same effect as one published before, with wake_fd written later. snapshot_unref() belongs to
+	 * the same step: no thread waits for it. */
 #ifdef M_WORKER_LOADS
 	read_wake;
 	taken = next[i];
@@ -179,9 +180,9 @@ inline take_snapshot()
 		if
 		:: taken == NONE
 		:: else ->
-			old = skipped[taken * N + i];
-			skipped[taken * N + i] = NONE;
-			unref_skipped(old, i, older);
+			old = untaken[taken * N + i];
+			untaken[taken * N + i] = NONE;
+			unref_untaken(old, i, next_untaken);
 #ifdef M_UNREF_FIRST
 			old = used[i];
 			unref(old);
@@ -198,8 +199,8 @@ inline take_snapshot()
 	if
 	:: taken == NONE
 	:: else ->
-#ifdef M_TOLD_FIRST
-		tell_control;
+#ifdef M_REPORT_FIRST
+		report_progress;
 #endif
 		d_step {
 			assert(!freed[taken]);
@@ -208,8 +209,8 @@ inline take_snapshot()
 			taken = NONE
 #endif
 		}
-#ifndef M_TOLD_FIRST
-		tell_control;
+#ifndef M_REPORT_FIRST
+		report_progress;
 #endif
 #ifdef M_GENERATION_FIRST
 		atomic {
@@ -222,7 +223,7 @@ inline take_snapshot()
 	fi
 }
 
-inline follow_orders()
+inline carry_out_orders()
 {
 	/* [[daemon/data/worker_loop.c:carry_out_orders: atomic_load(&w->orders) & ~w->orders_done]]
 	 * [[daemon/data/worker_loop.c:carry_out_orders: if (orders & ORDER_CLOSE)]]
@@ -236,15 +237,15 @@ inline follow_orders()
 		:: done & CLOSE -> connection = false
 		:: else
 		fi;
-		check_drained()
+		note_if_drained()
 	}
-	tell_drained()
+	report_if_noted()
 }
 
 proctype worker(byte i)
 {
-	byte taken = NONE, old = NONE, older = NONE, done, k;
-	bool tells, failed, connection, slow, was_stuck;
+	byte taken = NONE, old = NONE, next_untaken = NONE, done, k;
+	bool to_report, failed, connection, slow, was_stuck;
 
 	/* [[daemon/data/worker_loop.c:run_worker: w->snapshot = atomic_exchange(&w->next_snapshot, NULL)]]
 	 * [[daemon/data/worker_loop.c:run_worker: atomic_store(&w->generation, w->snapshot->generation)]] */
@@ -260,8 +261,8 @@ proctype worker(byte i)
 	    * [[daemon/data/worker_loop.c:run_worker: worker_report_progress(w)]]
 	    * [[daemon/data/worker_loop.c:run_worker: sem_post(&w->workers->started)]] */
 		ended[i] = true;
-#ifndef M_FAILS_SILENTLY
-		tell_control;
+#ifndef M_FAILS_UNREPORTED
+		report_progress;
 #endif
 		d_step {
 			posts++;
@@ -288,7 +289,7 @@ end:	do
 	 * [[daemon/data/worker_loop.c:on_wake: carry_out_orders(w)]] */
 	:: wake[i] ->
 		take_snapshot();
-		follow_orders();
+		carry_out_orders();
 #ifdef M_WAKE_READ_LAST
 		wake[i] = false;
 #endif
@@ -299,9 +300,9 @@ end:	do
 	:: connection && !slow && (done & DRAIN) ->
 		d_step {
 			connection = false;
-			check_drained()
+			note_if_drained()
 		}
-		tell_drained()
+		report_if_noted()
 #ifdef STUCK
 	:: i == 0 && !was_stuck ->
 		was_stuck = true;
@@ -321,8 +322,8 @@ end:	do
 	 * [[daemon/data/worker_loop.c:run_worker: worker_report_progress(w)]] */
 	ended[i] = true;
 	d_step {
-#ifndef M_QUITS_SILENTLY
-		tell_control;
+#ifndef M_QUITS_UNREPORTED
+		report_progress;
 #endif
 		dead[i] = true
 	}
@@ -336,7 +337,7 @@ over:	skip
 }
 
 /* [[daemon/data/workers.c:wake: eventfd_write(w->wake_fd, 1)]] */
-#define wake_up(w) wake[w] = true
+#define wake_worker(w) wake[w] = true
 
 /* [[daemon/data/workers.c:workers_publish: snapshot_set_untaken(s, i, atomic_exchange(&ws->worker[i].next_snapshot, NULL))]]
  * [[daemon/data/workers.c:workers_publish: atomic_store(&ws->worker[i].next_snapshot, snapshot_ref(s))]]
@@ -346,13 +347,13 @@ over:	skip
  * [[daemon/data/snapshot.c:snapshot_set_untaken: s->untaken[worker] = replaced->untaken[worker]]]
  * [[daemon/data/snapshot.c:snapshot_set_untaken: replaced->untaken[worker] = NULL]]
  * [[daemon/data/snapshot.c:snapshot_set_untaken: snapshot_unref(replaced)]]
- * Who looks between the exchange and the store finds nothing, as one who was woken for nothing does:
- * one step. */
+ * The exchange and the store are one step: a worker that looks between them finds no snapshot, as
+ * after a spurious wake-up. */
 inline publish(s)
 {
 	for (w : 0 .. N - 1) {
 #ifdef M_WAKE_FIRST
-		wake_up(w);
+		wake_worker(w);
 #endif
 #ifdef M_CONTROL_LOADS
 		replaced = next[w];
@@ -366,18 +367,18 @@ inline publish(s)
 #endif
 			if
 			:: replaced == NONE
-			:: replaced != NONE -> /* listeners of it are gone */
-				skipped[s * N + w] = replaced;
+			:: replaced != NONE -> /* it has listeners that s lacks */
+				untaken[s * N + w] = replaced;
 				replaced = NONE
 			:: replaced != NONE ->
-				skipped[s * N + w] = skipped[replaced * N + w];
-				skipped[replaced * N + w] = NONE;
+				untaken[s * N + w] = untaken[replaced * N + w];
+				untaken[replaced * N + w] = NONE;
 				unref(replaced)
 			fi;
 			next[w] = s
 		}
 #ifndef M_WAKE_FIRST
-		wake_up(w)
+		wake_worker(w)
 #endif
 	}
 	w = 0
@@ -385,7 +386,7 @@ inline publish(s)
 
 /* [[daemon/data/workers.c:send_order: atomic_fetch_or(&ws->worker[i].orders, order)]]
  * [[daemon/data/workers.c:send_order: wake(&ws->worker[i])]] */
-inline give_order(bits)
+inline send_order(bits)
 {
 	for (w : 0 .. N - 1) {
 #ifdef M_ORDER_STORED
@@ -393,7 +394,7 @@ inline give_order(bits)
 #else
 		orders[w] = orders[w] | bits;
 #endif
-		wake_up(w)
+		wake_worker(w)
 	}
 	w = 0
 }
@@ -409,12 +410,12 @@ inline conclude()
 		assert(state == RELOADING);
 		overdue = false;
 		state = RUNNING;
-#ifdef M_AGAIN_FORGOTTEN
+#ifdef M_QUEUED_FORGOTTEN
 		begin = false;
 #else
-		begin = again;
+		begin = queued;
 #endif
-		again = false
+		queued = false
 	}
 }
 
@@ -436,7 +437,7 @@ inline reload_begin()
 	}
 }
 
-/* The loader always has an outcome, or is too late: that is one, too.
+/* The loader always has a result; a timeout is a rejection.
  * [[daemon/control/reload.c:on_loader: if (!loader_poll(&d->loader))]]
  * [[daemon/control/reload.c:on_loader: loader_result(&d->loader, &e)]]
  * [[daemon/control/reload.c:on_loader: prepare(d, c, &p, &e)]]
@@ -446,7 +447,7 @@ inline reload_begin()
  * [[daemon/control/reload.c:commit: snapshot_unref(old)]]
  * [[daemon/control/reload.c:on_loader: daemon_set_timer(d, d->reload.overdue_timer]]
  * [[daemon/control/reload.c:on_loader: reject(d, &e)]] */
-inline answer()
+inline on_loader()
 {
 	atomic {
 		assert(state == RELOADING);
@@ -470,16 +471,16 @@ inline answer()
 
 /* [[daemon/control/state.c:daemon_leave: daemon_set_state(d, STOPPED)]]
  * [[daemon/control/state.c:daemon_leave: event_base_loopbreak(d->base)]] */
-inline leave()
+inline daemon_leave()
 {
 	d_step {
 		state = STOPPED;
-		/* Nobody looks at these any more: fewer states. */
+		/* These are not read any more. Reset them, for fewer states. */
 		hups = 0;
 		stopped = true;
 		deadline = false;
-		late = false;
-		look = false;
+		past_deadline = false;
+		check_failures = false;
 		all = false
 	}
 }
@@ -489,18 +490,18 @@ inline leave()
  * [[daemon/control/reload.c:reload_abandon: if (d->state == RELOADING)]]
  * [[daemon/control/reload.c:reload_abandon: count(r, RELOAD_OK, NULL)]]
  * [[daemon/control/reload.c:reload_abandon: r->queued = false]] */
-inline abandon()
+inline reload_abandon()
 {
 	d_step {
 #ifndef M_OVERDUE_LEFT
 		overdue = false;
 #endif
-#ifndef M_LOAD_LEFT
+#ifndef M_LOADING_LEFT
 		busy = false;
 #endif
-		again = false;
+		queued = false;
 		wanted = false;
-		hups = 0 /* more are ignored */
+		hups = 0 /* later ones are ignored */
 	}
 }
 
@@ -525,7 +526,7 @@ inline drain()
 		new = NONE
 	}
 	unref(before);
-	give_order(DRAIN);
+	send_order(DRAIN);
 	deadline = true
 }
 
@@ -536,7 +537,7 @@ inline drain()
 inline shutdown_begin()
 {
 	atomic {
-		abandon();
+		reload_abandon();
 		if
 		:: true
 #ifdef DUCK
@@ -551,7 +552,7 @@ inline shutdown_begin()
 	fi
 }
 
-inline on_news()
+inline on_workers()
 {
 	/* [[daemon/control/daemon.c:on_workers: eventfd_read(fd, &n)]]
 	 * [[daemon/control/daemon.c:on_workers: reload_check(d)]]
@@ -567,12 +568,12 @@ inline on_news()
 	 * [[daemon/control/shutdown.c:shutdown_check: daemon_leave(d, 0)]]
 	 * [[daemon/data/workers.c:workers_behind: atomic_load(&ws->worker[i].generation) < generation]]
 	 * [[daemon/data/workers.c:workers_drained: if (!atomic_load(&ws->worker[i].drained))]] */
-#ifndef M_NEWS_READ_LAST
-	news = false;
+#ifndef M_PROGRESS_READ_LAST
+	progress = false;
 #endif
 	all = true;
 	if
-#ifdef M_LOAD_FORGOTTEN
+#ifdef M_LOADING_IGNORED
 	:: state == RELOADING ->
 #else
 	:: state == RELOADING && !busy ->
@@ -583,7 +584,7 @@ inline on_news()
 		w = 0;
 		if
 		:: all ->
-			d_step { /* "is served by every worker" */
+			d_step { /* every worker uses the new snapshot */
 				k = 0;
 				for (k : 0 .. N - 1) {
 					assert(gen[used[k]] == gen[current])
@@ -599,16 +600,16 @@ inline on_news()
 		}
 		w = 0;
 		if
-		:: all -> leave()
+		:: all -> daemon_leave()
 		:: else
 		fi
 	:: else
 	fi;
-#ifdef M_NEWS_READ_LAST
-	news = false;
+#ifdef M_PROGRESS_READ_LAST
+	progress = false;
 #endif
 #ifdef FAILS
-	look = state != STOPPED;
+	check_failures = state != STOPPED;
 #endif
 	all = false
 }
@@ -617,7 +618,7 @@ active proctype control()
 {
 	byte new = NONE, before = NONE, replaced = NONE, w, k, n_started;
 	byte hups = R;
-	bool look, again, begin, busy, overdue, deadline, late, all, stopped;
+	bool check_failures, queued, begin, busy, overdue, deadline, past_deadline, all, stopped;
 
 	new_snapshot(new, 1);
 	current = new;
@@ -655,39 +656,39 @@ active proctype control()
 end:	do
 	:: state == STOPPED -> break
 	:: begin -> reload_begin()
-	/* What follows are the events of the loop, in whatever order they come. */
+	/* The events of the loop, in any order. */
 	/* [[daemon/control/reload.c:reload_queue: d->reload.queued = true]] */
 	:: d_step {
 			!begin && state != STOPPED && hups > 0 -> /* SIGHUP */
 			hups--;
 			wanted = state == RUNNING || state == RELOADING;
 			begin = state == RUNNING;
-			again = again || state == RELOADING
+			queued = queued || state == RELOADING
 		}
-	:: !begin && state != STOPPED && busy -> answer()
+	:: !begin && state != STOPPED && busy -> on_loader()
 #ifndef NEVER_STOPPED
-	:: !begin && state != STOPPED && !stopped -> /* SIGTERM; a second one stops now, or never comes */
+	:: !begin && state != STOPPED && !stopped -> /* SIGTERM; a second one stops at once, or does not arrive */
 		if
 		:: state == DRAINING || state == LAME_DUCK ->
 			stopped = true;
 			if
-			:: leave()
+			:: daemon_leave()
 			:: skip
 			fi
 		:: state == RUNNING || state == RELOADING -> shutdown_begin()
 		:: state == RUNNING || state == RELOADING -> /* SIGQUIT */
 			/* [[daemon/control/shutdown.c:shutdown_now: reload_abandon(d)]]
 			 * [[daemon/control/shutdown.c:shutdown_now: daemon_leave(d, 1)]] */
-			abandon();
-			leave()
-		:: state == RUNNING || state == RELOADING -> /* nobody ever stops it */
+			reload_abandon();
+			daemon_leave()
+		:: state == RUNNING || state == RELOADING -> /* no stop signal ever */
 			stopped = true
 		fi
 #endif
-	:: !begin && state != STOPPED && news -> on_news()
+	:: !begin && state != STOPPED && progress -> on_workers()
 #ifdef FAILS
-	:: !begin && look -> /* the rest of on_news(), after a reload that it has begun */
-		look = false;
+	:: !begin && check_failures -> /* the rest of on_workers(), after the reload that it began */
+		check_failures = false;
 		for (w : 0 .. N - 1) {
 			if
 			:: ended[w] && state != STOPPED ->
@@ -695,8 +696,8 @@ end:	do
 				skip
 #else
 				atomic {
-					abandon();
-					leave()
+					reload_abandon();
+					daemon_leave()
 				}
 #endif
 			:: else
@@ -717,10 +718,10 @@ end:	do
 		 * [[daemon/control/shutdown.c:shutdown_on_timer: daemon_set_timer(d, d->stop_timer]] */
 		if
 		:: state == LAME_DUCK -> drain()
-		:: state != LAME_DUCK && late -> leave()
-		:: state != LAME_DUCK && !late ->
-			late = true;
-			give_order(DRAIN | CLOSE)
+		:: state != LAME_DUCK && past_deadline -> daemon_leave()
+		:: state != LAME_DUCK && !past_deadline ->
+			past_deadline = true;
+			send_order(DRAIN | CLOSE)
 		fi
 	od;
 
@@ -732,8 +733,8 @@ finish:
 	 * [[daemon/data/workers.c:workers_join: poll(&progress, 1]]
 	 * [[daemon/data/workers.c:workers_join: eventfd_read(ws->progress_fd, &n)]] */
 	w = 0;
-	give_order(DRAIN | CLOSE);
-	give_order(QUIT);
+	send_order(DRAIN | CLOSE);
+	send_order(QUIT);
 	do
 	:: d_step {
 			all = true;
@@ -747,7 +748,7 @@ finish:
 		:: else
 		fi;
 		if
-		:: news -> news = false
+		:: progress -> progress = false
 		:: timers -> break
 		fi
 	od;
@@ -765,7 +766,7 @@ finish:
 	:: w == n_started -> break
 	od;
 	if
-	:: !all /* _exit(): what is stuck may go on until then */
+	:: !all /* _exit(): a stuck worker runs until then */
 	:: else ->
 		/* [[daemon/data/worker_loop.c:worker_loop_free: snapshot_unref(atomic_exchange(&w->next_snapshot, NULL))]]
 		 * [[daemon/data/worker_loop.c:worker_loop_free: snapshot_unref(w->snapshot)]] */
@@ -774,14 +775,14 @@ finish:
 				replaced = next[w];
 				next[w] = NONE
 			}
-			unref_skipped(replaced, w, before);
+			unref_untaken(replaced, w, before);
 			d_step {
 				replaced = used[w];
 				used[w] = NONE
 			}
 			unref(replaced)
 		}
-		w = 0; /* a loop must not end in front of a d_step */
+		w = 0; /* spin: a d_step must not follow a loop */
 		/* [[daemon/control/daemon.c:free_all: workers_free(d->workers)]]
 		 * [[daemon/control/daemon.c:free_all: snapshot_unref(d->current)]]
 		 * [[daemon/control/daemon.c:finish: _exit(d->exit_code)]] */
@@ -791,14 +792,14 @@ finish:
 		}
 		unref(replaced);
 		for (w : 0 .. made - 1) {
-			assert(freed[w]) /* nothing is left */
+			assert(freed[w]) /* no snapshot leaks */
 		}
 	fi;
-	gone = true
+	exited = true
 }
 
-/* What is begun ends. */
+/* Each reload, drain and stop ends; no SIGHUP is lost. */
 ltl reloads_end { [] (state == RELOADING -> <> (state != RELOADING)) }
-ltl drains_end { [] ((state == DRAINING || state == LAME_DUCK) -> <> gone) }
-ltl stops_end { [] (state == STOPPED -> <> gone) }
-ltl none_is_forgotten { [] (wanted -> <> !wanted) }
+ltl drains_end { [] ((state == DRAINING || state == LAME_DUCK) -> <> exited) }
+ltl stops_end { [] (state == STOPPED -> <> exited) }
+ltl no_sighup_is_lost { [] (wanted -> <> !wanted) }

@@ -117,7 +117,7 @@ static pid_t begin(const struct scenario *s)
 	return pid;
 }
 
-/* End a subject whose last wait status is STATUS. */
+/* End the subject. STATUS is its last wait status. */
 static void end(pid_t pid, int status)
 {
 	if (WIFSTOPPED(status))

@@ -1,4 +1,4 @@
-/* Prints the probe of the daemon's service, or with the argument `answer` its answer. */
+/* Prints the self-test probe of the service, or with the argument `answer` the answer to it. */
 #include "service.h"
 
 #include <stdio.h>
