@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-FIXTURE_SUITE(config_bytes);
+DAEMON_SUITE(config_bytes);
 
 /* Has all constructs. No mutation turns a whole section into a comment: its defaults are
  * well-known ports. */
@@ -41,44 +41,46 @@ static size_t length;
 static bool reload(long *generation, bool command)
 {
 	int code = 0;
-	file_write(f, f->config, mutant, length);
+	file_write_bytes(config_path, mutant, length);
 	if (command) {
-		code = skeld_run(f, "-r", f->runtime, "-s", "reload", NULL);
-		notify_wait(f, "RELOADING=1");
-		notify_wait(f, "READY=1");
+		code = skeld_run("-r", runtime_dir, "-s", "reload", NULL);
+		notify_wait("RELOADING=1");
+		notify_wait("READY=1");
 	} else {
-		daemon_reload_and_wait(f);
+		daemon_reload_and_wait();
 	}
-	bool good = strcmp(status_get(f, "last_reload"), "ok") == 0;
+	bool good = strcmp(status_get("last_reload"), "ok") == 0;
 	*generation += good;
-	if (status_number(f, "generation") != *generation)
-		fail_test(f, "generation %s, not %ld after:\n%.*s", f->value, *generation,
+	if (status_number("generation") != *generation)
+		fail_test("generation %s, not %ld after:\n%.*s", last_value, *generation,
 			  (int)length, mutant);
-	expect_status(f, "state", "running");
+	expect_status("state", "running");
 	if (good && !is_complete(mutant, length, NULL, NULL))
-		fail_test(f, "accepted, and not complete:\n%.*s", (int)length, mutant);
-	if (!good && strncmp(status_get(f, "last_reload_error"), f->config, strlen(f->config)) != 0)
-		fail_test(f, "%s, for:\n%.*s", f->value, (int)length, mutant);
-	if (command && (code != (good ? 0 : 78) || (!good && !strstr(f->err.bytes, f->config))))
-		fail_test(f, "exit %d, %s, for:\n%.*s", code, f->err.bytes, (int)length, mutant);
+		fail_test("accepted, and not complete:\n%.*s", (int)length, mutant);
+	if (!good &&
+	    strncmp(status_get("last_reload_error"), config_path, strlen(config_path)) != 0)
+		fail_test("%s, for:\n%.*s", last_value, (int)length, mutant);
+	if (command &&
+	    (code != (good ? 0 : 78) || (!good && !strstr(command_err.bytes, config_path))))
+		fail_test("exit %d, %s, for:\n%.*s", code, command_err.bytes, (int)length, mutant);
 	return good;
 }
 
 /* Load the first configuration: the rejected ones have left nothing. */
 static void expect_unchanged(long *generation, bool reported)
 {
-	size_t before = strlen(log_text(f));
+	size_t before = strlen(log_text());
 	mutant = dense;
 	length = sizeof(dense) - 1;
 	cr_assert(reload(generation, false));
-	if (!reported && strstr(log_text(f) + before, " -> "))
-		fail_test(f, "a configuration that was refused has changed something");
+	if (!reported && strstr(log_text() + before, " -> "))
+		fail_test("a configuration that was refused has changed something");
 }
 
 static size_t count_descriptors(void)
 {
 	size_t n = 0;
-	for (const char *p = proc_fds(f); (p = strchr(p, '\n')); p++)
+	for (const char *p = proc_fds(); (p = strchr(p, '\n')); p++)
 		n++;
 	return n;
 }
@@ -89,9 +91,9 @@ Test(config_bytes, mutations_of_the_file_do_not_harm_the_running_daemon)
 	const size_t step = getenv("SKELD_LONG") ? 1 : 24;
 	long generation = 1;
 	size_t tried = 0, accepted = 0, commands = 0;
-	daemon_start(f, dense);
-	int client = client_connect(f, "main");
-	client_echo(f, client, "before\n");
+	daemon_start(dense);
+	int client = client_connect("main");
+	client_echo(client, "before\n");
 	size_t descriptors = count_descriptors();
 	for (size_t at = 0; at < sizeof(dense) - 1; at += step)
 		for (size_t which = 0; which < MUTATIONS; which++) {
@@ -106,7 +108,7 @@ Test(config_bytes, mutations_of_the_file_do_not_harm_the_running_daemon)
 		}
 	cr_log_info("%zu mutants, %zu accepted, %zu by -s reload", tried, accepted, commands);
 	cr_assert(accepted > 0 && accepted < tried / 2, "%zu of %zu accepted", accepted, tried);
-	client_echo(f, client, "after\n");
-	await(f, count_descriptors() == descriptors);
-	daemon_finish(f);
+	client_echo(client, "after\n");
+	AWAIT(count_descriptors() == descriptors);
+	daemon_finish();
 }

@@ -12,63 +12,62 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static struct fixture *f;
 static int client;
 
 static void setup(void)
 {
-	f = fixture_new();
+	daemon_fixture_enter();
 }
 
 static void teardown(void)
 {
-	fixture_free(f);
+	daemon_fixture_leave();
 }
 
 TestSuite(config_files, .init = setup, .fini = teardown);
 
 static void start(void)
 {
-	daemon_start(f, BASE);
-	client = client_connect(f, "main");
-	client_echo(f, client, "before\n");
-	MUST(unlink(f->config) == 0);
+	daemon_start(BASE);
+	client = client_connect("main");
+	client_echo(client, "before\n");
+	MUST(unlink(config_path) == 0);
 }
 
 /* SIGHUP with an unusable file: it is rejected with WHY, the daemon serves, and then a good file
  * is loaded. */
 static void expect_survived(const char *why)
 {
-	long generation = status_number(f, "generation");
-	daemon_reload_and_wait(f);
-	expect_rejected(f, generation, why);
-	client_echo(f, client, "still served\n");
-	remove(f->config);
-	config_write(f, "%s", BASE);
-	daemon_reload_and_wait(f);
-	expect_status(f, "last_reload", "ok");
-	client_echo(f, client, "after\n");
-	daemon_finish(f);
+	long generation = status_number("generation");
+	daemon_reload_and_wait();
+	expect_rejected(generation, why);
+	client_echo(client, "still served\n");
+	remove(config_path);
+	config_write("%s", BASE);
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	client_echo(client, "after\n");
+	daemon_finish();
 }
 
 Test(config_files, sighup_on_a_directory_keeps_running)
 {
 	start();
-	MUST(mkdir(f->config, 0755) == 0);
+	MUST(mkdir(config_path, 0755) == 0);
 	expect_survived("a directory");
 }
 
 Test(config_files, sighup_on_a_fifo_keeps_running)
 {
 	start();
-	MUST(mkfifo(f->config, 0644) == 0);
+	MUST(mkfifo(config_path, 0644) == 0);
 	expect_survived("a FIFO");
 }
 
 Test(config_files, sighup_on_dev_zero_keeps_running)
 {
 	start();
-	MUST(symlink("/dev/zero", f->config) == 0);
+	MUST(symlink("/dev/zero", config_path) == 0);
 	expect_survived("a device");
 }
 
@@ -77,7 +76,7 @@ Test(config_files, sighup_on_a_socket_keeps_running)
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	start();
-	memcpy(a.sun_path, f->config, sizeof(f->config));
+	memcpy(a.sun_path, config_path, sizeof(config_path));
 	MUST(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
 	expect_survived("a socket");
 	close(fd);
@@ -92,17 +91,17 @@ Test(config_files, sighup_on_a_missing_file_keeps_running)
 Test(config_files, sighup_on_a_dangling_or_circular_link_keeps_running)
 {
 	start();
-	MUST(symlink(f->config, f->config) == 0);
+	MUST(symlink(config_path, config_path) == 0);
 	expect_survived("skeld.conf");
 }
 
 Test(config_files, sighup_on_an_unreadable_file_keeps_running)
 {
 	if (getuid() == 0)
-		fixture_run_as(f, 65534); /* root can read every file */
+		daemon_run_as(65534); /* root can read every file */
 	start();
-	config_write(f, "%s", BASE);
-	MUST(chmod(f->config, 0) == 0);
+	config_write("%s", BASE);
+	MUST(chmod(config_path, 0) == 0);
 	expect_survived("Permission denied");
 }
 
@@ -115,24 +114,24 @@ Test(config_files, sighup_on_a_file_over_1_mib_keeps_running)
 	memset(text, '#', MIB + 1);
 	memcpy(text, BASE, strlen(BASE));
 	text[MIB] = '\n';
-	file_write(f, f->config, text, MIB + 1);
-	long generation = status_number(f, "generation");
-	daemon_reload_and_wait(f);
-	expect_rejected(f, generation, "too large");
+	file_write_bytes(config_path, text, MIB + 1);
+	long generation = status_number("generation");
+	daemon_reload_and_wait();
+	expect_rejected(generation, "too large");
 
 	text[MIB - 1] = '\n';
-	file_write(f, f->config, text, MIB); /* an empty value is allowed */
+	file_write_bytes(config_path, text, MIB); /* an empty value is allowed */
 	free(text);
-	daemon_reload_and_wait(f);
-	expect_status(f, "last_reload", "ok");
-	MUST(unlink(f->config) == 0);
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	MUST(unlink(config_path) == 0);
 	expect_survived("No such file");
 }
 
 Test(config_files, sighup_on_an_empty_file_keeps_running)
 {
 	start();
-	config_write(f, "%s", "");
+	config_write("%s", "");
 	expect_survived("empty");
 }
 
@@ -140,7 +139,7 @@ Test(config_files, a_nul_byte_and_text_after_it_are_rejected)
 {
 	static const char nul[] = BASE "limits { }\n\0limits { buffer = 1 }\n";
 	start();
-	file_write(f, f->config, nul, sizeof(nul) - 1);
+	file_write_bytes(config_path, nul, sizeof(nul) - 1);
 	expect_survived("skeld.conf:5: control character 0x00");
 }
 
@@ -170,32 +169,31 @@ Test(config_files, a_truncated_file_is_rejected_at_every_byte)
 		strcat(whole, items[i]);
 		complete[strlen(whole)] = true;
 	}
-	daemon_start(f, BASE);
-	client = client_connect(f, "main");
+	daemon_start(BASE);
+	client = client_connect("main");
 	long generation = 1;
 	for (size_t n = 0; n <= strlen(whole); n++) {
-		file_write(f, f->config, whole, n);
-		daemon_reload_and_wait(f);
+		file_write_bytes(config_path, whole, n);
+		daemon_reload_and_wait();
 		generation += complete[n];
 		const char *outcome = complete[n] ? "ok" : "rejected";
-		if (status_number(f, "generation") != generation ||
-		    strcmp(status_get(f, "last_reload"), outcome) != 0)
-			fail_test(f,
-				  "generation %ld and %s expected for the first %zu bytes:\n%.*s",
+		if (status_number("generation") != generation ||
+		    strcmp(status_get("last_reload"), outcome) != 0)
+			fail_test("generation %ld and %s expected for the first %zu bytes:\n%.*s",
 				  generation, outcome, n, (int)n, whole);
-		if (!complete[n] && !strstr(status_get(f, "last_reload_error"), "skeld.conf"))
-			fail_test(f, "no file named in: %s", f->value);
+		if (!complete[n] && !strstr(status_get("last_reload_error"), "skeld.conf"))
+			fail_test("no file named in: %s", last_value);
 	}
-	client_echo(f, client, "unharmed\n");
-	daemon_finish(f);
+	client_echo(client, "unharmed\n");
+	daemon_finish();
 }
 
 Test(config_files, a_bad_file_at_the_start_exits_with_78)
 {
-	config_write(f, BASE "worker = 2\n");
-	daemon_spawn(f);
-	cr_assert_eq(daemon_wait_exit(f), 78);
-	cr_assert(log_contains(f, "skeld.conf:4: "), "%s", log_text(f));
-	cr_assert(!runtime_file_exists(f, "skeld.pid"));
-	cr_assert(!runtime_file_exists(f, "status"));
+	config_write(BASE "worker = 2\n");
+	daemon_spawn();
+	cr_assert_eq(daemon_wait_exit(), 78);
+	cr_assert(log_contains("skeld.conf:4: "), "%s", log_text());
+	cr_assert(!runtime_file_exists("skeld.pid"));
+	cr_assert(!runtime_file_exists("status"));
 }

@@ -9,21 +9,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-FIXTURE_SUITE(config_text);
+DAEMON_SUITE(config_text);
 
 /* Reload with TEXT behind the three lines of BASE, and expect that it is rejected with each of the
  * LINES. */
 static void expect_lines(const char *text, const char *const lines[], size_t n)
 {
-	long generation = status_number(f, "generation");
-	size_t before = strlen(log_text(f));
-	config_write(f, BASE "%s", text);
-	daemon_reload_and_wait(f);
-	expect_rejected(f, generation, lines[0]);
-	const char *since = log_text(f) + before;
+	long generation = status_number("generation");
+	size_t before = strlen(log_text());
+	config_write(BASE "%s", text);
+	daemon_reload_and_wait();
+	expect_rejected(generation, lines[0]);
+	const char *since = log_text() + before;
 	for (size_t i = 0; i < n; i++)
 		if (!strstr(since, lines[i]))
-			fail_test(f, "\"%s\" was not reported:\n%s", lines[i], text);
+			fail_test("\"%s\" was not reported:\n%s", lines[i], text);
 }
 
 static void expect_line(const char *text, const char *lines)
@@ -34,12 +34,12 @@ static void expect_line(const char *text, const char *lines)
 static void include_write(const char *name, const char *text)
 {
 	char path[64];
-	file_write(f, path_in(f, name, path), text, strlen(text));
+	file_write_bytes(path_in(name, path), text, strlen(text));
 }
 
 Test(config_text, unclosed_text_is_rejected)
 {
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	expect_line("limits {\n\tbuffer = 65536\n", "skeld.conf:");
 	expect_line("listen \"b\" {\n", "skeld.conf:");
 	expect_line("limits { buffer = 65536 } /* and so on\n", "skeld.conf:");
@@ -53,12 +53,12 @@ Test(config_text, unclosed_text_is_rejected)
 	expect_line("limits\n", "skeld.conf:");
 	expect_line("}\n", "skeld.conf:4: ");
 	expect_line("limits { } }\n", "skeld.conf:4: ");
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(config_text, duplicates_are_rejected)
 {
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	expect_line("workers = 1\n", "skeld.conf:4: ");
 	expect_line("limits { buffer = 8192\nbuffer = 8192 }\n", "skeld.conf:5: ");
 	expect_line("limits { buffer = 8192 }\nlimits { buffer = 8192 }\n", "skeld.conf:5: ");
@@ -70,7 +70,7 @@ Test(config_text, duplicates_are_rejected)
 	expect_line("include(\"more.conf\")\n", "more.conf:2: ");
 	include_write("more.conf", "\n\nworkers = 1\n");
 	expect_line("include(\"more.conf\")\n", "more.conf:3: ");
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(config_text, all_errors_are_reported_together)
@@ -80,7 +80,7 @@ Test(config_text, all_errors_are_reported_together)
 		"skeld.conf:8: ", "skeld.conf:9: ", "more.conf:1: ",	 "more.conf:2: ",
 		"drain_timeout",  "log.level",	    "limits.buffer",	 "limits.speed",
 		"colour",	  "fast",	    "rejected: errors=8"};
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	include_write("more.conf", "fast = 1\nadmin { addres = \"\" }\n");
 	expect_lines("drain_timeout = -1\n"
 		     "log { level = \"loud\" }\n"
@@ -90,7 +90,7 @@ Test(config_text, all_errors_are_reported_together)
 		     "listen \"b\" { address = \"b\" }\n"
 		     "include(\"more.conf\")\n",
 		     lines, sizeof(lines) / sizeof(*lines));
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(config_text, values_out_of_their_range_are_rejected)
@@ -117,40 +117,40 @@ Test(config_text, values_out_of_their_range_are_rejected)
 					    "nonsense\n",
 					    "drain_timeout += 1\n",
 					    "drain_timeout = {1, 2}\n"};
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
 		expect_line(wrong[i], "skeld.conf:4: ");
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(config_text, include_is_relative_to_the_file_that_includes)
 {
 	char path[64];
-	MUST(mkdir(path_in(f, "conf.d", path), 0755) == 0);
+	MUST(mkdir(path_in("conf.d", path), 0755) == 0);
 	include_write("conf.d/a.conf", "include(\"b.conf\")\ndrain_timeout = 7\n");
 	include_write("conf.d/b.conf", "include('../c.conf')\n");
 	include_write("c.conf", "limits { idle_timeout = 77 }\n");
-	daemon_start(f, BASE);
-	config_write(f, BASE "include(\"conf.d/a.conf\")\n");
-	daemon_reload_and_wait(f);
-	expect_status(f, "last_reload", "ok");
-	cr_assert(log_contains(f, "drain_timeout: 10 -> 7"), "%s", log_text(f));
-	cr_assert(log_contains(f, "limits.idle_timeout: 300 -> 77"), "%s", log_text(f));
-	daemon_finish(f);
+	daemon_start(BASE);
+	config_write(BASE "include(\"conf.d/a.conf\")\n");
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	cr_assert(log_contains("drain_timeout: 10 -> 7"), "%s", log_text());
+	cr_assert(log_contains("limits.idle_timeout: 300 -> 77"), "%s", log_text());
+	daemon_finish();
 }
 
 Test(config_text, included_files_are_checked_like_the_main_file)
 {
 	char path[64], link[64];
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	expect_line("include(\"missing.conf\")\n", "skeld.conf:4: ");
-	MUST(mkdir(path_in(f, "dir.conf", path), 0755) == 0);
+	MUST(mkdir(path_in("dir.conf", path), 0755) == 0);
 	expect_line("\ninclude(\"dir.conf\")\n", "skeld.conf:5: ");
-	MUST(mkfifo(path_in(f, "fifo.conf", path), 0644) == 0);
+	MUST(mkfifo(path_in("fifo.conf", path), 0644) == 0);
 	expect_line("include(\"fifo.conf\")\n", "skeld.conf:4: ");
 	expect_line("include(\"/dev/zero\")\n", "skeld.conf:4: ");
 	expect_line("include(\"skeld.conf\")\n", "skeld.conf:4: ");
-	MUST(symlink(f->config, path_in(f, "link.conf", link)) == 0);
+	MUST(symlink(config_path, path_in("link.conf", link)) == 0);
 	expect_line("include(\"link.conf\")\n", "skeld.conf:4: ");
 	include_write("back.conf", "\ninclude(\"skeld.conf\")\n");
 	expect_line("include(\"back.conf\")\n", "back.conf:2: ");
@@ -164,7 +164,7 @@ Test(config_text, included_files_are_checked_like_the_main_file)
 	expect_line("include(\"open.conf\")\ndrain_timeout = 5\n", "open.conf:");
 	expect_line("include(\"a\", \"b\")\n", "skeld.conf:4: ");
 	expect_line("include()\n", "skeld.conf:4: ");
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(config_text, include_goes_eight_deep)
@@ -175,13 +175,13 @@ Test(config_text, include_goes_eight_deep)
 		snprintf(text, sizeof(text), "include(\"%d.conf\")\n", i + 1);
 		include_write(name, i < 8 ? text : "drain_timeout = 9\n");
 	}
-	daemon_start(f, BASE);
-	config_write(f, BASE "include(\"1.conf\")\n");
-	daemon_reload_and_wait(f);
-	expect_status(f, "last_reload", "ok");
+	daemon_start(BASE);
+	config_write(BASE "include(\"1.conf\")\n");
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
 	include_write("8.conf", "include(\"9.conf\")\n");
 	expect_line("include(\"1.conf\")\n", "8.conf:1: ");
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(config_text, included_files_count_towards_1_mib)
@@ -190,9 +190,9 @@ Test(config_text, included_files_count_towards_1_mib)
 	char path[64];
 	memset(big, '#', sizeof(big));
 	big[sizeof(big) - 1] = '\n';
-	daemon_start(f, BASE);
-	file_write(f, path_in(f, "a.conf", path), big, sizeof(big));
-	file_write(f, path_in(f, "b.conf", path), big, sizeof(big));
+	daemon_start(BASE);
+	file_write_bytes(path_in("a.conf", path), big, sizeof(big));
+	file_write_bytes(path_in("b.conf", path), big, sizeof(big));
 	expect_line("include(\"a.conf\")\ninclude(\"b.conf\")\n", "skeld.conf:5: ");
-	daemon_finish(f);
+	daemon_finish();
 }

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-FIXTURE_SUITE(drain);
+DAEMON_SUITE(drain);
 
 #define TWO    "workers = 2\nadmin { address = \"\" }\n"
 #define HOUR   "drain_timeout = 3600\n"
@@ -21,19 +21,19 @@ FIXTURE_SUITE(drain);
 
 static void start_lines(const char *config)
 {
-	fixture_use(f, LINES_BINARY);
-	daemon_start(f, config);
+	daemon_use(LINES_BINARY);
+	daemon_start(config);
 }
 
 static void send_text(int fd, const char *text)
 {
-	client_send(f, fd, text, strlen(text));
+	client_send(fd, text);
 }
 
 static void start_draining(void)
 {
-	daemon_signal(f, SIGINT);
-	notify_wait(f, "STOPPING=1");
+	daemon_signal(SIGINT);
+	notify_wait("STOPPING=1");
 }
 
 /* Idle connections. */
@@ -50,7 +50,7 @@ static void connect_in_batches(struct sockaddr_storage *a, socklen_t length, int
 		if (i % BATCH != BATCH - 1 && i != n - 1)
 			continue;
 		for (size_t k = i - i % BATCH; k <= i; k++) {
-			await_fd(f, clients[k], POLLIN, deadline(), "a greeting");
+			await_fd(clients[k], POLLIN, deadline(), "a greeting");
 			MUST(recv(clients[k], hello, 2, 0) == 2);
 		}
 	}
@@ -68,24 +68,24 @@ Test(drain, ten_thousand_idle_connections_are_closed)
 	struct sockaddr_storage a;
 	socklen_t length = sizeof(a);
 	MUST(clients);
-	daemon_start(f, TWO LISTEN_MAIN HOUR "limits { connections = 19000 }\n"
-					     "echo { banner = \"hi\" }\n");
-	int first = client_connect(f, "main");
+	daemon_start(TWO LISTEN_MAIN HOUR "limits { connections = 19000 }\n"
+					  "echo { banner = \"hi\" }\n");
+	int first = client_connect("main");
 	MUST(getpeername(first, (struct sockaddr *)&a, &length) == 0);
-	client_expect_text(f, first, "hi");
+	client_expect(first, "hi");
 	connect_in_batches(&a, length, clients, n);
-	stats_await_open(f, n + 1);
+	stats_await_open(n + 1);
 
 	double began = seconds_now();
-	daemon_signal(f, SIGTERM);
-	client_expect_eof(f, first);
+	daemon_signal(SIGTERM);
+	client_expect_eof(first);
 	for (size_t i = 0; i < n; i++) {
 		char byte;
-		await_fd(f, clients[i], POLLIN, deadline(), "EOF");
+		await_fd(clients[i], POLLIN, deadline(), "EOF");
 		MUST(recv(clients[i], &byte, 1, 0) == 0);
 		close(clients[i]);
 	}
-	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert_eq(daemon_wait_exit(), 0);
 	fprintf(stderr, "# %zu idle connections were drained in %.0f ms\n", n,
 		(seconds_now() - began) * 1e3);
 	free(clients);
@@ -105,7 +105,7 @@ static void expect_answers(const char *text, size_t n)
 		else if (strncmp(at, "goodbye\n", 8) == 0)
 			goodbyes++;
 		else
-			fail_test(f, "wrong after %zu answers: %.40s", answers, at);
+			fail_test("wrong after %zu answers: %.40s", answers, at);
 	}
 	cr_assert_eq(answers, n);
 	cr_assert_eq(goodbyes, 1);
@@ -121,21 +121,21 @@ Test(drain, pipelined_requests_are_all_answered)
 		memcpy(requests + 2 * i, "x\n", 3);
 	start_lines(TWO LISTEN_MAIN HOUR "limits { buffer = 4096 }\n");
 	for (size_t i = 0; i < CLIENTS; i++) {
-		clients[i] = client_connect(f, "main");
+		clients[i] = client_connect("main");
 		send_text(clients[i], "\n");
-		client_expect_text(f, clients[i], "\n");
+		client_expect(clients[i], "\n");
 	}
 	/* The kernel has all bytes, and the daemon has read none, when the drain begins. */
-	daemon_signal(f, SIGSTOP);
+	daemon_signal(SIGSTOP);
 	for (size_t i = 0; i < CLIENTS; i++)
 		send_text(clients[i], requests);
-	daemon_signal(f, SIGTERM);
-	daemon_signal(f, SIGCONT);
+	daemon_signal(SIGTERM);
+	daemon_signal(SIGCONT);
 	for (size_t i = 0; i < CLIENTS; i++) {
-		client_read_all(f, clients[i], answers, ROOM);
+		client_read_all(clients[i], answers, ROOM);
 		expect_answers(answers, REQUESTS);
 	}
-	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert_eq(daemon_wait_exit(), 0);
 	free(requests);
 	free(answers);
 }
@@ -144,26 +144,26 @@ Test(drain, a_late_answer_is_delivered)
 {
 	char text[128];
 	start_lines(BASE HOUR "lines { delay = 2000 }\n");
-	int client = client_connect(f, "main");
+	int client = client_connect("main");
 	send_text(client, "a\nlater\nb\nlater\nc\n");
-	client_expect_text(f, client, "1: a\n");
+	client_expect(client, "1: a\n");
 	start_draining();
-	client_read_all(f, client, text, sizeof(text));
+	client_read_all(client, text, sizeof(text));
 	cr_assert_str_eq(text, "goodbye\n2: later\n3: b\n4: later\n5: c\n");
-	cr_assert_eq(daemon_wait_exit(f), 0);
-	cr_assert(log_contains(f, "drained: cut_off=0"), "%s", log_text(f));
+	cr_assert_eq(daemon_wait_exit(), 0);
+	cr_assert(log_contains("drained: cut_off=0"), "%s", log_text());
 }
 
 Test(drain, an_answer_after_the_deadline_is_cut_off)
 {
 	start_lines(BASE SECOND "lines { delay = 3600000 }\n");
-	int client = client_connect(f, "main");
+	int client = client_connect("main");
 	send_text(client, "later\nb\n");
-	stats_await(f, "skeld_received_bytes_total", 8);
-	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
-	client_expect_text(f, client, "goodbye\n");
-	cr_assert(log_contains(f, "drained: cut_off=1"), "%s", log_text(f));
-	cr_assert(log_contains(f, "closed by deadline 1"), "%s", log_text(f));
+	stats_await("skeld_received_bytes_total", 8);
+	cr_assert_eq(daemon_stop(SIGTERM), 0);
+	client_expect(client, "goodbye\n");
+	cr_assert(log_contains("drained: cut_off=1"), "%s", log_text());
+	cr_assert(log_contains("closed by deadline 1"), "%s", log_text());
 }
 
 Test(drain, draining_is_called_for_each_connection)
@@ -173,61 +173,61 @@ Test(drain, draining_is_called_for_each_connection)
 	char text[64];
 	start_lines(TWO LISTEN_MAIN HOUR);
 	for (size_t i = 0; i < CLIENTS; i++) {
-		clients[i] = client_connect(f, "main");
+		clients[i] = client_connect("main");
 		send_text(clients[i], "\n");
-		client_expect_text(f, clients[i], "\n");
+		client_expect(clients[i], "\n");
 	}
-	daemon_signal(f, SIGINT);
+	daemon_signal(SIGINT);
 	for (size_t i = 0; i < CLIENTS; i++) {
-		client_read_all(f, clients[i], text, sizeof(text));
+		client_read_all(clients[i], text, sizeof(text));
 		cr_assert_str_eq(text, "goodbye\n");
 	}
-	cr_assert_eq(daemon_wait_exit(f), 0);
-	cr_assert(log_contains(f, "closed by drain 100"), "%s", log_text(f));
+	cr_assert_eq(daemon_wait_exit(), 0);
+	cr_assert(log_contains("closed by drain 100"), "%s", log_text());
 }
 
 Test(drain, a_request_that_is_never_finished_is_cut_off_at_the_deadline)
 {
 	start_lines(BASE SECOND);
-	int client = client_connect(f, "main");
+	int client = client_connect("main");
 	send_text(client, "whole\npart");
-	client_expect_text(f, client, "1: whole\n");
-	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
-	client_expect_text(f, client, "goodbye\n");
-	cr_assert(log_contains(f, "drained: cut_off=1"), "%s", log_text(f));
-	cr_assert(log_contains(f, "closed by deadline 1"), "%s", log_text(f));
+	client_expect(client, "1: whole\n");
+	cr_assert_eq(daemon_stop(SIGTERM), 0);
+	client_expect(client, "goodbye\n");
+	cr_assert(log_contains("drained: cut_off=1"), "%s", log_text());
+	cr_assert(log_contains("closed by deadline 1"), "%s", log_text());
 }
 
 Test(drain, a_request_that_is_finished_in_time_is_answered)
 {
 	char text[64];
 	start_lines(BASE HOUR);
-	int client = client_connect(f, "main");
+	int client = client_connect("main");
 	send_text(client, "whole\npart");
-	client_expect_text(f, client, "1: whole\n");
+	client_expect(client, "1: whole\n");
 	start_draining();
-	client_expect_text(f, client, "goodbye\n");
+	client_expect(client, "goodbye\n");
 	send_text(client, "ing\n");
-	client_read_all(f, client, text, sizeof(text));
+	client_read_all(client, text, sizeof(text));
 	cr_assert_str_eq(text, "2: parting\n");
-	cr_assert_eq(daemon_wait_exit(f), 0);
+	cr_assert_eq(daemon_wait_exit(), 0);
 }
 
 Test(drain, a_client_that_does_not_read_delays_the_drain_until_the_deadline)
 {
 	enum { CLIENTS = 5, MIB = 1 << 20 };
-	daemon_start(f, BASE "drain_timeout = 4\nlimits { buffer = 65536 }\n");
+	daemon_start(BASE "drain_timeout = 4\nlimits { buffer = 65536 }\n");
 	for (size_t i = 0; i < CLIENTS; i++) {
-		struct pump p = {.fd = client_connect(f, "main"), .total = 64 * MIB};
-		pump_stuff(f, &p);
+		struct pump p = {.fd = client_connect("main"), .total = 64 * MIB};
+		pump_stuff(&p);
 	}
-	int idle = client_connect(f, "main");
-	client_echo(f, idle, "hello\n");
+	int idle = client_connect("main");
+	client_echo(idle, "hello\n");
 	start_draining();
-	client_expect_eof(f, idle);
-	cr_assert_eq(daemon_wait_exit(f), 0);
-	cr_assert(log_contains(f, "drained: cut_off=5"), "%s", log_text(f));
-	cr_assert(log_contains(f, "deadline 5"), "%s", log_text(f));
+	client_expect_eof(idle);
+	cr_assert_eq(daemon_wait_exit(), 0);
+	cr_assert(log_contains("drained: cut_off=5"), "%s", log_text());
+	cr_assert(log_contains("deadline 5"), "%s", log_text());
 }
 
 /* Answers become due in the same turn of the loop in which the drain begins. The connections wait
@@ -241,51 +241,50 @@ Test(drain, answers_that_become_due_as_the_drain_begins_are_sent)
 	MUST(text);
 	memset(prefix, 'p', PREFIX);
 	prefix[PREFIX] = '\0';
-	fixture_use(f, LINES_BINARY);
-	config_write(f,
-		     BASE LISTEN_BUSY HOUR "limits { buffer = %d }\n"
+	daemon_use(LINES_BINARY);
+	config_write(BASE LISTEN_BUSY HOUR "limits { buffer = %d }\n"
 					   "lines { delay = %d\n prefix = \"%s\" }\n",
-		     f->dir, BUFFER, DELAY_MS, prefix);
-	daemon_spawn(f);
-	notify_wait(f, "READY=1");
+		     test_dir, BUFFER, DELAY_MS, prefix);
+	daemon_spawn();
+	notify_wait("READY=1");
 	strcpy(text, "later\n");
 	for (size_t i = 0; i < LINES; i++)
 		sprintf(text + 6 + LINE * i, "%*s\n", LINE - 1, "x");
 	for (size_t i = 0; i < CLIENTS; i++) {
-		clients[i] = client_connect(f, "busy");
+		clients[i] = client_connect("busy");
 		send_text(clients[i], text);
 	}
-	stats_await(f, "skeld_received_bytes_total", CLIENTS * (6 + BUFFER));
-	daemon_signal(f, SIGSTOP);
-	measure_cpu(f, DELAY_MS); /* the worker is frozen: all timers expire during that time */
-	daemon_signal(f, SIGTERM);
-	daemon_signal(f, SIGCONT);
+	stats_await("skeld_received_bytes_total", CLIENTS * (6 + BUFFER));
+	daemon_signal(SIGSTOP);
+	measure_cpu(DELAY_MS); /* the worker is frozen: all timers expire during that time */
+	daemon_signal(SIGTERM);
+	daemon_signal(SIGCONT);
 	for (size_t i = 0, first = 0; i < CLIENTS; i++) {
-		size_t n = client_read_all(f, clients[i], text, ROOM);
+		size_t n = client_read_all(clients[i], text, ROOM);
 		first = i ? first : n;
 		cr_assert_eq(n, first);
 		cr_assert(strstr(text, "p65: ") && strstr(text, "goodbye\n"));
 	}
 	free(text);
-	cr_assert_eq(daemon_wait_exit(f), 0);
-	cr_assert(log_contains(f, "drained: cut_off=0"), "%s", log_text(f));
+	cr_assert_eq(daemon_wait_exit(), 0);
+	cr_assert(log_contains("drained: cut_off=0"), "%s", log_text());
 }
 
 Test(drain, a_stop_during_a_reload_drains)
 {
 	if (!trace_allowed())
 		cr_skip_test("ptrace is not allowed here");
-	daemon_start(f, TWO LISTEN_MAIN HOUR);
-	int client = client_connect(f, "main");
-	client_echo(f, client, "hello\n");
-	pid_t worker = trace_freeze(f, 1);
-	config_write(f, TWO LISTEN_MAIN HOUR "limits { connections = 99 }\n");
-	daemon_signal(f, SIGHUP);
-	notify_wait(f, "RELOADING=1");
+	daemon_start(TWO LISTEN_MAIN HOUR);
+	int client = client_connect("main");
+	client_echo(client, "hello\n");
+	pid_t worker = trace_freeze(1);
+	config_write(TWO LISTEN_MAIN HOUR "limits { connections = 99 }\n");
+	daemon_signal(SIGHUP);
+	notify_wait("RELOADING=1");
 	start_draining(); /* the reload cannot end before the worker acknowledges it */
-	cr_assert(!log_contains(f, "every worker serves it"));
-	trace_thaw(f, worker);
-	client_expect_eof(f, client);
-	cr_assert_eq(daemon_wait_exit(f), 0);
-	expect_signals_logged(f);
+	cr_assert(!log_contains("every worker serves it"));
+	trace_thaw(worker);
+	client_expect_eof(client);
+	cr_assert_eq(daemon_wait_exit(), 0);
+	expect_signals_logged();
 }

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-FIXTURE_SUITE(limits);
+DAEMON_SUITE(limits);
 
 #define GREETING "echo { banner = \"hi\\n\" }\n"
 #define CLOSED	 "skeld_connections_closed_total{reason=\"limit\"}"
@@ -34,12 +34,12 @@ static size_t flood(size_t n, int served[])
 {
 	size_t kept = 0;
 	for (size_t i = 0; i < n; i++) {
-		int fd = client_connect(f, "main");
-		await_fd(f, fd, POLLIN, deadline(), "a greeting or EOF");
+		int fd = client_connect("main");
+		await_fd(fd, POLLIN, deadline(), "a greeting or EOF");
 		if (greeted(fd) == 1)
 			served[kept++] = fd;
 		else
-			client_close(f, fd);
+			client_close(fd);
 	}
 	return kept;
 }
@@ -47,37 +47,36 @@ static size_t flood(size_t n, int served[])
 static void expect_served(int clients[], size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		client_echo(f, clients[i], "served\n");
+		client_echo(clients[i], "served\n");
 }
 
 static void check_flood(int workers)
 {
 	enum { LIMIT = 50, FLOOD = 350, LEAVE = 20 };
 	int served[FLOOD];
-	config_write(f,
-		     "workers = %d\nadmin { address = \"\" }\n" LISTEN_MAIN GREETING
+	config_write("workers = %d\nadmin { address = \"\" }\n" LISTEN_MAIN GREETING
 		     "limits { connections = 50 }\n",
 		     workers);
-	daemon_spawn(f);
-	notify_wait(f, "READY=1");
+	daemon_spawn();
+	notify_wait("READY=1");
 	double began = seconds_now();
 	cr_assert_eq(flood(FLOOD, served), LIMIT);
 	double ticks = seconds_now() - began + 2;
 	expect_served(served, LIMIT);
-	stats_await_open(f, LIMIT);
-	cr_assert_eq(stats_value(f, CLOSED), FLOOD - LIMIT);
-	size_t warnings = log_count(f, " warning ");
+	stats_await_open(LIMIT);
+	cr_assert_eq(stats_value(CLOSED), FLOOD - LIMIT);
+	size_t warnings = log_count(" warning ");
 	cr_assert_geq(warnings, 1);
 	cr_assert_leq((double)warnings, ticks * workers, "%zu warnings in less than %.1f s",
 		      warnings, ticks);
 
 	for (size_t i = 0; i < LEAVE; i++)
-		client_close(f, served[i]);
-	stats_await_open(f, LIMIT - LEAVE);
+		client_close(served[i]);
+	stats_await_open(LIMIT - LEAVE);
 	cr_assert_eq(flood(FLOOD / 2, served), LEAVE);
-	stats_await_open(f, LIMIT);
+	stats_await_open(LIMIT);
 	expect_served(served, LEAVE);
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(limits, connections_above_the_limit_are_closed)
@@ -93,16 +92,16 @@ Test(limits, the_limit_is_shared_by_all_workers)
 Test(limits, a_reload_changes_the_limit)
 {
 	int served[40];
-	daemon_start(f, BASE GREETING "limits { connections = 10 }\n");
+	daemon_start(BASE GREETING "limits { connections = 10 }\n");
 	cr_assert_eq(flood(20, served), 10);
-	config_write(f, BASE GREETING "limits { connections = 15 }\n");
-	daemon_reload_and_wait(f);
+	config_write(BASE GREETING "limits { connections = 15 }\n");
+	daemon_reload_and_wait();
 	cr_assert_eq(flood(20, served + 10), 5);
-	config_write(f, BASE GREETING "limits { connections = 5 }\n");
-	daemon_reload_and_wait(f);
+	config_write(BASE GREETING "limits { connections = 5 }\n");
+	daemon_reload_and_wait();
 	cr_assert_eq(flood(5, served + 15), 0);
 	expect_served(served, 15); /* a lower limit closes no open connection */
-	daemon_finish(f);
+	daemon_finish();
 }
 
 /* The limit of descriptors is known at the start. */
@@ -111,10 +110,9 @@ enum { FEW = 110 };
 
 static rlim_t allowed = FEW;
 
-static void with_few_descriptors(struct fixture *fixture)
+static void with_few_descriptors(void)
 {
 	struct rlimit few = {allowed, allowed};
-	(void)fixture;
 	if (setrlimit(RLIMIT_NOFILE, &few) < 0)
 		_exit(126);
 }
@@ -124,46 +122,45 @@ Test(limits, a_start_without_descriptors_fails_with_the_reason_and_leaves_nothin
 {
 	char path[64];
 	bool started = false;
-	config_write(f, BASE "listen \"unix\" { address = \"unix:%s\" }\n",
-		     path_in(f, "socket", path));
-	f->prepare = with_few_descriptors;
+	config_write(BASE "listen \"unix\" { address = \"unix:%s\" }\n", path_in("socket", path));
+	daemon_prepare = with_few_descriptors;
 	for (allowed = STDERR_FILENO + 1; !started && allowed < FEW; allowed++) {
-		daemon_spawn(f);
-		await(f, f->ended || (f->notices.size && strstr(f->notices.bytes, "READY=1")));
-		started = !f->ended;
+		daemon_spawn();
+		AWAIT(daemon_ended || (notices.size && strstr(notices.bytes, "READY=1")));
+		started = !daemon_ended;
 		if (started)
 			break;
-		int code = daemon_wait_exit(f);
+		int code = daemon_wait_exit();
 		if (code == 127) /* the libraries could not be loaded */
 			continue;
 		cr_assert_eq(code, 1, "%d descriptors", (int)allowed);
-		cr_assert(log_contains(f, "start failed: exit=1"), "%s", log_text(f));
-		cr_assert(!runtime_file_exists(f, "skeld.pid") && access(path, F_OK) < 0,
+		cr_assert(log_contains("start failed: exit=1"), "%s", log_text());
+		cr_assert(!runtime_file_exists("skeld.pid") && access(path, F_OK) < 0,
 			  "%d descriptors", (int)allowed);
 	}
 	cr_assert(started && allowed > 8);
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(limits, clients_never_take_the_last_descriptor)
 {
 	enum { CLIENTS = 2 * FEW };
 	int served[CLIENTS];
-	f->prepare = with_few_descriptors;
-	daemon_start(f, BASE GREETING);
-	cr_assert(log_contains(f, " warning "), "%s", log_text(f));
+	daemon_prepare = with_few_descriptors;
+	daemon_start(BASE GREETING);
+	cr_assert(log_contains(" warning "), "%s", log_text());
 	size_t n = flood(CLIENTS, served);
 	cr_assert(n > 10 && n < FEW, "%zu", n);
-	stats_await_open(f, n); /* a dump, a reload and a command need descriptors, too */
-	cr_assert_eq(stats_value(f, CLOSED), (double)(CLIENTS - n));
-	daemon_reload_and_wait(f);
-	expect_status(f, "last_reload", "ok");
+	stats_await_open(n); /* a dump, a reload and a command need descriptors, too */
+	cr_assert_eq(stats_value(CLOSED), (double)(CLIENTS - n));
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
 	expect_served(served, n);
-	client_close(f, served[0]);
-	stats_await_open(f, n - 1);
+	client_close(served[0]);
+	stats_await_open(n - 1);
 	cr_assert_eq(flood(5, served), 1);
-	cr_assert_eq(log_count(f, "Too many open files"), 0, "%s", log_text(f));
-	daemon_finish(f);
+	cr_assert_eq(log_count("Too many open files"), 0, "%s", log_text());
+	daemon_finish();
 }
 
 /* The limit of the running daemon is lowered, so that its descriptors run out. */
@@ -173,19 +170,19 @@ enum { CROWD = 150 };
 static void allow(rlim_t descriptors)
 {
 	struct rlimit r;
-	MUST(prlimit(f->pid, RLIMIT_NOFILE, NULL, &r) == 0);
+	MUST(prlimit(daemon_pid, RLIMIT_NOFILE, NULL, &r) == 0);
 	r.rlim_cur = descriptors;
-	MUST(prlimit(f->pid, RLIMIT_NOFILE, &r, NULL) == 0);
+	MUST(prlimit(daemon_pid, RLIMIT_NOFILE, &r, NULL) == 0);
 }
 
 /* Connect too many clients. greeted() returns -1 for those in the backlog. */
 static void exhaust(int waiting[static CROWD])
 {
-	daemon_start(f, BASE GREETING);
+	daemon_start(BASE GREETING);
 	allow(48);
 	for (size_t i = 0; i < CROWD; i++)
-		waiting[i] = client_connect(f, "main");
-	await(f, log_contains(f, "cannot accept connections: Too many open files"));
+		waiting[i] = client_connect("main");
+	AWAIT(log_contains("cannot accept connections: Too many open files"));
 }
 
 /* Served clients leave and free a descriptor for the next, until all were served. */
@@ -193,14 +190,14 @@ static void serve_all(int waiting[static CROWD])
 {
 	size_t served = 0;
 	for (int64_t until = deadline(); served < CROWD;) {
-		await_turn(f, until, "a crowd to be served");
+		await_turn(until, "a crowd to be served");
 		for (size_t i = 0; i < CROWD; i++) {
 			int result = waiting[i] < 0 ? -1 : greeted(waiting[i]);
 			if (result < 0)
 				continue;
 			cr_assert_eq(result, 1, "a waiting client was closed");
-			client_echo(f, waiting[i], "at last\n");
-			client_close(f, waiting[i]);
+			client_echo(waiting[i], "at last\n");
+			client_close(waiting[i]);
 			waiting[i] = -1;
 			served++;
 		}
@@ -212,11 +209,11 @@ Test(limits, exhausted_descriptors_cost_little_cpu_and_few_log_lines)
 	int waiting[CROWD];
 	double began = seconds_now();
 	exhaust(waiting);
-	double cpu = measure_cpu(f, WINDOW_MS);
+	double cpu = measure_cpu(WINDOW_MS);
 	cr_assert_lt(cpu, SPINNING_MS, "%.0f ms of CPU time in %d ms", cpu, WINDOW_MS);
-	cr_assert_leq((double)log_count(f, "cannot accept"), seconds_now() - began + 3);
+	cr_assert_leq((double)log_count("cannot accept"), seconds_now() - began + 3);
 	serve_all(waiting);
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(limits, accepting_resumes_when_descriptors_are_free)
@@ -225,27 +222,27 @@ Test(limits, accepting_resumes_when_descriptors_are_free)
 	exhaust(waiting);
 	allow(1000);
 	for (size_t i = 0; i < CROWD; i++) {
-		await_fd(f, waiting[i], POLLIN, deadline(), "a greeting");
+		await_fd(waiting[i], POLLIN, deadline(), "a greeting");
 		cr_assert_eq(greeted(waiting[i]), 1);
 	}
 	expect_served(waiting, CROWD);
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(limits, the_daemon_recovers_from_exhausted_descriptors)
 {
 	int waiting[CROWD];
-	char before[sizeof(f->value)];
+	char before[sizeof(last_value)];
 	exhaust(waiting);
 	serve_all(waiting);
-	stats_await_open(f, 0);
-	cr_assert_eq(stats_value(f, "skeld_connections_accepted_total"), CROWD);
-	await_idle(f);
-	strcpy(before, proc_fds(f));
-	daemon_reload_and_wait(f);
-	expect_status(f, "last_reload", "ok");
-	await(f, strcmp(before, proc_fds(f)) == 0);
-	daemon_finish(f);
+	stats_await_open(0);
+	cr_assert_eq(stats_value("skeld_connections_accepted_total"), CROWD);
+	await_idle();
+	strcpy(before, proc_fds());
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	AWAIT(strcmp(before, proc_fds()) == 0);
+	daemon_finish();
 }
 
 Test(limits, open_connections_are_served_while_descriptors_are_exhausted)
@@ -258,11 +255,10 @@ Test(limits, open_connections_are_served_while_descriptors_are_exhausted)
 			served[n++] = waiting[i];
 	cr_assert(n > 10 && n < 48, "%zu", n);
 	expect_served(served, n);
-	daemon_signal(f,
-		      SIGHUP); /* the reload may be rejected: no descriptor is free for the file */
-	notify_wait(f, "RELOADING=1");
-	notify_wait(f, "READY=1");
-	expect_status(f, "state", "running");
+	daemon_signal(SIGHUP); /* the reload may be rejected: no descriptor is free for the file */
+	notify_wait("RELOADING=1");
+	notify_wait("READY=1");
+	expect_status("state", "running");
 	expect_served(served, n);
-	daemon_finish(f);
+	daemon_finish();
 }

@@ -13,11 +13,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-FIXTURE_SUITE(loader);
+DAEMON_SUITE(loader);
 
 static pid_t loader(void)
 {
-	pid_t pid = loader_pid(f);
+	pid_t pid = loader_pid();
 	cr_assert_neq(pid, 0, "there is no loader");
 	return pid;
 }
@@ -40,18 +40,18 @@ Test(loader, the_loader_ignores_signals)
 {
 	static const int signals[] = {SIGHUP,  SIGUSR1, SIGUSR2, SIGINT,
 				      SIGTERM, SIGQUIT, SIGPIPE, SIGCHLD};
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	pid_t pid = loader();
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
 		MUST(kill(pid, signals[i]) == 0);
-	daemon_reload_and_wait(f);
-	expect_status(f, "reloads_ok", "1");
+	daemon_reload_and_wait();
+	expect_status("reloads_ok", "1");
 	cr_assert_eq(loader(), pid);
-	daemon_signal(f, SIGTERM);
-	cr_assert_eq(daemon_wait_exit(f), 0);
-	expect_signals_logged(f);
-	cr_assert_eq(stats_logged(f, "received", "SIGHUP"), 1);
-	cr_assert_eq(stats_logged(f, "received", "SIGTERM"), 1);
+	daemon_signal(SIGTERM);
+	cr_assert_eq(daemon_wait_exit(), 0);
+	expect_signals_logged();
+	cr_assert_eq(stats_logged("received", "SIGHUP"), 1);
+	cr_assert_eq(stats_logged("received", "SIGTERM"), 1);
 }
 
 /* The command line of a process, as one text: the NULs between arguments become "|". */
@@ -59,38 +59,39 @@ static const char *command_line(pid_t pid)
 {
 	char path[32];
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
-	file_text(f, path);
-	MUST(f->scratch.size > 0);
-	for (size_t i = 0; i < f->scratch.size - 1; i++)
-		if (!f->scratch.bytes[i])
-			f->scratch.bytes[i] = '|';
-	return f->scratch.bytes;
+	static struct text line;
+	text_read(&line, path);
+	MUST(line.size > 0);
+	for (size_t i = 0; i < line.size - 1; i++)
+		if (!line.bytes[i])
+			line.bytes[i] = '|';
+	return line.bytes;
 }
 
 /* pgrep -x matches the first name, pidof the second one. */
 Test(loader, the_loader_has_its_own_process_name)
 {
 	char path[32];
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)loader());
-	cr_assert_str_eq(file_text(f, path), "config-loader\n");
+	cr_assert_str_eq(file_text(path), "config-loader\n");
 	cr_assert_str_eq(command_line(loader()), "skeld: configuration loader");
-	daemon_finish(f);
+	daemon_finish();
 }
 
-static void with_short_arguments(struct fixture *g)
+static void with_short_arguments(void)
 {
-	MUST(chdir(g->dir) == 0);
-	execl(g->binary, "d", "-cskeld.conf", "-rrun", (char *)NULL);
+	MUST(chdir(test_dir) == 0);
+	execl(daemon_binary, "d", "-cskeld.conf", "-rrun", (char *)NULL);
 }
 
 Test(loader, the_loader_keeps_the_command_line_if_its_name_does_not_fit)
 {
-	f->prepare = with_short_arguments;
-	daemon_start(f, BASE);
-	cr_assert_str_eq(command_line(f->pid), "d|-cskeld.conf|-rrun");
+	daemon_prepare = with_short_arguments;
+	daemon_start(BASE);
+	cr_assert_str_eq(command_line(daemon_pid), "d|-cskeld.conf|-rrun");
 	cr_assert_str_eq(command_line(loader()), "loader");
-	daemon_finish(f);
+	daemon_finish();
 }
 
 /* An inherited descriptor would keep a port, a connection or a lock in use. */
@@ -98,13 +99,13 @@ Test(loader, the_loader_has_no_descriptor_of_the_daemon)
 {
 	char path[64], what[256];
 	int sockets = 0, pipes = 0;
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	int pidfd = watch(
 		loader()); /* the next loader is forked when there are descriptors to inherit */
 	MUST(kill(loader(), SIGKILL) == 0);
-	await(f, has_ended(pidfd));
+	AWAIT(has_ended(pidfd));
 	close(pidfd);
-	daemon_reload_and_wait(f);
+	daemon_reload_and_wait();
 	for (int fd = STDERR_FILENO + 1; fd < 256; fd++) {
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)loader(), fd);
 		ssize_t n = readlink(path, what, sizeof(what) - 1);
@@ -116,46 +117,46 @@ Test(loader, the_loader_has_no_descriptor_of_the_daemon)
 		cr_assert(sockets <= 1 && pipes <= 1, "it has %s", what);
 	}
 	cr_assert(sockets == 1 && pipes == 1, "to be asked, and to answer");
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(loader, a_killed_loader_is_replaced_at_the_next_reload)
 {
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	pid_t first = loader();
 	int pidfd = watch(first);
 	MUST(kill(first, SIGKILL) == 0);
-	await(f, has_ended(pidfd));
-	config_write(f, "%s", BASE "limits { idle_timeout = 77 }\n");
-	daemon_reload_and_wait(f);
-	expect_status(f, "last_reload", "ok");
-	expect_status(f, "generation", "2");
+	AWAIT(has_ended(pidfd));
+	config_write("%s", BASE "limits { idle_timeout = 77 }\n");
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	expect_status("generation", "2");
 	cr_assert_neq(loader(), first);
 	close(pidfd);
-	daemon_finish(f);
+	daemon_finish();
 }
 
 /* The loader is stopped, as if its file system hung: clients are served, and the reload is
  * rejected. */
 Test(loader, a_reload_that_hangs_is_rejected_after_five_seconds)
 {
-	daemon_start(f, BASE);
-	int client = client_connect(f, "main"), pidfd = watch(loader());
+	daemon_start(BASE);
+	int client = client_connect("main"), pidfd = watch(loader());
 	MUST(kill(loader(), SIGSTOP) == 0);
-	daemon_signal(f, SIGHUP);
-	notify_wait(f, "RELOADING=1");
+	daemon_signal(SIGHUP);
+	notify_wait("RELOADING=1");
 	for (size_t i = 0; i < 20; i++)
-		client_echo(f, client, "still here\n");
-	daemon_signal(f, SIGHUP); /* the old loader may continue: another one is used */
-	notify_wait(f, "READY=1");
-	notify_wait(f, "RELOADING=1");
-	notify_wait(f, "READY=1");
+		client_echo(client, "still here\n");
+	daemon_signal(SIGHUP); /* the old loader may continue: another one is used */
+	notify_wait("READY=1");
+	notify_wait("RELOADING=1");
+	notify_wait("READY=1");
 	static const char *const lines[] = {"skeld.conf: configuration not read within 5 s",
 					    "reload rejected", "reloaded: generation=2"};
-	log_expect_order(f, lines, sizeof(lines) / sizeof(*lines));
+	log_expect_order(lines, sizeof(lines) / sizeof(*lines));
 	cr_assert(has_ended(pidfd));
 	close(pidfd);
-	daemon_finish(f);
+	daemon_finish();
 }
 
 /* Stop the loader, as if its file system hung, and request a reload. */
@@ -163,34 +164,34 @@ static pid_t ask_in_vain(void)
 {
 	pid_t pid = loader();
 	MUST(kill(pid, SIGSTOP) == 0);
-	daemon_signal(f, SIGHUP);
-	notify_wait(f, "RELOADING=1");
-	stats_dump(f); /* then a reload is requested */
+	daemon_signal(SIGHUP);
+	notify_wait("RELOADING=1");
+	stats_dump(); /* then a reload is requested */
 	return pid;
 }
 
 static void expect_still_waiting(void)
 {
-	expect_status(f, "state", "reloading");
-	cr_assert_not(log_contains(f, "cannot be read"));
+	expect_status("state", "reloading");
+	cr_assert_not(log_contains("cannot be read"));
 }
 
 Test(loader, a_hung_reload_delays_no_signal_and_no_client)
 {
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	pid_t pid = ask_in_vain();
-	cr_assert_eq(stats_value(f, "skeld_state{state=\"reloading\"}"), 1);
-	daemon_signal(f, SIGUSR2);
-	await(f, log_contains(f, "debug logging on"));
-	daemon_signal(f, SIGHUP);
-	await(f, log_contains(f, "queue one more reload"));
+	cr_assert_eq(stats_value("skeld_state{state=\"reloading\"}"), 1);
+	daemon_signal(SIGUSR2);
+	AWAIT(log_contains("debug logging on"));
+	daemon_signal(SIGHUP);
+	AWAIT(log_contains("queue one more reload"));
 	expect_still_waiting();
 	MUST(kill(pid, SIGCONT) == 0);
-	notify_wait(f, "READY=1");
-	notify_wait(f, "READY=1");
-	expect_status(f, "reloads_ok", "2");
-	expect_signals_accounted(f);
-	daemon_finish(f);
+	notify_wait("READY=1");
+	notify_wait("READY=1");
+	expect_status("reloads_ok", "2");
+	expect_signals_accounted();
+	daemon_finish();
 }
 
 /* Every stop signal, also with a queued reload. */
@@ -200,17 +201,17 @@ Test(loader, a_stop_does_not_wait_for_a_hung_reload)
 	static const char *const lines[] = {
 		"reload dropped: ", "queued reload dropped: ", "stopped: seconds="};
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
-		daemon_start(f, BASE);
+		daemon_start(BASE);
 		int pidfd = watch(ask_in_vain());
-		daemon_signal(f, SIGHUP);
-		await(f, log_contains(f, "queue one more reload"));
+		daemon_signal(SIGHUP);
+		AWAIT(log_contains("queue one more reload"));
 		expect_still_waiting();
-		daemon_signal(f, signals[i]);
-		cr_assert_eq(daemon_wait_exit(f), signals[i] == SIGQUIT);
-		log_expect_order(f, lines, sizeof(lines) / sizeof(*lines));
-		cr_assert_not(log_contains(f, "cannot be read"));
-		expect_signals_logged(f);
-		await(f, has_ended(pidfd));
+		daemon_signal(signals[i]);
+		cr_assert_eq(daemon_wait_exit(), signals[i] == SIGQUIT);
+		log_expect_order(lines, sizeof(lines) / sizeof(*lines));
+		cr_assert_not(log_contains("cannot be read"));
+		expect_signals_logged();
+		AWAIT(has_ended(pidfd));
 		close(pidfd);
 	}
 }
@@ -218,55 +219,54 @@ Test(loader, a_stop_does_not_wait_for_a_hung_reload)
 /* A hung loader is ended when the drain begins. */
 Test(loader, a_stop_ends_the_loader)
 {
-	daemon_start(f, BASE "lame_duck = 3600\n");
+	daemon_start(BASE "lame_duck = 3600\n");
 	int pidfd = watch(ask_in_vain());
-	daemon_signal(f, SIGTERM);
-	await(f, strcmp(status_get(f, "state"), "lame_duck") == 0);
+	daemon_signal(SIGTERM);
+	AWAIT(strcmp(status_get("state"), "lame_duck") == 0);
 	cr_assert(has_ended(pidfd));
 	close(pidfd);
-	cr_assert_eq(daemon_stop(f, SIGQUIT), 1);
+	cr_assert_eq(daemon_stop(SIGQUIT), 1);
 }
 
 Test(loader, killing_a_hung_loader_ends_the_reload)
 {
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	MUST(kill(ask_in_vain(), SIGKILL) == 0);
-	notify_wait(f, "READY=1");
-	expect_rejected(f, 1, "the configuration loader does not answer");
-	daemon_reload_and_wait(f);
-	expect_status(f, "last_reload", "ok");
-	daemon_finish(f);
+	notify_wait("READY=1");
+	expect_rejected(1, "the configuration loader does not answer");
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	daemon_finish();
 }
 
-static void with_watchdog(struct fixture *g)
+static void with_watchdog(void)
 {
-	(void)g;
 	setenv("WATCHDOG_USEC", "3000000", 1);
 }
 
 /* The load takes longer than the watchdog interval. */
 Test(loader, the_watchdog_is_fed_during_a_hung_reload)
 {
-	f->prepare = with_watchdog;
-	daemon_start(f, BASE);
+	daemon_prepare = with_watchdog;
+	daemon_start(BASE);
 	ask_in_vain();
 	for (int i = 0; i < 3; i++)
-		notify_wait(f, "WATCHDOG=1");
+		notify_wait("WATCHDOG=1");
 	expect_still_waiting();
-	notify_wait(f, "READY=1");
-	expect_rejected(f, 1, "skeld.conf: configuration not read within 5 s");
-	daemon_finish(f);
+	notify_wait("READY=1");
+	expect_rejected(1, "skeld.conf: configuration not read within 5 s");
+	daemon_finish();
 }
 
 Test(loader, the_loader_ends_with_the_daemon)
 {
 	static const int signals[] = {SIGTERM, SIGQUIT, SIGKILL};
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
-		daemon_start(f, BASE);
+		daemon_start(BASE);
 		int pidfd = watch(loader());
-		daemon_signal(f, signals[i]);
-		daemon_wait_exit(f);
-		await(f, has_ended(pidfd));
+		daemon_signal(signals[i]);
+		daemon_wait_exit();
+		AWAIT(has_ended(pidfd));
 		close(pidfd);
 	}
 }

@@ -11,21 +11,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct fixture *f;
 static const struct passwd *nobody;
 
 static void setup(void)
 {
-	f = fixture_new();
+	daemon_fixture_enter();
 	nobody = getpwnam("nobody");
 	if (geteuid() != 0 || !nobody)
 		cr_skip_test("only root can change the user");
-	MUST(chmod(f->dir, 0755) == 0);
+	MUST(chmod(test_dir, 0755) == 0);
 }
 
 static void teardown(void)
 {
-	fixture_free(f);
+	daemon_fixture_leave();
 }
 
 TestSuite(privileges, .init = setup, .fini = teardown);
@@ -36,7 +35,7 @@ static void expect_owner(const char *name, uid_t uid)
 {
 	char path[64];
 	struct stat st;
-	MUST(stat(path_in(f, name, path), &st) == 0);
+	MUST(stat(path_in(name, path), &st) == 0);
 	cr_assert_eq(st.st_uid, uid, "%s", path);
 }
 
@@ -45,7 +44,7 @@ static void expect_loader_of(uid_t uid)
 {
 	char path[32];
 	struct stat st;
-	snprintf(path, sizeof(path), "/proc/%d", (int)loader_pid(f));
+	snprintf(path, sizeof(path), "/proc/%d", (int)loader_pid());
 	MUST(stat(path, &st) == 0);
 	cr_assert_eq(st.st_uid, uid, "%s", path);
 }
@@ -56,52 +55,52 @@ Test(privileges, root_is_dropped_and_needed_files_change_their_owner)
 	snprintf(config, sizeof(config),
 		 BASE AS_NOBODY "listen \"unix\" { address = \"unix:%s/socket\" }\n"
 				"log { target = \"file\" file = \"%s/its.log\" }\n",
-		 f->dir, f->dir);
-	MUST(rmdir(f->runtime) == 0 || errno == ENOENT); /* the daemon creates it */
-	daemon_start(f, config);
-	cr_assert_eq(proc_number(f, "Uid"), (long)nobody->pw_uid);
-	cr_assert_eq(proc_number(f, "Gid"), (long)nobody->pw_gid);
+		 test_dir, test_dir);
+	MUST(rmdir(runtime_dir) == 0 || errno == ENOENT); /* the daemon creates it */
+	daemon_start(config);
+	cr_assert_eq(proc_number("Uid"), (long)nobody->pw_uid);
+	cr_assert_eq(proc_number("Gid"), (long)nobody->pw_gid);
 	expect_loader_of(nobody->pw_uid);
 	expect_owner("run", nobody->pw_uid);
 	expect_owner("run/skeld.pid", nobody->pw_uid);
 	expect_owner("socket", nobody->pw_uid);
 	expect_owner("its.log", nobody->pw_uid);
-	client_echo(f, client_unix(f, "socket"), "hello");
-	daemon_reload_and_wait(f);
-	expect_status(f, "last_reload", "ok");
+	client_echo(client_unix("socket"), "hello");
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
 	expect_loader_of(nobody->pw_uid);
-	daemon_finish(f);
-	cr_assert(!runtime_file_exists(f, "skeld.pid"));
+	daemon_finish();
+	cr_assert(!runtime_file_exists("skeld.pid"));
 }
 
 Test(privileges, a_configuration_that_the_user_cannot_read_is_a_warning)
 {
-	config_write(f, "%s", BASE AS_NOBODY);
-	MUST(rmdir(f->runtime) == 0 || errno == ENOENT);
-	MUST(chmod(f->config, 0600) == 0);
-	daemon_spawn(f);
-	notify_wait(f, "READY=1");
-	cr_assert(log_contains(f, "skeld.conf as user=\"nobody\" group="), "%s", log_text(f));
-	daemon_reload_and_wait(f);
-	expect_rejected(f, 1, "Permission denied");
-	daemon_finish(f);
+	config_write("%s", BASE AS_NOBODY);
+	MUST(rmdir(runtime_dir) == 0 || errno == ENOENT);
+	MUST(chmod(config_path, 0600) == 0);
+	daemon_spawn();
+	notify_wait("READY=1");
+	cr_assert(log_contains("skeld.conf as user=\"nobody\" group="), "%s", log_text());
+	daemon_reload_and_wait();
+	expect_rejected(1, "Permission denied");
+	daemon_finish();
 }
 
 Test(privileges, a_group_without_user_is_set)
 {
-	daemon_start(f, BASE "group = \"nogroup\"\n");
-	cr_assert_eq(proc_number(f, "Uid"), 0);
-	cr_assert_neq(proc_number(f, "Gid"), 0);
-	daemon_finish(f);
+	daemon_start(BASE "group = \"nogroup\"\n");
+	cr_assert_eq(proc_number("Uid"), 0);
+	cr_assert_neq(proc_number("Gid"), 0);
+	daemon_finish();
 }
 
 static void expect_not_started(const char *config, const char *why)
 {
-	config_write(f, "%s", config);
-	daemon_spawn(f);
-	cr_assert_eq(daemon_wait_exit(f), 1);
-	cr_assert(log_line_with(f, why), "not logged: %s\n%s", why, log_text(f));
-	cr_assert(!runtime_file_exists(f, "status"));
+	config_write("%s", config);
+	daemon_spawn();
+	cr_assert_eq(daemon_wait_exit(), 1);
+	cr_assert(log_line_with(why), "not logged: %s\n%s", why, log_text());
+	cr_assert(!runtime_file_exists("status"));
 }
 
 Test(privileges, an_unknown_user_or_group_fails_the_start)
@@ -114,12 +113,12 @@ Test(privileges, an_unknown_user_or_group_fails_the_start)
 
 Test(privileges, an_unwritable_runtime_directory_fails_the_start)
 {
-	MUST(mkdir(f->runtime, 0755) == 0 || errno == EEXIST);
+	MUST(mkdir(runtime_dir, 0755) == 0 || errno == EEXIST);
 	expect_not_started(BASE AS_NOBODY, "user \"nobody\" cannot write to the runtime directory");
 }
 
 Test(privileges, only_root_can_change_the_user)
 {
-	fixture_run_as(f, nobody->pw_uid);
+	daemon_run_as(nobody->pw_uid);
 	expect_not_started(BASE AS_NOBODY, "only root can change user and group");
 }

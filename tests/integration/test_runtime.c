@@ -13,108 +13,108 @@
 #include <time.h>
 #include <unistd.h>
 
-FIXTURE_SUITE(runtime);
+DAEMON_SUITE(runtime);
 
 static const char *runtime_path(const char *name)
 {
 	static char path[128];
-	snprintf(path, sizeof(path), "%s/%s", f->runtime, name);
+	snprintf(path, sizeof(path), "%s/%s", runtime_dir, name);
 	return path;
 }
 
 Test(runtime, the_pid_file_has_the_pid)
 {
-	daemon_start(f, BASE);
-	const char *text = file_text(f, runtime_path("skeld.pid"));
+	daemon_start(BASE);
+	const char *text = file_text(runtime_path("skeld.pid"));
 	cr_assert_not_null(text);
-	cr_assert_eq(strtol(text, NULL, 10), f->pid);
-	daemon_finish(f);
+	cr_assert_eq(strtol(text, NULL, 10), daemon_pid);
+	daemon_finish();
 }
 
 Test(runtime, a_second_instance_fails_to_start)
 {
 	char pid[32];
-	daemon_start(f, BASE);
-	cr_assert_eq(skeld_run(f, "-c", f->config, "-r", f->runtime, NULL), 1);
-	snprintf(pid, sizeof(pid), "%d", (int)f->pid);
-	cr_assert_not_null(strstr(f->err.bytes, pid), "no %s in: %s", pid, f->err.bytes);
-	client_echo(f, client_connect(f, "main"), "unharmed\n");
-	expect_status(f, "pid", pid);
-	expect_status(f, "state", "running");
-	daemon_reload_and_wait(f);
-	cr_assert_eq(skeld_run(f, "-c", f->config, "-r", f->runtime, NULL), 1);
-	daemon_finish(f);
+	daemon_start(BASE);
+	cr_assert_eq(skeld_run("-c", config_path, "-r", runtime_dir, NULL), 1);
+	snprintf(pid, sizeof(pid), "%d", (int)daemon_pid);
+	cr_assert_not_null(strstr(command_err.bytes, pid), "no %s in: %s", pid, command_err.bytes);
+	client_echo(client_connect("main"), "unharmed\n");
+	expect_status("pid", pid);
+	expect_status("state", "running");
+	daemon_reload_and_wait();
+	cr_assert_eq(skeld_run("-c", config_path, "-r", runtime_dir, NULL), 1);
+	daemon_finish();
 }
 
 /* The reason is also printed on the standard error, not only in the log file. */
 Test(runtime, a_second_instance_prints_the_reason)
 {
 	char path[64];
-	daemon_start(f, BASE);
-	config_write(f, BASE "log { target = file file = \"%s\" }\n", path_in(f, "log", path));
-	cr_assert_eq(skeld_run(f, "-c", f->config, "-r", f->runtime, NULL), 1);
-	const char *logged = file_text(f, path);
+	daemon_start(BASE);
+	config_write(BASE "log { target = file file = \"%s\" }\n", path_in("log", path));
+	cr_assert_eq(skeld_run("-c", config_path, "-r", runtime_dir, NULL), 1);
+	const char *logged = file_text(path);
 	cr_assert(logged && strstr(logged, "start failed: exit=1"), "%s", logged);
-	cr_assert(strstr(f->err.bytes, "another instance is running") &&
-			  strstr(f->err.bytes, "start failed: exit=1"),
-		  "%s", f->err.bytes);
-	daemon_finish(f);
+	cr_assert(strstr(command_err.bytes, "another instance is running") &&
+			  strstr(command_err.bytes, "start failed: exit=1"),
+		  "%s", command_err.bytes);
+	daemon_finish();
 }
 
 Test(runtime, runtime_files_are_removed_at_exit)
 {
 	static const char *const names[] = {"skeld.pid", "status", "stats.prom"};
-	daemon_start(f, BASE);
-	stats_dump(f);
+	daemon_start(BASE);
+	stats_dump();
 	for (size_t i = 0; i < 3; i++)
-		cr_assert(runtime_file_exists(f, names[i]), "%s", names[i]);
-	daemon_finish(f);
+		cr_assert(runtime_file_exists(names[i]), "%s", names[i]);
+	daemon_finish();
 	/* Also no temporary file: the directory can be removed. */
-	cr_assert_eq(rmdir(f->runtime), 0, "something is left in %s", f->runtime);
+	cr_assert_eq(rmdir(runtime_dir), 0, "something is left in %s", runtime_dir);
 }
 
 Test(runtime, a_crash_does_not_prevent_the_next_start)
 {
-	daemon_start(f, BASE);
-	stats_dump(f);
-	cr_assert_eq(daemon_stop(f, SIGKILL), 128 + SIGKILL);
-	cr_assert(runtime_file_exists(f, "skeld.pid"));
-	cr_assert_eq(skeld_run(f, "-r", f->runtime, "-s", "status", NULL), 3);
-	daemon_start(f, BASE);
-	expect_status(f, "generation", "1");
-	daemon_finish(f);
+	daemon_start(BASE);
+	stats_dump();
+	cr_assert_eq(daemon_stop(SIGKILL), 128 + SIGKILL);
+	cr_assert(runtime_file_exists("skeld.pid"));
+	cr_assert_eq(skeld_run("-r", runtime_dir, "-s", "status", NULL), 3);
+	daemon_start(BASE);
+	expect_status("generation", "1");
+	daemon_finish();
 }
 
 Test(runtime, a_link_instead_of_the_pid_file_is_not_followed)
 {
 	char victim[64];
-	file_write(f, path_in(f, "victim", victim), "precious\n", 9);
+	file_write_bytes(path_in("victim", victim), "precious\n", 9);
 	MUST(symlink(victim, runtime_path("skeld.pid")) == 0);
-	config_write(f, "%s", BASE);
-	daemon_spawn(f);
-	cr_assert_eq(daemon_wait_exit(f), 1);
-	cr_assert_str_eq(file_text(f, victim), "precious\n");
+	config_write("%s", BASE);
+	daemon_spawn();
+	cr_assert_eq(daemon_wait_exit(), 1);
+	cr_assert_str_eq(file_text(victim), "precious\n");
 }
 
 Test(runtime, a_missing_runtime_directory_is_created)
 {
 	struct stat st;
-	MUST(rmdir(f->runtime) == 0);
-	daemon_start(f, BASE);
-	MUST(stat(f->runtime, &st) == 0);
+	MUST(rmdir(runtime_dir) == 0);
+	daemon_start(BASE);
+	MUST(stat(runtime_dir, &st) == 0);
 	cr_assert_eq(st.st_mode & 07777, 0755);
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(runtime, an_unusable_runtime_directory_exits_with_1)
 {
-	MUST(rmdir(f->runtime) == 0);
-	file_write(f, f->runtime, "", 0);
-	config_write(f, "%s", BASE);
-	daemon_spawn(f);
-	cr_assert_eq(daemon_wait_exit(f), 1);
-	cr_assert(log_contains(f, f->runtime), "%s", log_text(f));
-	MUST(unlink(f->runtime) == 0);
+	MUST(rmdir(runtime_dir) == 0);
+	file_write_bytes(runtime_dir, "", 0);
+	config_write("%s", BASE);
+	daemon_spawn();
+	cr_assert_eq(daemon_wait_exit(), 1);
+	cr_assert(log_contains(runtime_dir), "%s", log_text());
+	MUST(unlink(runtime_dir) == 0);
 }
 
 Test(runtime, the_status_file_has_the_state)
@@ -123,27 +123,27 @@ Test(runtime, the_status_file_has_the_state)
 		"pid",	       "state",	  "generation",	      "reloads_ok", "reloads_rejected",
 		"last_reload", "started", "last_reload_error"};
 	char pid[32];
-	daemon_start(f, BASE);
-	snprintf(pid, sizeof(pid), "%d", (int)f->pid);
-	expect_status(f, "pid", pid);
-	expect_status(f, "state", "running");
-	expect_status(f, "generation", "1");
-	expect_status(f, "last_reload", "none");
+	daemon_start(BASE);
+	snprintf(pid, sizeof(pid), "%d", (int)daemon_pid);
+	expect_status("pid", pid);
+	expect_status("state", "running");
+	expect_status("generation", "1");
+	expect_status("last_reload", "none");
 	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
-		status_get(f, keys[i]);
-	daemon_reload_and_wait(f);
-	expect_status(f, "last_reload", "ok");
-	expect_status(f, "last_reload_error", "");
-	config_write(f, BASE "nonsense\n");
-	daemon_reload_and_wait(f);
-	expect_rejected(f, 2, "skeld.conf:4: ");
-	config_write(f, BASE);
-	daemon_reload_and_wait(f);
-	expect_status(f, "last_reload", "ok");
-	expect_status(f, "last_reload_error", "");
-	expect_status(f, "reloads_ok", "2");
-	expect_status(f, "reloads_rejected", "1");
-	daemon_finish(f);
+		status_get(keys[i]);
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	expect_status("last_reload_error", "");
+	config_write(BASE "nonsense\n");
+	daemon_reload_and_wait();
+	expect_rejected(2, "skeld.conf:4: ");
+	config_write(BASE);
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	expect_status("last_reload_error", "");
+	expect_status("reloads_ok", "2");
+	expect_status("reloads_rejected", "1");
+	daemon_finish();
 }
 
 struct reader {
@@ -178,18 +178,17 @@ Test(runtime, the_status_file_is_replaced_atomically)
 {
 	struct reader r = {0};
 	pthread_t thread;
-	daemon_start(f, BASE);
-	snprintf(r.path, sizeof(r.path), "%s/status", f->runtime);
+	daemon_start(BASE);
+	snprintf(r.path, sizeof(r.path), "%s/status", runtime_dir);
 	MUST(pthread_create(&thread, NULL, read_status, &r) == 0);
 	for (int i = 0; i < 200 || atomic_load(&r.reads) <= 100; i++) {
-		config_write(f, BASE "%s",
-			     i % 2 ? "nonsense_that_makes_the_file_longer = 1\n" : "");
-		daemon_reload_and_wait(f);
+		config_write(BASE "%s", i % 2 ? "nonsense_that_makes_the_file_longer = 1\n" : "");
+		daemon_reload_and_wait();
 	}
 	atomic_store(&r.stop, true);
 	pthread_join(thread, NULL);
 	cr_assert_eq(r.bad, 0, "%ld of %ld reads were incomplete", r.bad, atomic_load(&r.reads));
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(runtime, stats_have_every_metric)
@@ -215,43 +214,43 @@ Test(runtime, stats_have_every_metric)
 					    "process_open_fds",
 					    "process_start_time_seconds"};
 	char type[128];
-	daemon_start(f, BASE);
-	stats_dump(f);
-	const char *text = file_text(f, runtime_path("stats.prom"));
+	daemon_start(BASE);
+	stats_dump();
+	const char *text = file_text(runtime_path("stats.prom"));
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		snprintf(type, sizeof(type), "# TYPE %s ", names[i]);
 		cr_assert_not_null(strstr(text, type), "%sis not in\n%s", type, text);
 	}
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(runtime, stats_count_events)
 {
-	daemon_start(f, BASE);
-	int first = client_connect(f, "main"), second = client_connect(f, "main");
-	client_echo(f, first, "0123456789");
-	client_echo(f, second, "01234");
-	client_close(f, second);
-	daemon_reload_and_wait(f);
-	config_write(f, "nonsense\n");
-	daemon_reload_and_wait(f);
+	daemon_start(BASE);
+	int first = client_connect("main"), second = client_connect("main");
+	client_echo(first, "0123456789");
+	client_echo(second, "01234");
+	client_close(second);
+	daemon_reload_and_wait();
+	config_write("nonsense\n");
+	daemon_reload_and_wait();
 	do /* until the worker has noticed that the second client left */
-		stats_dump(f);
-	while (stats_value(f, "skeld_connections_open") != 1);
-	await(f, !strstr(proc_fds(f), "stats.prom")); /* renamed, and not closed yet */
+		stats_dump();
+	while (stats_value("skeld_connections_open") != 1);
+	AWAIT(!strstr(proc_fds(), "stats.prom")); /* renamed, and not closed yet */
 	size_t fds = 0;
-	for (const char *at = proc_fds(f); (at = strchr(at, '\n')); at++)
+	for (const char *at = proc_fds(); (at = strchr(at, '\n')); at++)
 		fds++;
-	cr_assert_eq(stats_value(f, "process_open_fds"), (double)fds, "%s", f->value);
-	cr_assert_eq(stats_value(f, "skeld_connections_accepted_total"), 2);
-	cr_assert_eq(stats_value(f, "skeld_received_bytes_total"), 15);
-	cr_assert_eq(stats_value(f, "skeld_sent_bytes_total"), 15);
-	cr_assert_eq(stats_value(f, "skeld_config_generation"), 2);
-	cr_assert_eq(stats_value(f, "skeld_config_reloads_total{result=\"ok\"}"), 1);
-	cr_assert_eq(stats_value(f, "skeld_config_reloads_total{result=\"rejected\"}"), 1);
-	cr_assert_eq(stats_value(f, "skeld_config_last_reload_successful"), 0);
-	cr_assert_gt(stats_value(f, "skeld_config_last_reload_success_timestamp_seconds"),
+	cr_assert_eq(stats_value("process_open_fds"), (double)fds, "%s", last_value);
+	cr_assert_eq(stats_value("skeld_connections_accepted_total"), 2);
+	cr_assert_eq(stats_value("skeld_received_bytes_total"), 15);
+	cr_assert_eq(stats_value("skeld_sent_bytes_total"), 15);
+	cr_assert_eq(stats_value("skeld_config_generation"), 2);
+	cr_assert_eq(stats_value("skeld_config_reloads_total{result=\"ok\"}"), 1);
+	cr_assert_eq(stats_value("skeld_config_reloads_total{result=\"rejected\"}"), 1);
+	cr_assert_eq(stats_value("skeld_config_last_reload_successful"), 0);
+	cr_assert_gt(stats_value("skeld_config_last_reload_success_timestamp_seconds"),
 		     (double)time(NULL) - 600);
-	client_echo(f, first, "on");
-	daemon_finish(f);
+	client_echo(first, "on");
+	daemon_finish();
 }

@@ -16,8 +16,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
 enum { PASSED_MAX = 72, FIRST = 3 };
 
 /* The descriptors that the next daemon gets, from 3 on. */
@@ -28,7 +26,7 @@ static const char *count;
 
 static void setup(void)
 {
-	f = fixture_new();
+	daemon_fixture_enter();
 	n_passed = 0;
 	*names = '\0';
 	count = NULL;
@@ -36,16 +34,15 @@ static void setup(void)
 
 static void teardown(void)
 {
-	fixture_free(f);
+	daemon_fixture_leave();
 }
 
 TestSuite(sockets, .init = setup, .fini = teardown);
 
 /* Runs in the child before exec. The descriptors to pass have higher numbers than their targets. */
-static void pass(struct fixture *g)
+static void pass(void)
 {
 	char text[16];
-	(void)g;
 	for (size_t i = 0; i < n_passed; i++)
 		dup2(passed[i], FIRST + (int)i);
 	snprintf(text, sizeof(text), "%d", (int)getpid());
@@ -63,7 +60,7 @@ static void add(int fd, const char *name)
 	passed[n_passed++] = high;
 	snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", *names ? ":" : "",
 		 name);
-	f->prepare = pass;
+	daemon_prepare = pass;
 }
 
 /* A listening socket on a free port, and its address. */
@@ -80,10 +77,10 @@ static int listening(char address[32])
 
 static void expect_echo(const char *address)
 {
-	int client = client_try(f, address);
+	int client = client_try(address);
 	cr_assert_geq(client, 0, "%s: %s", address, strerror(errno));
-	client_echo(f, client, "hello");
-	client_close(f, client);
+	client_echo(client, "hello");
+	client_close(client);
 }
 
 Test(sockets, a_passed_socket_with_the_address_is_used_and_stays_open)
@@ -91,17 +88,17 @@ Test(sockets, a_passed_socket_with_the_address_is_used_and_stays_open)
 	char address[32], text[256];
 	add(listening(address), "other");
 	snprintf(text, sizeof(text), "listen \"main\" { address = \"%s\" }\n", address);
-	config_write(f, "workers = 2\nadmin { address = \"\" }\n%s", text);
-	daemon_spawn(f);
-	notify_wait(f, "READY=1");
-	cr_assert(log_contains(f, "as other"), "%s", log_text(f));
+	config_write("workers = 2\nadmin { address = \"\" }\n%s", text);
+	daemon_spawn();
+	notify_wait("READY=1");
+	cr_assert(log_contains("as other"), "%s", log_text());
 	for (int i = 0; i < 4; i++)
 		expect_echo(address);
-	daemon_reload_and_wait(f);
+	daemon_reload_and_wait();
 	expect_echo(address);
-	daemon_finish(f);
+	daemon_finish();
 	/* The next daemon accepts the connections that wait in the queue. */
-	cr_assert_geq(client_try(f, address), 0);
+	cr_assert_geq(client_try(address), 0);
 	close(passed[0]);
 }
 
@@ -109,9 +106,9 @@ Test(sockets, a_passed_socket_with_the_title_is_used)
 {
 	char address[32];
 	add(listening(address), "main");
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	expect_echo(address);
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(sockets, the_admin_server_uses_a_passed_socket)
@@ -119,12 +116,12 @@ Test(sockets, the_admin_server_uses_a_passed_socket)
 	char address[32], taken[32];
 	add(listening(address), "main");
 	add(listening(taken), "admin");
-	daemon_start(f, "workers = 1\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN);
+	daemon_start("workers = 1\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN);
 	expect_echo(address);
-	int client = client_try(f, taken);
-	client_send(f, client, "GET /readyz HTTP/1.0\r\n\r\n", 24);
-	cr_assert_eq(http_read(f, client), 200);
-	daemon_finish(f);
+	int client = client_try(taken);
+	client_send_bytes(client, "GET /readyz HTTP/1.0\r\n\r\n", 24);
+	cr_assert_eq(http_read(client), 200);
+	daemon_finish();
 }
 
 Test(sockets, passed_sockets_of_one_address_are_one_listener)
@@ -141,32 +138,32 @@ Test(sockets, passed_sockets_of_one_address_are_one_listener)
 		add(fd, "main");
 	}
 	snprintf(address, sizeof(address), "127.0.0.1:%u", ntohs(a.sin_port));
-	daemon_start(f, "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN);
-	cr_assert_eq(log_count(f, "using passed socket: "), 1, "%s", log_text(f));
+	daemon_start("workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN);
+	cr_assert_eq(log_count("using passed socket: "), 1, "%s", log_text());
 	for (int i = 0; i < 32; i++) /* the kernel spreads them over all three */
 		expect_echo(address);
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(sockets, an_unused_passed_socket_is_used_after_a_reload)
 {
 	char address[32];
 	add(listening(address), "other");
-	daemon_start(f, BASE);
-	cr_assert(log_contains(f, "passed as other, matches no listen section"), "%s", log_text(f));
-	config_write(f, BASE "listen \"more\" { address = \"%s\" }\n", address);
-	daemon_reload_and_wait(f);
+	daemon_start(BASE);
+	cr_assert(log_contains("passed as other, matches no listen section"), "%s", log_text());
+	config_write(BASE "listen \"more\" { address = \"%s\" }\n", address);
+	daemon_reload_and_wait();
 	expect_echo(address);
-	config_write(f, "%s", BASE);
-	daemon_reload_and_wait(f);
-	int waits = client_try(f, address); /* the manager still has it, and it listens */
+	config_write("%s", BASE);
+	daemon_reload_and_wait();
+	int waits = client_try(address); /* the manager still has it, and it listens */
 	cr_assert_geq(waits, 0);
-	cr_assert_eq(log_count(f, "unused socket: "), 2, "%s", log_text(f));
-	cr_assert(!log_contains(f, "no longer listening"), "%s", log_text(f));
-	config_write(f, BASE "listen \"more\" { address = \"%s\" }\n", address);
-	daemon_reload_and_wait(f);
-	client_echo(f, waits, "at last");
-	daemon_finish(f);
+	cr_assert_eq(log_count("unused socket: "), 2, "%s", log_text());
+	cr_assert(!log_contains("no longer listening"), "%s", log_text());
+	config_write(BASE "listen \"more\" { address = \"%s\" }\n", address);
+	daemon_reload_and_wait();
+	client_echo(waits, "at last");
+	daemon_finish();
 }
 
 Test(sockets, a_passed_descriptor_that_is_not_a_listening_stream_is_closed)
@@ -174,18 +171,17 @@ Test(sockets, a_passed_descriptor_that_is_not_a_listening_stream_is_closed)
 	char path[64], address[32];
 	add(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "idle");
 	add(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "datagrams");
-	add(open(path_in(f, "file", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), "file");
+	add(open(path_in("file", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), "file");
 	add(listening(address), "main");
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	static const char *const lines[] = {"descriptor 3 (idle)", "descriptor 4 (datagrams)",
 					    "descriptor 5 (file)"};
 	for (size_t i = 0; i < 3; i++)
-		cr_assert(
-			strstr(log_line_with(f, lines[i]), "not a listening stream socket; closed"),
-			"%s", log_text(f));
-	cr_assert(!strstr(proc_fds(f), "/file"), "%s", proc_fds(f));
+		cr_assert(strstr(log_line_with(lines[i]), "not a listening stream socket; closed"),
+			  "%s", log_text());
+	cr_assert(!strstr(proc_fds(), "/file"), "%s", proc_fds());
 	expect_echo(address);
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(sockets, surplus_passed_sockets_are_closed)
@@ -193,9 +189,9 @@ Test(sockets, surplus_passed_sockets_are_closed)
 	char address[32];
 	for (int i = 0; i < 66; i++)
 		add(listening(address), "many");
-	daemon_start(f, BASE);
-	cr_assert_eq(log_count(f, "(many): too many; closed"), 1, "%s", log_text(f));
-	daemon_finish(f);
+	daemon_start(BASE);
+	cr_assert_eq(log_count("(many): too many; closed"), 1, "%s", log_text());
+	daemon_finish();
 }
 
 Test(sockets, an_invalid_listen_fds_is_reported)
@@ -203,15 +199,15 @@ Test(sockets, an_invalid_listen_fds_is_reported)
 	char address[32];
 	add(listening(address), "main");
 	count = "all";
-	daemon_start(f, BASE);
-	cr_assert(log_contains(f, "LISTEN_FDS=all"), "%s", log_text(f));
-	expect_echo(listener_address(f, "main"));
-	daemon_finish(f);
+	daemon_start(BASE);
+	cr_assert(log_contains("LISTEN_FDS=all"), "%s", log_text());
+	expect_echo(listener_address("main"));
+	daemon_finish();
 }
 
-static void pass_to_another(struct fixture *g)
+static void pass_to_another(void)
 {
-	pass(g);
+	pass();
 	setenv("LISTEN_PID", "1", 1);
 }
 
@@ -219,16 +215,15 @@ Test(sockets, descriptors_for_another_process_are_ignored)
 {
 	char address[32];
 	add(listening(address), "main");
-	f->prepare = pass_to_another;
-	daemon_start(f, BASE);
-	cr_assert_eq(log_count(f, "passed as"), 0, "%s", log_text(f));
-	daemon_finish(f);
+	daemon_prepare = pass_to_another;
+	daemon_start(BASE);
+	cr_assert_eq(log_count("passed as"), 0, "%s", log_text());
+	daemon_finish();
 }
 
-static void promise_sockets(struct fixture *fixture)
+static void promise_sockets(void)
 {
 	char pid[16];
-	(void)fixture;
 	snprintf(pid, sizeof(pid), "%d", (int)getpid());
 	setenv("LISTEN_PID", pid, 1);
 	setenv("LISTEN_FDS", "64", 1);
@@ -237,21 +232,21 @@ static void promise_sockets(struct fixture *fixture)
 /* Missing descriptors: the daemon must not close its own. */
 Test(sockets, missing_passed_sockets_do_no_harm)
 {
-	f->prepare = promise_sockets;
-	daemon_start(f, BASE);
-	int c = client_connect(f, "main");
-	client_echo(f, c, "served\n");
-	cr_assert(log_contains(f, "descriptor 3 (unknown): not a listening stream socket"), "%s",
-		  log_text(f));
-	daemon_finish(f);
+	daemon_prepare = promise_sockets;
+	daemon_start(BASE);
+	int c = client_connect("main");
+	client_echo(c, "served\n");
+	cr_assert(log_contains("descriptor 3 (unknown): not a listening stream socket"), "%s",
+		  log_text());
+	daemon_finish();
 }
 
 /* The descriptor store. */
 
-static void with_store(struct fixture *g)
+static void with_store(void)
 {
 	if (n_passed)
-		pass(g);
+		pass();
 	setenv("FDSTORE", "64", 1);
 }
 
@@ -269,7 +264,7 @@ static void take_stored(void)
 				   .msg_iovlen = 1,
 				   .msg_control = &control,
 				   .msg_controllen = sizeof(control)};
-		ssize_t n = recvmsg(f->notify, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		ssize_t n = recvmsg(notify_fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 		if (n < 0)
 			break;
 		text[n] = '\0';
@@ -291,14 +286,14 @@ static void take_stored(void)
 static void start_with_store(const char *config)
 {
 	char path[96];
-	snprintf(path, sizeof(path), "%s/status", f->runtime);
-	config_write(f, "%s", config);
-	f->prepare = with_store;
-	daemon_spawn(f);
+	snprintf(path, sizeof(path), "%s/status", runtime_dir);
+	config_write("%s", config);
+	daemon_prepare = with_store;
+	daemon_spawn();
 	for (int64_t until = deadline();
-	     !file_text(f, path) || !strstr(file_text(f, path), "state=running\n");)
+	     !file_text(path) || !strstr(file_text(path), "state=running\n");)
 		if (is_past(until))
-			fail_test(f, "not running");
+			fail_test("not running");
 	take_stored();
 }
 
@@ -309,37 +304,37 @@ Test(sockets, stored_sockets_are_used_after_a_crash)
 	char main[64], admin[64], config[512];
 	start_with_store(TWO);
 	cr_assert_eq(n_passed, 3, "two of main, one of admin: %zu", n_passed);
-	snprintf(main, sizeof(main), "%s", listener_address(f, "main"));
-	snprintf(admin, sizeof(admin), "%s", listener_address(f, "admin"));
-	kill(f->pid, SIGKILL);
-	daemon_wait_exit(f);
-	int waits = client_try(f, main); /* the connection is not refused */
+	snprintf(main, sizeof(main), "%s", listener_address("main"));
+	snprintf(admin, sizeof(admin), "%s", listener_address("admin"));
+	kill(daemon_pid, SIGKILL);
+	daemon_wait_exit();
+	int waits = client_try(main); /* the connection is not refused */
 	cr_assert_geq(waits, 0);
 	snprintf(config, sizeof(config),
 		 "workers = 2\nadmin { address = \"%s\" }\nlisten \"main\" { address = \"%s\" }\n",
 		 admin, main);
-	config_write(f, "%s", config);
-	daemon_spawn(f);
-	notify_wait(f, "READY=1");
-	client_echo(f, waits, "still there");
+	config_write("%s", config);
+	daemon_spawn();
+	notify_wait("READY=1");
+	client_echo(waits, "still there");
 	expect_echo(main);
-	int client = client_try(f, admin);
-	client_send(f, client, "GET /livez HTTP/1.0\r\n\r\n", 23);
-	cr_assert_eq(http_read(f, client), 200);
-	daemon_finish(f);
+	int client = client_try(admin);
+	client_send_bytes(client, "GET /livez HTTP/1.0\r\n\r\n", 23);
+	cr_assert_eq(http_read(client), 200);
+	daemon_finish();
 }
 
 Test(sockets, a_stored_socket_without_section_is_removed)
 {
 	start_with_store("workers = 1\nadmin { address = \"\" }\n" LISTEN_MAIN);
 	cr_assert_eq(n_passed, 1);
-	kill(f->pid, SIGKILL);
-	daemon_wait_exit(f);
-	config_write(f, "%s", BASE);
-	daemon_spawn(f);
-	notify_wait(f, "READY=1");
-	cr_assert(log_line_with(f, "unused socket: "), "%s", log_text(f));
-	cr_assert(strstr(log_line_with(f, "unused socket: "), "; closed"), "%s", log_text(f));
-	cr_assert(strstr(f->notices.bytes, "FDSTOREREMOVE=1"), "%s", f->notices.bytes);
-	daemon_finish(f);
+	kill(daemon_pid, SIGKILL);
+	daemon_wait_exit();
+	config_write("%s", BASE);
+	daemon_spawn();
+	notify_wait("READY=1");
+	cr_assert(log_line_with("unused socket: "), "%s", log_text());
+	cr_assert(strstr(log_line_with("unused socket: "), "; closed"), "%s", log_text());
+	cr_assert(strstr(notices.bytes, "FDSTOREREMOVE=1"), "%s", notices.bytes);
+	daemon_finish();
 }

@@ -9,15 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-FIXTURE_SUITE(ticks, fixture_use(f, TICKS_BINARY));
+DAEMON_SUITE(ticks, daemon_use(TICKS_BINARY));
 
 #define NO_LISTENER		"admin { address = \"\" }\nlisten \"main\" { address = \"\" }\n"
 #define TICKS(workers, options) "workers = " #workers "\n" NO_LISTENER "ticks { " options " }\n"
 
 static void await_at_least(const char *metric, double n)
 {
-	for (int64_t until = deadline(); stats_fresh(f, metric) < n;)
-		await_turn(f, until, metric);
+	for (int64_t until = deadline(); stats_fresh(metric) < n;)
+		await_turn(until, metric);
 }
 
 /* The counters in the statistics that the daemon logs at its end. */
@@ -25,70 +25,70 @@ static long told_at_the_end(const char *word)
 {
 	char part[32];
 	snprintf(part, sizeof(part), " %s ", word);
-	const char *line = log_line_with(f, "stats ticks:");
+	const char *line = log_line_with("stats ticks:");
 	const char *at = line ? strstr(line, part) : NULL;
 	if (!at)
-		fail_test(f, "no %s in the stats of ticks", word);
+		fail_test("no %s in the stats of ticks", word);
 	return strtol(at + strlen(part), NULL, 10);
 }
 
 Test(ticks, each_worker_runs_its_timer)
 {
-	daemon_start(f, TICKS(2, "interval = 5"));
+	daemon_start(TICKS(2, "interval = 5"));
 	await_at_least("ticks_total", 10);
-	daemon_finish(f);
+	daemon_finish();
 	cr_assert_geq(told_at_the_end("ticked"), 10);
 }
 
 Test(ticks, a_reload_changes_the_interval)
 {
-	daemon_start(f, TICKS(1, "interval = 3600000"));
-	cr_assert_eq(stats_fresh(f, "ticks_total"), 0);
-	config_write(f, TICKS(1, "interval = 5"));
-	daemon_reload_and_wait(f);
+	daemon_start(TICKS(1, "interval = 3600000"));
+	cr_assert_eq(stats_fresh("ticks_total"), 0);
+	config_write(TICKS(1, "interval = 5"));
+	daemon_reload_and_wait();
 	await_at_least("ticks_total", 5);
-	config_write(f, TICKS(1, "interval = 3600000"));
-	daemon_reload_and_wait(f);
-	double before = stats_fresh(f, "ticks_total");
-	cr_assert_eq(stats_fresh(f, "ticks_total"), before);
-	daemon_finish(f);
+	config_write(TICKS(1, "interval = 3600000"));
+	daemon_reload_and_wait();
+	double before = stats_fresh("ticks_total");
+	cr_assert_eq(stats_fresh("ticks_total"), before);
+	daemon_finish();
 }
 
 Test(ticks, a_drain_waits_for_a_held_worker)
 {
-	daemon_start(f, "drain_timeout = 3600\n" TICKS(2, "interval = 1 work = 300"));
+	daemon_start("drain_timeout = 3600\n" TICKS(2, "interval = 1 work = 300"));
 	await_at_least("ticks_work_begun_total", 2);
-	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
+	cr_assert_eq(daemon_stop(SIGTERM), 0);
 	long begun = told_at_the_end("begun");
 	cr_assert_geq(begun, 2);
-	cr_assert_eq(log_count(f, " ticks 0: no further tick"), 1, "%s", log_text(f));
-	cr_assert_eq(log_count(f, " ticks 1: no further tick"), 1, "%s", log_text(f));
+	cr_assert_eq(log_count(" ticks 0: no further tick"), 1, "%s", log_text());
+	cr_assert_eq(log_count(" ticks 1: no further tick"), 1, "%s", log_text());
 	cr_assert_eq(told_at_the_end("done"), begun);
-	cr_assert(log_contains(f, "drained: cut_off=0"), "%s", log_text(f));
+	cr_assert(log_contains("drained: cut_off=0"), "%s", log_text());
 }
 
 Test(ticks, a_drain_waits_for_a_held_worker_until_the_deadline)
 {
-	daemon_start(f, "drain_timeout = 1\n" TICKS(2, "interval = 1 work = 3600000"));
+	daemon_start("drain_timeout = 1\n" TICKS(2, "interval = 1 work = 3600000"));
 	await_at_least("ticks_work_begun_total", 2);
-	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
+	cr_assert_eq(daemon_stop(SIGTERM), 0);
 	cr_assert_eq(told_at_the_end("begun"), 2);
 	cr_assert_eq(told_at_the_end("done"), 0);
 }
 
 Test(ticks, connections_to_a_service_without_data_are_closed)
 {
-	daemon_start(f, BASE);
-	int client = client_connect(f, "main");
-	client_expect_eof(f, client);
-	stats_await_open(f, 0);
-	cr_assert_eq(stats_value(f, "skeld_connections_closed_total{reason=\"service\"}"), 1);
-	daemon_finish(f);
+	daemon_start(BASE);
+	int client = client_connect("main");
+	client_expect_eof(client);
+	stats_await_open(0);
+	cr_assert_eq(stats_value("skeld_connections_closed_total{reason=\"service\"}"), 1);
+	daemon_finish();
 }
 
 Test(ticks, the_self_test_passes_without_connections)
 {
-	config_write(f, "%s", TICKS(2, "interval = 1 work = 5"));
-	cr_assert_eq(skeld_run(f, "-c", f->config, "--self-test", NULL), 0, "%.2000s",
-		     f->out.bytes);
+	config_write("%s", TICKS(2, "interval = 1 work = 5"));
+	cr_assert_eq(skeld_run("-c", config_path, "--self-test", NULL), 0, "%.2000s",
+		     command_out.bytes);
 }

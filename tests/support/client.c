@@ -16,11 +16,11 @@
 /* More than both directions of a unix socket hold, but by less than limits.buffer. */
 enum { STUBBORN_BYTES = 900000, CHUNK = 10000 };
 
-const char *listener_address(struct fixture *f, const char *title)
+const char *listener_address(const char *title)
 {
 	char part[80];
 	snprintf(part, sizeof(part), " (%s)", title);
-	const char *text = log_text(f), *found = NULL;
+	const char *text = log_text(), *found = NULL;
 	size_t length = 0;
 	for (const char *at = text; (at = strstr(at, "listening: "));) {
 		at += strlen("listening: ");
@@ -29,47 +29,47 @@ const char *listener_address(struct fixture *f, const char *title)
 			found = at, length = n;
 	}
 	if (!found)
-		fail_test(f, "the log names no listener%s", part);
-	snprintf(f->value, sizeof(f->value), "%.*s", (int)length, found);
-	return f->value;
+		fail_test("the log names no listener%s", part);
+	snprintf(last_value, sizeof(last_value), "%.*s", (int)length, found);
+	return last_value;
 }
 
-static int connect_to(struct fixture *f, const struct sockaddr *a, socklen_t n)
+static int connect_to(const struct sockaddr *a, socklen_t n)
 {
 	int error = 0, fd = socket(a->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	socklen_t size = sizeof(error);
-	MUST(fd >= 0 && f->n_clients < CLIENTS_MAX);
-	f->client[f->n_clients++] = fd;
+	MUST(fd >= 0 && n_clients < CLIENTS_MAX);
+	client_fds[n_clients++] = fd;
 	if (connect(fd, a, n) < 0) {
 		error = errno;
 		if (error == EINPROGRESS) {
-			await_fd(f, fd, POLLOUT, deadline(), "a connection, or its refusal");
+			await_fd(fd, POLLOUT, deadline(), "a connection, or its refusal");
 			MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0);
 		}
 	}
 	if (!error)
 		return fd;
-	client_close(f, fd);
+	client_close(fd);
 	errno = error;
 	return -1;
 }
 
-void client_close(struct fixture *f, int fd)
+void client_close(int fd)
 {
-	for (size_t i = 0; i < f->n_clients; i++)
-		if (f->client[i] == fd) {
+	for (size_t i = 0; i < n_clients; i++)
+		if (client_fds[i] == fd) {
 			close(fd);
-			f->client[i] = f->client[--f->n_clients];
+			client_fds[i] = client_fds[--n_clients];
 			return;
 		}
 }
 
-int client_try(struct fixture *f, const char *address)
+int client_try(const char *address)
 {
 	if (strncmp(address, "unix:", 5) == 0) {
 		struct sockaddr_un un = {.sun_family = AF_UNIX};
 		snprintf(un.sun_path, sizeof(un.sun_path), "%s", address + 5);
-		return connect_to(f, (struct sockaddr *)&un, sizeof(un));
+		return connect_to((struct sockaddr *)&un, sizeof(un));
 	}
 	char host[64];
 	const char *port = strrchr(address, ':');
@@ -78,28 +78,28 @@ int client_try(struct fixture *f, const char *address)
 	struct sockaddr_in in = {.sin_family = AF_INET,
 				 .sin_port = htons((uint16_t)strtoul(port + 1, NULL, 10))};
 	MUST(inet_pton(AF_INET, host, &in.sin_addr) == 1);
-	return connect_to(f, (struct sockaddr *)&in, sizeof(in));
+	return connect_to((struct sockaddr *)&in, sizeof(in));
 }
 
-int client_connect(struct fixture *f, const char *title)
+int client_connect(const char *title)
 {
-	int fd = client_try(f, listener_address(f, title));
+	int fd = client_try(listener_address(title));
 	if (fd < 0)
-		fail_test(f, "connect to %s: %s", title, strerror(errno));
+		fail_test("connect to %s: %s", title, strerror(errno));
 	return fd;
 }
 
-int client_unix(struct fixture *f, const char *name)
+int client_unix(const char *name)
 {
 	char address[128];
-	snprintf(address, sizeof(address), "unix:%s/%s", f->dir, name);
-	int fd = client_try(f, address);
+	snprintf(address, sizeof(address), "unix:%s/%s", test_dir, name);
+	int fd = client_try(address);
 	if (fd < 0)
-		fail_test(f, "connect to %s: %s", address, strerror(errno));
+		fail_test("connect to %s: %s", address, strerror(errno));
 	return fd;
 }
 
-void client_send(struct fixture *f, int fd, const void *bytes, size_t n)
+void client_send_bytes(int fd, const void *bytes, size_t n)
 {
 	int64_t until = deadline();
 	for (size_t sent = 0; sent < n;) {
@@ -108,50 +108,59 @@ void client_send(struct fixture *f, int fd, const void *bytes, size_t n)
 		if (r > 0)
 			sent += (size_t)r;
 		else if (errno == EAGAIN)
-			await_fd(f, fd, POLLOUT, until, "room to send");
+			await_fd(fd, POLLOUT, until, "room to send");
 		else
-			fail_test(f, "send after %zu of %zu bytes: %s", sent, n, strerror(errno));
+			fail_test("send after %zu of %zu bytes: %s", sent, n, strerror(errno));
 	}
 }
 
 /* At least one byte, 0 at EOF. */
-static size_t receive(struct fixture *f, int fd, void *bytes, size_t n, int64_t until,
-		      const char *what)
+static size_t receive(int fd, void *bytes, size_t n, int64_t until, const char *what)
 {
-	await_fd(f, fd, POLLIN, until, what);
+	await_fd(fd, POLLIN, until, what);
 	ssize_t r = recv(fd, bytes, n, MSG_DONTWAIT);
 	if (r < 0)
-		fail_test(f, "recv while waiting for %s: %s", what, strerror(errno));
+		fail_test("recv while waiting for %s: %s", what, strerror(errno));
 	return (size_t)r;
 }
 
-void client_expect(struct fixture *f, int fd, const void *bytes, size_t n)
+void client_expect_bytes(int fd, const void *bytes, size_t n)
 {
 	int64_t until = deadline();
 	char *got = malloc(n + 1);
 	MUST(got);
 	size_t have = 0, r = 1;
 	for (; have < n && r; have += r)
-		r = receive(f, fd, got + have, n - have, until, "the echo");
+		r = receive(fd, got + have, n - have, until, "the echo");
 	bool same = have == n && memcmp(got, bytes, n) == 0;
 	free(got);
 	if (!same)
-		fail_test(f, "received %zu bytes, expected %zu%s", have, n,
+		fail_test("received %zu bytes, expected %zu%s", have, n,
 			  have == n ? ", not the same" : " before the end");
 }
 
-void client_expect_eof(struct fixture *f, int fd)
+void client_send(int fd, const char *text)
 {
-	char byte;
-	if (receive(f, fd, &byte, 1, deadline(), "EOF"))
-		fail_test(f, "received 0x%02x, expected EOF", (unsigned char)byte);
-	client_close(f, fd);
+	client_send_bytes(fd, text, strlen(text));
 }
 
-void client_echo(struct fixture *f, int fd, const char *text)
+void client_expect(int fd, const char *text)
 {
-	client_send(f, fd, text, strlen(text));
-	client_expect(f, fd, text, strlen(text));
+	client_expect_bytes(fd, text, strlen(text));
+}
+
+void client_expect_eof(int fd)
+{
+	char byte;
+	if (receive(fd, &byte, 1, deadline(), "EOF"))
+		fail_test("received 0x%02x, expected EOF", (unsigned char)byte);
+	client_close(fd);
+}
+
+void client_echo(int fd, const char *text)
+{
+	client_send(fd, text);
+	client_expect_bytes(fd, text, strlen(text));
 }
 
 static void fill(char chunk[static CHUNK], size_t round)
@@ -160,22 +169,22 @@ static void fill(char chunk[static CHUNK], size_t round)
 		chunk[i] = (char)('a' + (i + round) % 26);
 }
 
-int client_stubborn(struct fixture *f)
+int client_stubborn(void)
 {
 	char chunk[CHUNK];
-	int fd = client_connect(f, "busy");
+	int fd = client_connect("busy");
 	for (size_t i = 0; i < STUBBORN_BYTES / CHUNK; i++) {
 		fill(chunk, i);
-		client_send(f, fd, chunk, sizeof(chunk));
+		client_send_bytes(fd, chunk, sizeof(chunk));
 	}
 	return fd;
 }
 
-void client_relent(struct fixture *f, int fd)
+void client_relent(int fd)
 {
 	char chunk[CHUNK];
 	for (size_t i = 0; i < STUBBORN_BYTES / CHUNK; i++) {
 		fill(chunk, i);
-		client_expect(f, fd, chunk, sizeof(chunk));
+		client_expect_bytes(fd, chunk, sizeof(chunk));
 	}
 }

@@ -19,7 +19,7 @@ enum { SLOTS = 16, PATIENCE_MS = 8000 };
 static const char WORDS[] = "anybody there?\n";
 enum { WORDS_SIZE = sizeof(WORDS) - 1 };
 
-struct location {
+struct endpoint {
 	union {
 		struct sockaddr sa;
 		struct sockaddr_in in;
@@ -40,9 +40,9 @@ static void fail(struct crowd *c, const char *format, ...)
 	va_end(ap);
 }
 
-static struct location place_of(struct fixture *f, const char *address)
+static struct endpoint endpoint_of(const char *address)
 {
-	struct location p = {.length = sizeof(p.un)};
+	struct endpoint p = {.length = sizeof(p.un)};
 	if (strncmp(address, "unix:", 5) == 0) {
 		p.un.sun_family = AF_UNIX;
 		snprintf(p.un.sun_path, sizeof(p.un.sun_path), "%s", address + 5);
@@ -77,7 +77,7 @@ static bool echoed(int fd)
 	       memcmp(got, WORDS, WORDS_SIZE) == 0;
 }
 
-static void churn_once(struct crowd *c, const struct location *p, size_t i)
+static void churn_once(struct crowd *c, const struct endpoint *p, size_t i)
 {
 	struct timeval limit = {.tv_sec = PATIENCE_MS / 1000};
 	char byte;
@@ -139,7 +139,7 @@ static void on_refused(struct crowd *c, struct slot *s, int error)
 	leave(s);
 }
 
-static void knock(struct crowd *c, struct slot *s, const struct location *p)
+static void knock(struct crowd *c, struct slot *s, const struct endpoint *p)
 {
 	s->connected = false;
 	s->fd = socket(p->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -173,7 +173,7 @@ static void go_on(struct crowd *c, struct slot *s)
 	leave(s);
 }
 
-static void knock_until_stopped(struct crowd *c, const struct location *places, size_t n)
+static void knock_until_stopped(struct crowd *c, const struct endpoint *endpoints, size_t n)
 {
 	struct slot slot[SLOTS];
 	struct pollfd p[SLOTS];
@@ -186,7 +186,7 @@ static void knock_until_stopped(struct crowd *c, const struct location *places, 
 		for (size_t i = 0; i < SLOTS; i++) {
 			if (slot[i].fd < 0 && !stop) {
 				slot[i].address = next++ % n;
-				knock(c, &slot[i], &places[slot[i].address]);
+				knock(c, &slot[i], &endpoints[slot[i].address]);
 			}
 			p[i] = (struct pollfd){.fd = slot[i].fd,
 					       .events = slot[i].connected ? POLLIN : POLLOUT};
@@ -204,7 +204,7 @@ static void knock_until_stopped(struct crowd *c, const struct location *places, 
 
 /* The processes. */
 
-static struct crowd *start(struct fixture *f, const struct location *places, size_t n, size_t each)
+static struct crowd *start(const struct endpoint *endpoints, size_t n, size_t each)
 {
 	struct crowd *c =
 		mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -218,28 +218,28 @@ static struct crowd *start(struct fixture *f, const struct location *places, siz
 		}
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (size_t k = 0; k < each || (each && !atomic_load(&c->stop)); k++)
-			churn_once(c, places, k);
+			churn_once(c, endpoints, k);
 		if (!each)
-			knock_until_stopped(c, places, n);
+			knock_until_stopped(c, endpoints, n);
 		atomic_fetch_add(&c->ended, 1);
 		_exit(0);
 	}
 	return c;
 }
 
-struct crowd *crowd_churn(struct fixture *f, const char *address, size_t n)
+struct crowd *crowd_churn(const char *address, size_t n)
 {
-	struct location p = place_of(f, address);
-	return start(f, &p, 1, n);
+	struct endpoint p = endpoint_of(address);
+	return start(&p, 1, n);
 }
 
-struct crowd *crowd_knock(struct fixture *f, const char *const addresses[], size_t n)
+struct crowd *crowd_knock(const char *const addresses[], size_t n)
 {
-	struct location p[ADDRESSES_MAX];
+	struct endpoint p[ADDRESSES_MAX];
 	MUST(n <= ADDRESSES_MAX);
 	for (size_t i = 0; i < n; i++)
-		p[i] = place_of(f, addresses[i]);
-	return start(f, p, n, 0);
+		p[i] = endpoint_of(addresses[i]);
+	return start(p, n, 0);
 }
 
 bool crowd_is_over(const struct crowd *c)
@@ -255,13 +255,13 @@ size_t crowd_served(const struct crowd *c)
 	return n;
 }
 
-void crowd_join(struct fixture *f, struct crowd *c)
+void crowd_join(struct crowd *c)
 {
 	atomic_store(&c->stop, true);
 	for (size_t i = 0; i < CROWD_PROCESSES; i++)
-		reap(f, c->pid[i]);
+		reap(c->pid[i]);
 	if (c->failed)
-		fail_test(f, "%u of %zu connections failed, the first: %s", c->failed, c->connected,
+		fail_test("%u of %zu connections failed, the first: %s", c->failed, c->connected,
 			  c->failure);
 }
 

@@ -26,16 +26,16 @@ struct crowd {
  * echoes and closes, one third half-closes and waits for EOF, one third resets before or after a
  * request.
  */
-struct crowd *crowd_churn(struct fixture *f, const char *address, size_t n);
+struct crowd *crowd_churn(const char *address, size_t n);
 
 /* Until it is stopped, make many connections at a time to the addresses in turn. Every connection
  * that connect(2) completed sends a request and must get its answer. */
-struct crowd *crowd_knock(struct fixture *f, const char *const addresses[], size_t n);
+struct crowd *crowd_knock(const char *const addresses[], size_t n);
 
 bool crowd_is_over(const struct crowd *c);
 size_t crowd_served(const struct crowd *c);
 /* Stop the crowd, wait for its end, and fail the test if a client failed. */
-void crowd_join(struct fixture *f, struct crowd *c);
+void crowd_join(struct crowd *c);
 void crowd_free(struct crowd *c);
 
 #endif

@@ -1,7 +1,12 @@
 /*
- * For unit tests: a private working directory, and proof that nothing is left over. Criterion runs
- * each test in a separate process, so files can be named without a path. A failed check ends the
- * test: no function returns an error.
+ * What unit tests and integration tests share: a private working directory, waiting, and failing.
+ *
+ * Criterion runs each test in a process of its own, in which the test enters a new directory; so
+ * files can be named without a path. A failed check ends the test: no function returns an error. A
+ * failure names the line of the test, also if the check is in a function of tests/support.
+ *
+ * Nothing sleeps. Every wait has the same deadline: 10 s times $SKELD_TEST_SLOW. SIGALRM ends a
+ * test that hangs somewhere else.
  */
 #ifndef SKELD_TESTS_FIXTURE_H
 #define SKELD_TESTS_FIXTURE_H
@@ -9,40 +14,62 @@
 #include <criterion/criterion.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { PATH_IN_MAX = 64 };
 
 /* For TestSuite: create and enter the directory; leave and remove it. */
 void fixture_enter(void);
 void fixture_leave(void);
+extern char test_dir[];
 
-/* The absolute path of file NAME. */
+/* The absolute path of NAME in the directory. */
 const char *path_in(const char *name, char path[static PATH_IN_MAX]);
 
 void file_write(const char *name, const char *text);
 void file_write_bytes(const char *name, const void *bytes, size_t n);
-/* Returns NULL if there is no such file. The caller frees the text. */
-char *file_text(const char *name);
+/* Returns NULL if there is no such file. The text is valid until the next call. */
+const char *file_text(const char *name);
 bool file_exists(const char *name);
 
 /* Everything that can be read from FD without waiting. The caller frees the text. */
 char *fd_text(int fd);
 
-/* Wait until FD is ready for EVENTS (poll), 10 s at most. */
-void await_fd(int fd, short events);
-
 size_t open_descriptors(void);
+extern size_t descriptors_before; /* counted by fixture_enter() */
+bool memory_leaks(void);	  /* without the address sanitizer: false */
 
-/* The end of a test: no descriptor and no memory is left. */
+/* The end of a unit test: no descriptor and no memory is left. */
 #define EXPECT_NOTHING_LEFT()                                                                      \
 	do {                                                                                       \
 		cr_assert_eq(open_descriptors(), descriptors_before, "a descriptor was left");     \
 		cr_assert_not(memory_leaks(), "memory was lost, see the sanitizer's report");      \
 	} while (0)
-extern size_t descriptors_before; /* by fixture_enter() */
-bool memory_leaks(void);	  /* without the address sanitizer: false */
+
+int64_t deadline(void);
+bool is_past(int64_t until);
+/* Wait until FD is ready for EVENTS (poll). WHAT is the reason of the failure. */
+void await_fd(int fd, short events, int64_t until, const char *what);
+
+_Noreturn void fail_test(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A call that the test needs but does not test: a failure ends the test. */
-#define MUST(call) cr_assert(call, "%s: %s", #call, strerror(errno))
+#define MUST(call)                                                                                 \
+	do {                                                                                       \
+		if (!(call))                                                                       \
+			fail_test("%s: %s", #call, strerror(errno));                               \
+	} while (0)
+
+struct text { /* grows, always ends in NUL */
+	char *bytes;
+	size_t size, room;
+};
+void text_append(struct text *t, const void *bytes, size_t n);
+/* Replace the text by the file. Returns false, and an empty text, if there is no such file. */
+bool text_read(struct text *t, const char *name);
+
+/* The harness of the daemon adds these: called while await_fd() waits, and by a failure. */
+extern void (*fixture_on_wait)(void);
+extern void (*fixture_on_failure)(struct text *details);
 
 #endif

@@ -19,140 +19,75 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TOLD_MAX = 6000, WAIT_MS = 10000, HANGS_SECONDS = 100 };
+enum { DETAILS_MAX = 6000 };
 
-static int64_t now_ms(void)
+char daemon_binary[4096], config_path[PATH_IN_MAX], runtime_dir[PATH_IN_MAX], last_value[4096];
+uid_t daemon_uid;
+void (*daemon_prepare)(void);
+pid_t daemon_pid;
+int daemon_stderr = -1, daemon_pidfd = -1, notify_fd, client_fds[CLIENTS_MAX];
+bool daemon_ended;
+struct text notices, daemon_log, command_out, command_err;
+size_t noticed, n_clients;
+
+static void append_end(struct text *details, const char *title, const char *text)
 {
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	size_t n = text ? strlen(text) : 0, from = n > DETAILS_MAX ? n - DETAILS_MAX : 0;
+	text_append(details, title, strlen(title));
+	text_append(details, text + from, n - from);
 }
 
-int64_t deadline(void)
+static void append_details(struct text *details)
 {
-	const char *slow = getenv("SKELD_TEST_SLOW");
-	double factor = slow ? strtod(slow, NULL) : 1;
-	if (factor <= 0)
-		factor = 1;
-	alarm((unsigned)(HANGS_SECONDS * factor)); /* for what waits without one */
-	return now_ms() + (int64_t)(WAIT_MS * factor);
+	append_end(details, "\ndatagrams to the service manager:\n", notices.bytes);
+	append_end(details, "\nlog of the daemon:\n", log_text());
 }
 
-bool is_past(int64_t until)
-{
-	return now_ms() >= until;
-}
-
-static const char *tail(const char *text)
-{
-	size_t n = text ? strlen(text) : 0;
-	return n > TOLD_MAX ? text + n - TOLD_MAX : text ? text : "";
-}
-
-_Noreturn void fail_test(struct fixture *f, const char *format, ...)
-{
-	char what[1024];
-	va_list ap;
-	va_start(ap, format);
-	vsnprintf(what, sizeof(what), format, ap);
-	va_end(ap);
-	cr_assert_fail("%s\ndatagrams to the service manager:\n%s\nlog of the daemon:\n%s", what,
-		       tail(f->notices.bytes), tail(log_text(f)));
-	abort(); /* not reached */
-}
-
-const char *path_in(struct fixture *f, const char *name, char path[static 64])
-{
-	snprintf(path, 64, "%s/%s", f->dir, name);
-	return path;
-}
-
-static void listen_as_service_manager(struct fixture *f)
+static void listen_as_service_manager(void)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s/notify", f->dir);
-	f->notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	MUST(f->notify >= 0);
-	MUST(bind(f->notify, (struct sockaddr *)&a, sizeof(a)) == 0);
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s/notify", test_dir);
+	notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	MUST(notify_fd >= 0);
+	MUST(bind(notify_fd, (struct sockaddr *)&a, sizeof(a)) == 0);
 	MUST(chmod(a.sun_path, 0666) == 0);
 }
 
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+void daemon_fixture_enter(void)
 {
-	(void)st, (void)kind, (void)ftw;
-	return remove(path);
+	fixture_enter();
+	fixture_on_wait = read_notices;
+	fixture_on_failure = append_details;
+	daemon_uid = getuid();
+	path_in("skeld.conf", config_path);
+	path_in("run", runtime_dir);
+	MUST(mkdir(runtime_dir, 0755) == 0);
+	daemon_use(SKELD_BINARY);
+	listen_as_service_manager();
 }
 
-/* A failed check or a crash skips the rest of a test, so a separate process cleans up. */
-static void start_janitor(struct fixture *f)
+void daemon_fixture_leave(void)
 {
-	int ends[2];
-	char byte;
-	MUST(pipe2(ends, O_CLOEXEC) == 0);
-	f->alive = ends[1];
-	f->janitor = fork();
-	MUST(f->janitor >= 0);
-	if (f->janitor > 0) {
-		close(ends[0]);
-		return;
-	}
-	setsid();
-	dup2(ends[0], STDIN_FILENO);
-	close_range(STDIN_FILENO + 1, ~0U, 0);
-	while (read(STDIN_FILENO, &byte, 1) < 0)
-		;
-	nftw(f->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
-	_exit(0);
-}
-
-struct fixture *fixture_new(void)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	cr_assert_not_null(f);
-	*f = (struct fixture){
-		.dir = "/tmp/daemon-XXXXXX", .uid = getuid(), .stderr_fd = -1, .pidfd = -1};
-	MUST(mkdtemp(f->dir));
-	start_janitor(f);
-	path_in(f, "skeld.conf", f->config);
-	path_in(f, "run", f->runtime);
-	MUST(mkdir(f->runtime, 0755) == 0);
-	fixture_use(f, SKELD_BINARY);
-	listen_as_service_manager(f);
-	return f;
-}
-
-void fixture_free(struct fixture *f)
-{
-	if (f->pid) {
+	if (daemon_pid) {
 		pid_t gone;
-		kill(f->pid, SIGKILL);
+		kill(daemon_pid, SIGKILL);
 		do /* a frozen thread is reported first: the process ends only after that */
 			gone = waitpid(-1, NULL, __WALL);
-		while (gone > 0 && gone != f->pid);
+		while (gone > 0 && gone != daemon_pid);
 	}
-	if (f->pidfd >= 0)
-		close(f->pidfd);
-	close(f->notify);
-	close(f->alive);
-	waitpid(f->janitor, NULL, 0);
-	free(f->notices.bytes);
-	free(f->log.bytes);
-	free(f->scratch.bytes);
-	free(f->out.bytes);
-	free(f->err.bytes);
-	free(f);
+	fixture_leave();
 }
 
-void fixture_use(struct fixture *f, const char *binary)
+void daemon_use(const char *binary)
 {
-	snprintf(f->binary, sizeof(f->binary), "%s", binary);
+	snprintf(daemon_binary, sizeof(daemon_binary), "%s", binary);
 }
 
-void fixture_run_as(struct fixture *f, uid_t uid)
+void daemon_run_as(uid_t uid)
 {
 	int in = open(SKELD_BINARY, O_RDONLY | O_CLOEXEC);
-	snprintf(f->binary, sizeof(f->binary), "%s/skeld", f->dir);
-	int out = open(f->binary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+	snprintf(daemon_binary, sizeof(daemon_binary), "%s/skeld", test_dir);
+	int out = open(daemon_binary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
 	MUST(in >= 0 && out >= 0);
 	ssize_t n;
 	while ((n = sendfile(out, in, NULL, 1 << 30)) > 0)
@@ -160,20 +95,12 @@ void fixture_run_as(struct fixture *f, uid_t uid)
 	MUST(n == 0);
 	close(in);
 	close(out);
-	MUST(chmod(f->dir, 0755) == 0);
-	MUST(chown(f->dir, uid, uid) == 0 && chown(f->runtime, uid, uid) == 0);
-	f->uid = uid;
+	MUST(chmod(test_dir, 0755) == 0);
+	MUST(chown(test_dir, uid, uid) == 0 && chown(runtime_dir, uid, uid) == 0);
+	daemon_uid = uid;
 }
 
-void file_write(struct fixture *f, const char *path, const void *bytes, size_t n)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	MUST(fd >= 0);
-	MUST(write(fd, bytes, n) == (ssize_t)n);
-	close(fd);
-}
-
-void config_write(struct fixture *f, const char *format, ...)
+void config_write(const char *format, ...)
 {
 	char *text = NULL;
 	va_list ap;
@@ -181,53 +108,33 @@ void config_write(struct fixture *f, const char *format, ...)
 	int n = vasprintf(&text, format, ap);
 	va_end(ap);
 	MUST(n >= 0);
-	file_write(f, f->config, text, (size_t)n);
+	file_write_bytes(config_path, text, (size_t)n);
 	free(text);
 }
 
-void read_notices(struct fixture *f)
+void read_notices(void)
 {
 	char datagram[4096];
 	ssize_t n;
-	while ((n = recv(f->notify, datagram, sizeof(datagram), MSG_DONTWAIT)) >= 0) {
-		struct text *t = &f->notices;
-		if (t->room < t->size + (size_t)n + 4) {
-			t->room = (t->size + (size_t)n + 4) * 2;
-			t->bytes = realloc(t->bytes, t->room);
-			MUST(t->bytes);
-		}
-		memcpy(t->bytes + t->size, datagram, (size_t)n);
-		t->size += (size_t)n;
+	while ((n = recv(notify_fd, datagram, sizeof(datagram), MSG_DONTWAIT)) >= 0) {
+		text_append(&notices, datagram, (size_t)n);
 		if (n == 0 || datagram[n - 1] != '\n')
-			t->bytes[t->size++] = '\n';
-		t->bytes[t->size++] = '\n';
-		t->bytes[t->size] = '\0';
+			text_append(&notices, "\n", 1);
+		text_append(&notices, "\n", 1);
 	}
 }
 
-static void turn(struct fixture *f, int fd, short events, int64_t until, const char *what)
+void await_turn(int64_t until, const char *what)
 {
+	if (daemon_ended)
+		fail_test("the daemon ended before: %s", what);
 	if (is_past(until))
-		fail_test(f, "timeout while waiting for: %s", what);
-	struct pollfd p[] = {{.fd = f->notify, .events = POLLIN}, {.fd = fd, .events = events}};
-	poll(p, fd >= 0 ? 2 : 1, 2);
-	read_notices(f);
-}
-
-void await_turn(struct fixture *f, int64_t until, const char *what)
-{
-	if (f->ended)
-		fail_test(f, "the daemon ended before: %s", what);
-	struct pollfd p = {.fd = f->pidfd, .events = POLLIN};
-	f->ended = f->pidfd >= 0 && poll(&p, 1, 0) == 1; /* then check once more */
-	turn(f, -1, 0, until, what);
-}
-
-void await_fd(struct fixture *f, int fd, short events, int64_t until, const char *what)
-{
-	struct pollfd p = {.fd = fd, .events = events};
-	while (poll(&p, 1, 0) == 0)
-		turn(f, fd, events, until, what);
+		fail_test("timeout while waiting for: %s", what);
+	struct pollfd p[] = {{.fd = notify_fd, .events = POLLIN},
+			     {.fd = daemon_pidfd, .events = POLLIN}};
+	poll(p, 2, 2);
+	daemon_ended = p[1].revents != 0; /* then check once more */
+	read_notices();
 }
 
 static bool has_line(const char *datagram, const char *line)
@@ -239,24 +146,24 @@ static bool has_line(const char *datagram, const char *line)
 	return false;
 }
 
-/* Copy the next unread datagram to f->value. */
-static bool next_notice(struct fixture *f)
+/* Copy the next unread datagram to last_value. */
+static bool next_notice(void)
 {
-	if (f->noticed >= f->notices.size)
+	if (noticed >= notices.size)
 		return false;
-	const char *at = f->notices.bytes + f->noticed;
+	const char *at = notices.bytes + noticed;
 	const char *end = strstr(at, "\n\n");
-	snprintf(f->value, sizeof(f->value), "%.*s", (int)(end - at), at);
-	f->noticed = (size_t)(end + 2 - f->notices.bytes);
+	snprintf(last_value, sizeof(last_value), "%.*s", (int)(end - at), at);
+	noticed = (size_t)(end + 2 - notices.bytes);
 	return true;
 }
 
-const char *notify_wait(struct fixture *f, const char *line)
+const char *notify_wait(const char *line)
 {
 	char what[128];
 	snprintf(what, sizeof(what), "a datagram with %s", line);
-	for (int64_t until = deadline();; await_turn(f, until, what))
-		while (next_notice(f))
-			if (has_line(f->value, line))
-				return f->value;
+	for (int64_t until = deadline();; await_turn(until, what))
+		while (next_notice())
+			if (has_line(last_value, line))
+				return last_value;
 }

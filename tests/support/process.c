@@ -21,7 +21,7 @@ static const char *const not_inherited[] = {"LISTEN_FDS",	 "LISTEN_PID",	   "LIS
 					    "JOURNAL_STREAM",	 "WATCHDOG_PID",   "WATCHDOG_USEC",
 					    "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"};
 
-static _Noreturn void become(struct fixture *f, const char *const argv[], int out, int err)
+static _Noreturn void become(const char *const argv[], int out, int err)
 {
 	char words[1024], notify[64];
 	char *args[ARGS_MAX] = {0};
@@ -38,157 +38,147 @@ static _Noreturn void become(struct fixture *f, const char *const argv[], int ou
 
 	for (size_t i = 0; i < sizeof(not_inherited) / sizeof(*not_inherited); i++)
 		unsetenv(not_inherited[i]);
-	setenv("NOTIFY_SOCKET", path_in(f, "notify", notify), 1);
-	setenv("TMPDIR", f->dir, 1);
+	setenv("NOTIFY_SOCKET", path_in("notify", notify), 1);
+	setenv("TMPDIR", test_dir, 1);
 	int null = open("/dev/null", O_RDONLY);
 	dup2(null, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(err, STDERR_FILENO);
 	close_range(STDERR_FILENO + 1, ~0U,
 		    CLOSE_RANGE_CLOEXEC); /* prepare() may keep descriptors */
-	if (f->uid != getuid() &&
-	    (setgroups(0, NULL) < 0 || setresgid(f->uid, f->uid, f->uid) < 0 ||
-	     setresuid(f->uid, f->uid, f->uid) < 0))
+	if (daemon_uid != getuid() &&
+	    (setgroups(0, NULL) < 0 || setresgid(daemon_uid, daemon_uid, daemon_uid) < 0 ||
+	     setresuid(daemon_uid, daemon_uid, daemon_uid) < 0))
 		_exit(126);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (f->prepare)
-		f->prepare(f);
+	if (daemon_prepare)
+		daemon_prepare();
 	execvp(args[0], args);
 	_exit(127);
 }
 
-static int create_output(struct fixture *f, const char *name)
+static int create_output(const char *name)
 {
-	char path[64];
-	int fd = open(path_in(f, name, path), O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC,
-		      0666);
+	int fd = open(name, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
 	MUST(fd >= 0);
 	MUST(fchmod(fd, 0666) == 0);
 	return fd;
 }
 
-static pid_t start(struct fixture *f, const char *const argv[], int out, int err)
+static pid_t start(const char *const argv[], int out, int err)
 {
 	pid_t pid = fork();
 	MUST(pid >= 0);
 	if (pid == 0)
-		become(f, argv, out, err);
+		become(argv, out, err);
 	return pid;
 }
 
-void spawn(struct fixture *f, const char *const argv[])
+void spawn(const char *const argv[])
 {
-	int log = create_output(f, "log");
-	f->notices.size = f->noticed = 0;
-	f->ended = false;
-	f->pid = start(f, argv, log, f->stderr_fd < 0 ? log : f->stderr_fd);
+	int log = create_output("log");
+	notices.size = noticed = 0;
+	daemon_ended = false;
+	daemon_pid = start(argv, log, daemon_stderr < 0 ? log : daemon_stderr);
 	close(log);
-	f->pidfd = (int)syscall(SYS_pidfd_open, f->pid, 0);
-	MUST(f->pidfd >= 0);
+	daemon_pidfd = (int)syscall(SYS_pidfd_open, daemon_pid, 0);
+	MUST(daemon_pidfd >= 0);
 }
 
-void daemon_spawn(struct fixture *f)
+void daemon_spawn(void)
 {
-	const char *const argv[] = {f->binary, "-c", f->config, "-r", f->runtime, NULL};
-	spawn(f, argv);
+	const char *const argv[] = {daemon_binary, "-c", config_path, "-r", runtime_dir, NULL};
+	spawn(argv);
 }
 
-void daemon_start(struct fixture *f, const char *config)
+void daemon_start(const char *config)
 {
-	config_write(f, "%s", config);
-	daemon_spawn(f);
-	notify_wait(f, "READY=1");
+	config_write("%s", config);
+	daemon_spawn();
+	notify_wait("READY=1");
 }
 
-void daemon_signal(struct fixture *f, int signo)
+void daemon_signal(int signo)
 {
-	MUST(kill(f->pid, signo) == 0);
+	MUST(kill(daemon_pid, signo) == 0);
 }
 
-void daemon_reload_and_wait(struct fixture *f)
+void daemon_reload_and_wait(void)
 {
-	daemon_signal(f, SIGHUP);
-	notify_wait(f, "RELOADING=1");
-	notify_wait(f, "READY=1");
+	daemon_signal(SIGHUP);
+	notify_wait("RELOADING=1");
+	notify_wait("READY=1");
 }
 
-int daemon_wait_exit(struct fixture *f)
+int daemon_wait_exit(void)
 {
-	await_fd(f, f->pidfd, POLLIN, deadline(), "the daemon's end");
-	read_notices(f);
+	await_fd(daemon_pidfd, POLLIN, deadline(), "the daemon's end");
+	read_notices();
 	int status = 0;
-	MUST(waitpid(f->pid, &status, 0) == f->pid);
-	close(f->pidfd);
-	f->pid = 0;
-	f->pidfd = -1;
+	MUST(waitpid(daemon_pid, &status, 0) == daemon_pid);
+	close(daemon_pidfd);
+	daemon_pid = 0;
+	daemon_pidfd = -1;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int daemon_stop(struct fixture *f, int signo)
+int daemon_stop(int signo)
 {
-	daemon_signal(f, signo);
-	return daemon_wait_exit(f);
+	daemon_signal(signo);
+	return daemon_wait_exit();
 }
 
-void daemon_finish(struct fixture *f)
+void daemon_finish(void)
 {
-	while (f->n_clients)
-		close(f->client[--f->n_clients]);
-	int code = daemon_stop(f, SIGINT);
+	while (n_clients)
+		close(client_fds[--n_clients]);
+	int code = daemon_stop(SIGINT);
 	if (code != 0)
-		fail_test(f, "exit code %d", code);
+		fail_test("exit code %d", code);
 }
 
-static void keep_output(struct fixture *f, const char *name, struct text *into)
+int skeld_run(const char *argument, ...)
 {
-	char path[64];
-	file_text(f, path_in(f, name, path));
-	struct text got = f->scratch;
-	f->scratch = *into;
-	*into = got;
-}
-
-int skeld_run(struct fixture *f, ...)
-{
-	const char *argv[ARGS_MAX] = {f->binary};
+	const char *argv[ARGS_MAX] = {daemon_binary, argument};
 	va_list ap;
-	va_start(ap, f);
-	for (size_t i = 1; i < ARGS_MAX - 1 && (argv[i] = va_arg(ap, const char *)); i++)
+	va_start(ap, argument);
+	for (size_t i = 2; argument && i < ARGS_MAX - 1 && (argv[i] = va_arg(ap, const char *));
+	     i++)
 		;
 	va_end(ap);
-	int out = create_output(f, "out"), err = create_output(f, "err");
-	pid_t pid = start(f, argv, out, err);
+	int out = create_output("out"), err = create_output("err");
+	pid_t pid = start(argv, out, err);
 	close(out);
 	close(err);
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	MUST(pidfd >= 0);
-	await_fd(f, pidfd, POLLIN, deadline(), "the end of a command");
+	await_fd(pidfd, POLLIN, deadline(), "the end of a command");
 	close(pidfd);
 	int status = 0;
 	MUST(waitpid(pid, &status, 0) == pid);
-	keep_output(f, "out", &f->out);
-	keep_output(f, "err", &f->err);
+	text_read(&command_out, "out");
+	text_read(&command_err, "err");
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-pid_t storm(struct fixture *f, int signo, long n)
+pid_t storm(int signo, long n)
 {
 	pid_t pid = fork();
 	MUST(pid >= 0);
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		while (n-- > 0)
-			kill(f->pid, signo);
+			kill(daemon_pid, signo);
 		_exit(0);
 	}
 	return pid;
 }
 
-void reap(struct fixture *f, pid_t pid)
+void reap(pid_t pid)
 {
 	int status = 0, pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	MUST(pidfd >= 0);
-	await_fd(f, pidfd, POLLIN, deadline(), "the end of a helper");
+	await_fd(pidfd, POLLIN, deadline(), "the end of a helper");
 	close(pidfd);
 	MUST(waitpid(pid, &status, 0) == pid && status == 0);
 }

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 struct serving serving;
@@ -153,16 +152,6 @@ void step_all(void)
 {
 	for (int i = 0; i < 10; i++)
 		step();
-}
-
-int64_t in_ten_seconds(void)
-{
-	return (int64_t)time(NULL) + 10;
-}
-
-bool is_past(int64_t until)
-{
-	return time(NULL) > until;
 }
 
 void pass_time(unsigned seconds)

@@ -11,6 +11,7 @@
 #include "data/connection_list.h"
 #include "data/worker_loop.h"
 #include "data/workers.h"
+#include "fixture.h"
 #include "service.h"
 
 struct serving {
@@ -47,12 +48,11 @@ void serving_end(void);
 /* Run one turn of the loop without waiting. */
 void step(void);
 
-/* Run the loop until CONDITION holds, for 10 s at most. */
+/* Run the loop until CONDITION holds. */
 #define STEP_UNTIL(condition)                                                                      \
-	for (int64_t until_ = in_ten_seconds(); !(condition); step())                              \
-	cr_assert(!is_past(until_), "%s", #condition)
-int64_t in_ten_seconds(void);
-bool is_past(int64_t until);
+	for (int64_t until_ = deadline(); !(condition); step())                                    \
+		if (is_past(until_))                                                               \
+	fail_test("timeout while waiting for: %s", #condition)
 
 /* Run the loop until no event is left. */
 void step_all(void);

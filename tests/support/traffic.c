@@ -47,7 +47,7 @@ static const char *message(uint64_t at)
 	return text + at % PERIOD;
 }
 
-bool pump_send(struct fixture *f, struct pump *p)
+bool pump_send(struct pump *p)
 {
 	uint64_t before = p->sent;
 	while (p->sent < p->total) {
@@ -63,43 +63,43 @@ bool pump_send(struct fixture *f, struct pump *p)
 }
 
 /* Does every thread of the daemon sleep? */
-static bool sleeps(struct fixture *f)
+static bool sleeps(void)
 {
 	char path[64];
 	bool all = true;
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)f->pid);
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)daemon_pid);
 	DIR *tasks = opendir(path);
 	MUST(tasks);
 	for (struct dirent *entry; (entry = readdir(tasks)) && all;) {
 		if (entry->d_name[0] == '.')
 			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/stat", (int)f->pid,
+		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/stat", (int)daemon_pid,
 			 entry->d_name);
-		const char *text = file_text(f, path), *name = text ? strrchr(text, ')') : NULL;
+		const char *text = file_text(path), *name = text ? strrchr(text, ')') : NULL;
 		all = !name || name[2] == 'S';
 	}
 	closedir(tasks);
 	return all;
 }
 
-void await_idle(struct fixture *f)
+void await_idle(void)
 {
-	await(f, sleeps(f));
+	AWAIT(sleeps());
 }
 
-void pump_stuff(struct fixture *f, struct pump *p)
+void pump_stuff(struct pump *p)
 {
 	double received = -1, before;
 	do {
-		while (pump_send(f, p))
+		while (pump_send(p))
 			;
-		await_idle(f);
+		await_idle();
 		before = received;
-		received = stats_fresh(f, "skeld_received_bytes_total");
-	} while (pump_send(f, p) || received > before);
+		received = stats_fresh("skeld_received_bytes_total");
+	} while (pump_send(p) || received > before);
 }
 
-static void pump_receive(struct fixture *f, struct pump *p)
+static void pump_receive(struct pump *p)
 {
 	char bytes[PERIOD];
 	while (p->received < p->total) {
@@ -109,33 +109,28 @@ static void pump_receive(struct fixture *f, struct pump *p)
 		MUST(n >= 0);
 		if (n == 0 || p->received + (uint64_t)n > p->sent ||
 		    memcmp(bytes, message(p->received), (size_t)n) != 0)
-			fail_test(f, "%zd wrong bytes after %llu of %llu", n,
+			fail_test("%zd wrong bytes after %llu of %llu", n,
 				  (unsigned long long)p->received, (unsigned long long)p->total);
 		p->received += (uint64_t)n;
 	}
 }
 
-void pump_run(struct fixture *f, struct pump *p)
+void pump_run(struct pump *p)
 {
 	for (int64_t until = deadline(); p->received < p->total;) {
 		short events = p->sent < p->total ? POLLIN | POLLOUT : POLLIN;
-		await_fd(f, p->fd, events, until, "a long message to go through");
-		pump_send(f, p);
-		pump_receive(f, p);
+		await_fd(p->fd, events, until, "a long message to go through");
+		pump_send(p);
+		pump_receive(p);
 	}
 }
 
-void client_expect_text(struct fixture *f, int fd, const char *text)
-{
-	client_expect(f, fd, text, strlen(text));
-}
-
-size_t client_read_all(struct fixture *f, int fd, char *text, size_t size)
+size_t client_read_all(int fd, char *text, size_t size)
 {
 	int64_t until = deadline();
 	size_t have = 0;
 	for (;;) {
-		await_fd(f, fd, POLLIN, until, "all answers, and EOF");
+		await_fd(fd, POLLIN, until, "all answers, and EOF");
 		ssize_t n = recv(fd, text + have, size - 1 - have, MSG_DONTWAIT);
 		MUST(n >= 0 && have < size - 1);
 		if (n == 0)
@@ -143,23 +138,23 @@ size_t client_read_all(struct fixture *f, int fd, char *text, size_t size)
 		have += (size_t)n;
 	}
 	text[have] = '\0';
-	client_close(f, fd);
+	client_close(fd);
 	return have;
 }
 
-void client_shut(struct fixture *f, int fd)
+void client_shut(int fd)
 {
 	MUST(shutdown(fd, SHUT_WR) == 0);
 }
 
-void client_reset(struct fixture *f, int fd)
+void client_reset(int fd)
 {
 	struct linger now = {.l_onoff = 1};
 	MUST(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)) == 0);
-	client_close(f, fd);
+	client_close(fd);
 }
 
-const char *client_name(struct fixture *f, int fd, char name[static 32])
+const char *client_name(int fd, char name[static 32])
 {
 	struct sockaddr_in in;
 	socklen_t n = sizeof(in);
@@ -168,44 +163,44 @@ const char *client_name(struct fixture *f, int fd, char name[static 32])
 	return name;
 }
 
-double stats_fresh(struct fixture *f, const char *metric)
+double stats_fresh(const char *metric)
 {
-	stats_dump(f);
-	return stats_value(f, metric);
+	stats_dump();
+	return stats_value(metric);
 }
 
-void stats_await(struct fixture *f, const char *metric, double value)
+void stats_await(const char *metric, double value)
 {
 	double have;
-	for (int64_t until = deadline(); (have = stats_fresh(f, metric)) < value || have > value;) {
+	for (int64_t until = deadline(); (have = stats_fresh(metric)) < value || have > value;) {
 		char what[160];
 		snprintf(what, sizeof(what), "%s %.0f, it is %.0f", metric, value, have);
-		await_turn(f, until, what);
+		await_turn(until, what);
 	}
 }
 
 /* accepted - closed - open, in the last dump. */
-static double unaccounted(struct fixture *f)
+static double unaccounted(void)
 {
 	static const char *const reasons[] = {"peer",	  "service", "error", "idle",
 					      "overflow", "limit",   "drain", "deadline"};
-	double n = stats_value(f, "skeld_connections_accepted_total") -
-		   stats_value(f, "skeld_connections_open");
+	double n = stats_value("skeld_connections_accepted_total") -
+		   stats_value("skeld_connections_open");
 	for (size_t i = 0; i < sizeof(reasons) / sizeof(*reasons); i++) {
 		char metric[96];
 		snprintf(metric, sizeof(metric), "skeld_connections_closed_total{reason=\"%s\"}",
 			 reasons[i]);
-		n -= stats_value(f, metric);
+		n -= stats_value(metric);
 	}
 	return n;
 }
 
-void stats_await_open(struct fixture *f, size_t n)
+void stats_await_open(size_t n)
 {
-	stats_await(f, "skeld_connections_open", (double)n);
+	stats_await("skeld_connections_open", (double)n);
 	/* A worker updates its counters shortly after the effect is visible. */
-	for (int64_t until = deadline(); unaccounted(f) < 0 || unaccounted(f) > 0; stats_dump(f))
-		await_turn(f, until, "accepted = closed + open");
+	for (int64_t until = deadline(); unaccounted() < 0 || unaccounted() > 0; stats_dump())
+		await_turn(until, "accepted = closed + open");
 }
 
 double seconds_now(void)
@@ -215,22 +210,22 @@ double seconds_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static double cpu_of_daemon(struct fixture *f)
+static double cpu_of_daemon(void)
 {
 	clockid_t clock;
 	struct timespec t;
-	MUST((errno = clock_getcpuclockid(f->pid, &clock)) == 0);
+	MUST((errno = clock_getcpuclockid(daemon_pid, &clock)) == 0);
 	MUST(clock_gettime(clock, &t) == 0);
 	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-double measure_cpu(struct fixture *f, unsigned ms)
+double measure_cpu(unsigned ms)
 {
 	struct itimerspec period = {.it_value = {ms / 1000, ms % 1000 * 1000000L}};
 	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	MUST(timer >= 0 && timerfd_settime(timer, 0, &period, NULL) == 0);
-	double before = cpu_of_daemon(f);
-	await_fd(f, timer, POLLIN, deadline(), "a measurement");
+	double before = cpu_of_daemon();
+	await_fd(timer, POLLIN, deadline(), "a measurement");
 	close(timer);
-	return cpu_of_daemon(f) - before;
+	return cpu_of_daemon() - before;
 }

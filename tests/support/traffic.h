@@ -17,34 +17,33 @@ struct pump {
 };
 
 /* Send as much as possible without waiting. Returns false if nothing was sent. */
-bool pump_send(struct fixture *f, struct pump *p);
+bool pump_send(struct pump *p);
 /* Send until the socket is full and the daemon sleeps. */
-void pump_stuff(struct fixture *f, struct pump *p);
+void pump_stuff(struct pump *p);
 /* Send and receive until the whole message is back. */
-void pump_run(struct fixture *f, struct pump *p);
+void pump_run(struct pump *p);
 
-void client_expect_text(struct fixture *f, int fd, const char *text);
 /* Receive until EOF, at most SIZE - 1 bytes and a NUL, and close the client. */
-size_t client_read_all(struct fixture *f, int fd, char *text, size_t size);
+size_t client_read_all(int fd, char *text, size_t size);
 /* Half-close: shutdown(2) of the sending side. */
-void client_shut(struct fixture *f, int fd);
+void client_shut(int fd);
 /* Close with a reset. */
-void client_reset(struct fixture *f, int fd);
+void client_reset(int fd);
 /* The address of the client as in the daemon's log. */
-const char *client_name(struct fixture *f, int fd, char name[static 32]);
+const char *client_name(int fd, char name[static 32]);
 
 /* Send SIGUSR1. Returns METRIC of the new stats.prom. */
-double stats_fresh(struct fixture *f, const char *metric);
+double stats_fresh(const char *metric);
 /* Dump until METRIC has VALUE. */
-void stats_await(struct fixture *f, const char *metric, double value);
+void stats_await(const char *metric, double value);
 /* Dump until N connections are open and accepted = closed + open. */
-void stats_await_open(struct fixture *f, size_t n);
+void stats_await_open(size_t n);
 
 /* Wait until every thread of the daemon sleeps, so that no temporary descriptor is open. */
-void await_idle(struct fixture *f);
+void await_idle(void);
 
 /* The CPU time of the daemon during the next MS milliseconds, in milliseconds. */
-double measure_cpu(struct fixture *f, unsigned ms);
+double measure_cpu(unsigned ms);
 double seconds_now(void);
 
 #endif

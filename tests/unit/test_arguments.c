@@ -59,9 +59,8 @@ static void expect_mode(const char *args, enum mode mode)
 
 static void expect_text(const char *file, const char *part)
 {
-	char *text = file_text(file);
+	const char *text = file_text(file);
 	cr_assert(*part ? strstr(text, part) != NULL : !*text, "%s", text);
-	free(text);
 }
 
 static void expect_usage_error(const char *args, const char *error)

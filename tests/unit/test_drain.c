@@ -79,7 +79,7 @@ Test(drain, drain_answers_a_request_that_arrives_as_the_grace_period_ends)
 	client_expect(client, "x");
 	begin_drain();
 	client_send(client, "y");
-	for (int64_t until = in_ten_seconds(); received < 1 && !is_past(until);)
+	for (int64_t until = deadline(); received < 1 && !is_past(until);)
 		MUST(ioctl(serving.last->fd, FIONREAD, &received) == 0);
 	connection_list_check(serving.w);
 	client_expect(client, "y");
@@ -155,7 +155,7 @@ Test(drain, drain_reads_all_received_bytes)
 	int client = client_new(), received = 0, large = 4 * N;
 	MUST(setsockopt(serving.last->fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large)) == 0);
 	MUST(send(client, pattern(0, N), N, 0) == N);
-	for (int64_t until = in_ten_seconds(); received < N && !is_past(until);)
+	for (int64_t until = deadline(); received < N && !is_past(until);)
 		MUST(ioctl(serving.last->fd, FIONREAD, &received) == 0);
 	cr_assert_eq(received, N);
 	workers_drain(serving.workers);

@@ -32,7 +32,7 @@ static void send_all(int client, const struct connection *c, int n)
 	int received = 0, large = 4 * n;
 	MUST(setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large)) == 0);
 	MUST(send(client, pattern(0, (size_t)n), (size_t)n, 0) == n);
-	for (int64_t until = in_ten_seconds(); received < n && !is_past(until);)
+	for (int64_t until = deadline(); received < n && !is_past(until);)
 		MUST(ioctl(c->fd, FIONREAD, &received) == 0);
 	cr_assert_eq(received, n);
 }
@@ -60,7 +60,7 @@ Test(fairness, each_connection_is_read_once_before_any_is_read_twice)
 		client[i] = client_new();
 		peers[i] = serving.last;
 	}
-	for (int64_t until = in_ten_seconds(); ticked;) {
+	for (int64_t until = deadline(); ticked;) {
 		cr_assert(!is_past(until), "no round without a tick");
 		for (size_t i = 0; i < PEERS; i++)
 			send_all(client[i], peers[i], MUCH);

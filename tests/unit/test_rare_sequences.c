@@ -195,7 +195,7 @@ Test(rare_sequences, answers_are_sent_before_an_overflow_closes_the_connection)
 		answered += ANSWER;
 	}
 	client_send(client, most);
-	for (int64_t until = in_ten_seconds();;) {
+	for (int64_t until = deadline();;) {
 		cr_assert(!is_past(until), "no end");
 		step();
 		n = recv(client, bytes, sizeof(bytes), MSG_DONTWAIT);

@@ -40,7 +40,7 @@ static char *rendered(bool logged)
 	log_switch(t);
 	registry_log(&all);
 	log_switch(NULL);
-	text = file_text("log");
+	text = strdup(file_text("log"));
 	char *to = text, *next;
 	for (char *p = text; *p; p = next) {
 		next = p + strcspn(p, "\n") + 1;

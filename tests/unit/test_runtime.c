@@ -81,9 +81,8 @@ Test(runtime, announce_writes_the_pid_into_the_pid_file)
 	open_well(&r, "run");
 	cr_assert_eq(runtime_announce(&r, &e), 0);
 	snprintf(expected, sizeof(expected), "%d\n", (int)getpid());
-	char *text = file_text("run/skeld.pid"); /* closing the file releases the lock, fcntl(2) */
-	cr_assert_str_eq(text, expected);
-	free(text);
+	/* Closing the file releases the lock, fcntl(2). */
+	cr_assert_str_eq(file_text("run/skeld.pid"), expected);
 	runtime_close(&r);
 	EXPECT_NOTHING_LEFT();
 }
@@ -95,9 +94,7 @@ Test(runtime, a_symbolic_link_as_pid_file_is_rejected)
 	MUST(symlink("../precious", "run/skeld.pid") == 0);
 	expect_refused("run", "cannot open run/skeld.pid: Too many levels of symbolic links");
 	cr_assert_eq(runtime_owner("run"), 0);
-	char *text = file_text("precious");
-	cr_assert_str_eq(text, "keep me\n");
-	free(text);
+	cr_assert_str_eq(file_text("precious"), "keep me\n");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -107,9 +104,7 @@ Test(runtime, a_pid_file_with_a_second_link_is_rejected)
 	file_write("precious", "keep me\n");
 	MUST(link("precious", "run/skeld.pid") == 0);
 	expect_refused("run", "cannot use run/skeld.pid: the file has more than one link");
-	char *text = file_text("precious");
-	cr_assert_str_eq(text, "keep me\n");
-	free(text);
+	cr_assert_str_eq(file_text("precious"), "keep me\n");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -160,17 +155,14 @@ Test(runtime, replace_is_atomic_for_readers)
 	int fd = open("run/status", O_RDONLY | O_CLOEXEC);
 	file_write("run/.new", "the longer half of one that was never finished");
 	cr_assert_eq(runtime_replace(&r, "status", "new, and longer\n", 16, &e), 0);
-	char *old = fd_text(fd), *new = file_text("run/status");
+	char *old = fd_text(fd);
 	cr_assert_str_eq(old, "old\n");
-	cr_assert_str_eq(new, "new, and longer\n");
+	cr_assert_str_eq(file_text("run/status"), "new, and longer\n");
 	cr_assert_not(file_exists("run/.new"));
 	cr_assert_eq(runtime_replace(&r, "status", "", 0, &e), 0);
-	free(new);
-	new = file_text("run/status");
-	cr_assert_str_eq(new, "");
+	cr_assert_str_eq(file_text("run/status"), "");
 	close(fd);
 	free(old);
-	free(new);
 	runtime_close(&r);
 	EXPECT_NOTHING_LEFT();
 }
@@ -190,11 +182,8 @@ Test(runtime, a_failed_replace_keeps_the_previous_file)
 	cr_assert_eq(runtime_replace(&r, "status", "new\n", 4, &e), -1);
 	cr_assert_eq(e.n, 3);
 	cr_assert(strstr(errors_text(&e, 0), "cannot write run/status: Is a directory"));
-	char *status = file_text("run/status"), *precious = file_text("precious");
-	cr_assert_str_eq(status, "old\n");
-	cr_assert_str_eq(precious, "keep me\n");
-	free(status);
-	free(precious);
+	cr_assert_str_eq(file_text("run/status"), "old\n");
+	cr_assert_str_eq(file_text("precious"), "keep me\n");
 	errors_clear(&e);
 	runtime_close(&r);
 	cr_assert_not(file_exists("run"));

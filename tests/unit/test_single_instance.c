@@ -130,9 +130,7 @@ Test(single_instance, files_of_a_second_daemon_are_not_touched_after_the_pid_fil
 	runtime_close(&r);
 	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
 		cr_assert(file_exists(files[i]), "%s", files[i]);
-	char *text = file_text("run/status");
-	cr_assert_str_eq(text, "its\n");
-	free(text);
+	cr_assert_str_eq(file_text("run/status"), "its\n");
 	runtime_close(&other);
 	cr_assert_not(file_exists("run/skeld.pid"));
 	EXPECT_NOTHING_LEFT();

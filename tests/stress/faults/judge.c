@@ -101,8 +101,8 @@ void each_call(struct trial *t, phase_fn *run)
 void expect_no_leak(struct trial *t, int side)
 {
 	/* There may be fewer: libevent uses poll(2) if epoll_create(2) fails. */
-	if (!TRY(t, trial_fds(t) <= t->fds[side]))
-		trial_wrong(t, "%zu descriptors are open, %zu after a clean run", trial_fds(t),
+	if (!TRY(trial_fds() <= t->fds[side]))
+		trial_wrong(t, "%zu descriptors are open, %zu after a clean run", trial_fds(),
 			    t->fds[side]);
 }
 
@@ -110,7 +110,7 @@ void expect_no_leak(struct trial *t, int side)
 static bool is_as_clean(struct trial *t, int side, bool more)
 {
 	const char *clean = t->before[side].bytes;
-	char *essence = trial_essence(t);
+	char *essence = trial_essence();
 	bool same =
 		more ? strncmp(essence, clean, strlen(clean)) == 0 : strcmp(essence, clean) == 0;
 	free(essence);
@@ -123,16 +123,16 @@ void judge_log(struct trial *t, int side)
 {
 	bool writes = t->call == CALL_write || t->call == CALL_poll;
 	if (!writes)
-		TRY(t, is_as_clean(t, side, false) || trial_reported(t));
+		TRY(is_as_clean(t, side, false) || trial_reported());
 	for (int i = 0; writes && i < PATIENCE && !is_as_clean(t, side, false); i++)
-		trial_turn(t, deadline());
+		trial_turn(deadline());
 	bool same = is_as_clean(t, side, false);
-	if (!same && !trial_reported(t) && writes) {
-		trial_dump(t);
-		TRY(t, strstr(trial_log(t), " lost\n") && trial_file(t, "stats.prom"));
+	if (!same && !trial_reported() && writes) {
+		trial_dump();
+		TRY(strstr(trial_log(), " lost\n") && trial_file("stats.prom"));
 		same = is_as_clean(t, side, true); /* no line was lost, one was delayed */
 	}
-	if (trial_reported(t))
+	if (trial_reported())
 		t->reported++;
 	else if (same)
 		t->as_if_nothing++;
@@ -145,13 +145,13 @@ void start_clean(struct trial *t)
 	int code = 0;
 	t->side = 0;
 	trial_configure(t, 0);
-	trial_forget(t);
+	trial_forget();
 	trial_disarm(t);
 	if (!trial_start(t, &code))
-		fail_test(t->f, "the daemon does not start, exit %d", code);
-	TRY(t, strstr(trial_log(t), " ready: "));
+		fail_test("the daemon does not start, exit %d", code);
+	TRY(strstr(trial_log(), " ready: "));
 	if (!trial_serves(t, 0))
-		fail_test(t->f, "the daemon does not serve");
+		fail_test("the daemon does not serve");
 }
 
 /* The daemon ended with CODE although it should run. */
@@ -165,28 +165,27 @@ void judge_end(struct trial *t, int code)
  * started. */
 bool has_ended(struct trial *t)
 {
-	if (trial_turn(t, deadline()))
+	if (trial_turn(deadline()))
 		return false;
-	judge_end(t, trial_end(t));
+	judge_end(t, trial_end());
 	return true;
 }
 
 bool leaves_nothing(struct trial *t)
 {
-	return !trial_file(t, "skeld.pid") && !trial_file(t, "status") &&
-	       !trial_file(t, "stats.prom") && !trial_file(t, ".new") &&
-	       access(t->address[LOCAL_A] + 5, F_OK) < 0 &&
+	return !trial_file("skeld.pid") && !trial_file("status") && !trial_file("stats.prom") &&
+	       !trial_file(".new") && access(t->address[LOCAL_A] + 5, F_OK) < 0 &&
 	       access(t->address[LOCAL_B] + 5, F_OK) < 0;
 }
 
 void keep_clean(struct trial *t, int side)
 {
-	t->fds[side] = trial_fds(t);
+	t->fds[side] = trial_fds();
 	for (int i = 0; i < PATIENCE; i++) { /* the connections of the clients end */
-		trial_turn(t, deadline());
-		size_t n = trial_fds(t);
+		trial_turn(deadline());
+		size_t n = trial_fds();
 		t->fds[side] = n < t->fds[side] ? n : t->fds[side];
 	}
 	free(t->before[side].bytes);
-	t->before[side].bytes = trial_essence(t);
+	t->before[side].bytes = trial_essence();
 }

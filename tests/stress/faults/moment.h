@@ -18,10 +18,10 @@ enum { NEVER = 1 << 30 };
 /*
  * Run PHASE: LOADING and START spawn the daemon, other phases signal a running one. Send SIGNO at
  * the STOP-th moment. Returns the number of moments: STOP, or fewer if the phase ended before.
- * Afterwards the daemon is not traced, or it has ended (f->pid is 0, CODE has its exit code).
+ * Afterwards the daemon is not traced, or it has ended (daemon_pid is 0, CODE has its exit code).
  * moment_too_late: had the daemon taken signals for the last time before?
  */
-int moment_walk(struct fixture *f, enum phase phase, int stop, int signo, int *code);
+int moment_walk(enum phase phase, int stop, int signo, int *code);
 extern bool moment_too_late;
 
 #endif

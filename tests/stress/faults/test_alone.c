@@ -19,15 +19,14 @@
 Test(alone, bare_libconfuse_exits_without_memory)
 {
 	struct trial *t = trial_new("libconfuse alone");
-	struct fixture *f = t->f;
-	const char *const argv[] = {NAIVE_BINARY, "reload", f->config, f->config, NULL};
+	const char *const argv[] = {NAIVE_BINARY, "reload", config_path, config_path, NULL};
 	size_t died = 0;
 	bool hit = true;
-	config_write(f, "port = 8080\n");
+	config_write("port = 8080\n");
 	for (long n = 1; hit; n++) {
 		trial_arm(t, CALL_memory, ENOMEM, n);
-		spawn(f, argv);
-		int code = trial_end(t);
+		spawn(argv);
+		int code = trial_end();
 		hit = trial_hit(t);
 		t->hits += hit;
 		if (code == 0 || code == 1)
@@ -42,13 +41,13 @@ Test(alone, bare_libconfuse_exits_without_memory)
 }
 
 /* Limit the memory of PID to its present size plus MORE. Returns the old limit. */
-static struct rlimit tighten(struct fixture *f, pid_t pid, rlim_t more)
+static struct rlimit tighten(pid_t pid, rlim_t more)
 {
 	struct rlimit old, tight;
 	char path[32];
 	unsigned long pages;
 	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-	const char *statm = file_text(f, path);
+	const char *statm = file_text(path);
 	MUST(statm && sscanf(statm, "%lu", &pages) == 1);
 	MUST(prlimit(pid, RLIMIT_AS, NULL, &old) == 0);
 	tight = (struct rlimit){(rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + more, old.rlim_max};
@@ -61,23 +60,22 @@ Test(alone, a_reload_with_little_memory_is_rejected)
 {
 	enum { STEP = 64 << 10, MOST = 3 << 20 };
 	struct trial *t = trial_new("little memory");
-	struct fixture *f = t->f;
 	start_clean(t);
 	for (int whose = 0; whose < 2; whose++) {
 		size_t before = t->as_if_nothing;
 		for (rlim_t more = 0; more < MOST; more += STEP) {
-			pid_t pid = whose ? f->pid : loader_pid(f);
-			trial_forget(t);
-			struct rlimit old = tighten(f, pid, more);
+			pid_t pid = whose ? daemon_pid : loader_pid();
+			trial_forget();
+			struct rlimit old = tighten(pid, more);
 			t->runs++;
 			trial_reload(t);
-			if (!TRY(t, trial_has_reloaded(t))) {
+			if (!TRY(trial_has_reloaded(t))) {
 				trial_wrong(t, "%llu bytes more: no outcome, %d",
-					    (unsigned long long)more, trial_end(t));
+					    (unsigned long long)more, trial_end());
 				break;
 			}
 			MUST(prlimit(pid, RLIMIT_AS, &old, NULL) == 0);
-			bool rejected = strcmp(trial_status(t, "last_reload"), "rejected") == 0;
+			bool rejected = strcmp(trial_status("last_reload"), "rejected") == 0;
 			t->rejected += rejected;
 			t->as_if_nothing += !rejected;
 			if (!trial_serves(t, 0))
@@ -98,13 +96,13 @@ Test(alone, a_broken_event_loop_ends_the_daemon_with_a_reason)
 	struct trial *t = trial_new("broken loop");
 	for (long n = 1; n <= LOOPS; n++) {
 		start_clean(t);
-		trial_forget(t);
+		trial_forget();
 		trial_arm(t, CALL_epoll_wait, EBADF, n);
-		trial_dump(t); /* wakes the control plane; a client wakes a worker */
+		trial_dump(); /* wakes the control plane; a client wakes a worker */
 		trial_talk(t, MAIN, 5);
-		int code = trial_end(t);
+		int code = trial_end();
 		t->hits += trial_hit(t);
-		if (code != 1 || !strstr(trial_log(t), " error   "))
+		if (code != 1 || !strstr(trial_log(), " error   "))
 			trial_wrong(t, "ended with %d", code);
 		else if (!leaves_nothing(t))
 			trial_wrong(t, "left a file");
@@ -122,7 +120,6 @@ Test(alone, admin_server_answers_while_all_memory_is_refused)
 		int code;
 	} rows[] = {{"/livez", 200}, {"/", 200}, {"/metrics", 503}, {"/nothing", 404}};
 	struct trial *t = trial_new("admin without memory");
-	struct fixture *f = t->f;
 	int held[4];
 	start_clean(t);
 	keep_clean(t, 0);
@@ -142,7 +139,7 @@ Test(alone, admin_server_answers_while_all_memory_is_refused)
 	}
 	t->hits += trial_hit(t);
 	trial_disarm(t);
-	if (!TRY(t, trial_get(t, "/metrics") == 200))
+	if (!TRY(trial_get(t, "/metrics") == 200))
 		trial_wrong(t, "does not answer any more");
 	expect_no_leak(t, 0);
 	trial_free(t);
@@ -160,11 +157,11 @@ Test(alone, admin_server_accepts_again_when_there_is_memory)
 	for (int i = 0; i < PLACES; i++)
 		if ((held[i] = trial_dial(t, ADMIN)) < 0)
 			trial_wrong(t, "refused");
-	if (!TRY(t, strstr(trial_log(t), "admin: cannot accept connections: Cannot allocate")))
+	if (!TRY(strstr(trial_log(), "admin: cannot accept connections: Cannot allocate")))
 		trial_wrong(t, "the log does not report that accepting pauses");
 	t->hits += trial_hit(t);
 	trial_disarm(t);
-	if (!TRY(t, trial_get(t, "/livez") == 200))
+	if (!TRY(trial_get(t, "/livez") == 200))
 		trial_wrong(t, "does not answer any more");
 	for (int i = 0; i < PLACES; i++)
 		close(held[i]);

@@ -31,7 +31,7 @@ static void judge_start(struct trial *t, bool ready, int code)
 		trial_wrong(t, "ended with %d", code);
 	else if (!ready && code == 78 && is_shortage(t->error))
 		trial_wrong(t, "ended with 78, so it is not restarted, although the file is good");
-	else if (!ready && !strstr(trial_log(t), " error   "))
+	else if (!ready && !strstr(trial_log(), " error   "))
 		trial_wrong(t, "did not start, exit %d, without a reason", code);
 	else if (!ready && !leaves_nothing(t) &&
 		 t->call != CALL_fcntl) /* a daemon without the lock must not remove files */
@@ -46,21 +46,21 @@ static void judge_start(struct trial *t, bool ready, int code)
 	if (!trial_serves(t, 0))
 		trial_wrong(t, "does not serve");
 	expect_no_leak(t, 0);
-	if (!TRY(t, trial_get(t, "/readyz") == 200))
+	if (!TRY(trial_get(t, "/readyz") == 200))
 		trial_wrong(t, "has no admin server");
 }
 
 static void run_start(struct trial *t)
 {
 	int code = 0;
-	trial_forget(t);
+	trial_forget();
 	bool ready = trial_start(t, &code);
 	trial_disarm(t);
 	judge_start(t, ready, code);
 	if (!ready)
 		return;
-	kill(t->f->pid, SIGTERM);
-	if ((code = trial_end(t)) != 0)
+	kill(daemon_pid, SIGTERM);
+	if ((code = trial_end()) != 0)
 		trial_wrong(t, "SIGTERM ends it with %d", code);
 	else if (!leaves_nothing(t))
 		trial_wrong(t, "a file is left after the end");
@@ -72,8 +72,8 @@ Test(calls, start)
 	start_clean(t);
 	/* Compare its lines before clients check that it serves. */
 	keep_clean(t, 0);
-	kill(t->f->pid, SIGTERM);
-	trial_end(t);
+	kill(daemon_pid, SIGTERM);
+	trial_end();
 	each_call(t, run_start);
 	trial_free(t);
 }
@@ -82,24 +82,23 @@ Test(calls, start)
 
 static bool reload_is_over(struct trial *t)
 {
-	const char *log = trial_log(t);
+	const char *log = trial_log();
 	return trial_has_reloaded(t) || strstr(log, "reload rejected") ||
-	       (strstr(log, "reloaded: ") && t->f->notices.size &&
-		strstr(t->f->notices.bytes, "READY=1"));
+	       (strstr(log, "reloaded: ") && notices.size && strstr(notices.bytes, "READY=1"));
 }
 
 static void judge_reload(struct trial *t, int to)
 {
-	bool rejected = strstr(trial_log(t), "reload rejected");
+	bool rejected = strstr(trial_log(), "reload rejected");
 	/* The log is faster than the status file, which may be written again. */
-	if (!TRY(t, trial_has_reloaded(t)))
+	if (!TRY(trial_has_reloaded(t)))
 		trial_wrong(t, "the status file does not have the reload");
-	else if (rejected && strcmp(trial_status(t, "last_reload"), "rejected") != 0)
+	else if (rejected && strcmp(trial_status("last_reload"), "rejected") != 0)
 		trial_wrong(t, "rejected, but the status file has last_reload=%s",
-			    trial_status(t, "last_reload"));
-	else if (rejected && !*trial_status(t, "last_reload_error"))
+			    trial_status("last_reload"));
+	else if (rejected && !*trial_status("last_reload_error"))
 		trial_wrong(t, "rejected, and the status file has no reason");
-	else if (rejected && !trial_reported(t))
+	else if (rejected && !trial_reported())
 		trial_wrong(t, "rejected, and the log has no reason");
 	else if (rejected)
 		t->rejected++;
@@ -115,12 +114,12 @@ static void run_reload(struct trial *t)
 {
 	int to = !t->side;
 	trial_configure(t, to);
-	trial_forget(t);
+	trial_forget();
 	trial_reload(t);
-	bool over = TRY(t, reload_is_over(t));
+	bool over = TRY(reload_is_over(t));
 	trial_disarm(t);
 	if (!over)
-		judge_end(t, trial_end(t));
+		judge_end(t, trial_end());
 	else if (!has_ended(t))
 		judge_reload(t, to);
 }
@@ -129,13 +128,13 @@ static void reload_clean(struct trial *t)
 {
 	int to = !t->side;
 	trial_configure(t, to);
-	trial_forget(t);
+	trial_forget();
 	trial_reload(t);
-	if (!TRY(t, trial_has_reloaded(t)))
-		fail_test(t->f, "no reload");
+	if (!TRY(trial_has_reloaded(t)))
+		fail_test("no reload");
 	t->side = to;
 	if (!trial_serves(t, to))
-		fail_test(t->f, "does not serve");
+		fail_test("does not serve");
 }
 
 Test(calls, reload)
@@ -154,23 +153,23 @@ Test(calls, reload)
 
 /* A dump of statistics. */
 
-static bool dump_is_over(struct trial *t)
+static bool dump_is_over(void)
 {
-	return trial_file(t, "stats.prom") || strstr(trial_log(t), "stats.prom");
+	return trial_file("stats.prom") || strstr(trial_log(), "stats.prom");
 }
 
 static void run_dump(struct trial *t)
 {
-	trial_forget(t);
-	trial_dump(t);
-	bool over = TRY(t, dump_is_over(t));
+	trial_forget();
+	trial_dump();
+	bool over = TRY(dump_is_over());
 	trial_disarm(t);
 	if (!over)
-		judge_end(t, trial_end(t));
+		judge_end(t, trial_end());
 	if (!over || has_ended(t))
 		return;
 	judge_log(t, 0);
-	if (!trial_file(t, "stats.prom") && !trial_reported(t))
+	if (!trial_file("stats.prom") && !trial_reported())
 		trial_wrong(t, "there is no stats.prom");
 	if (trial_talk(t, MAIN, 5) != ANSWERED)
 		trial_wrong(t, "does not serve");
@@ -181,10 +180,10 @@ Test(calls, dump)
 {
 	struct trial *t = trial_new("dump");
 	start_clean(t);
-	trial_forget(t);
-	trial_dump(t);
-	if (!TRY(t, trial_file(t, "stats.prom")))
-		fail_test(t->f, "no dump");
+	trial_forget();
+	trial_dump();
+	if (!TRY(trial_file("stats.prom")))
+		fail_test("no dump");
 	keep_clean(t, 0);
 	each_call(t, run_dump);
 	trial_free(t);
@@ -201,7 +200,7 @@ static void run_serve(struct trial *t)
 		size_t bytes;
 	} talks[] = {{MAIN, 5}, {LOCAL_A, 5}, {LOCAL_A, MUCH}, {PORT_A, 70000}, {MAIN, 5}};
 	bool lost = false;
-	trial_forget(t);
+	trial_forget();
 	for (size_t i = 0; i < sizeof(talks) / sizeof(*talks); i++) {
 		enum answer a = trial_talk(t, talks[i].at, talks[i].bytes);
 		if (a == HUNG || a == REFUSED)
@@ -211,7 +210,7 @@ static void run_serve(struct trial *t)
 	trial_disarm(t);
 	if (has_ended(t))
 		return;
-	bool reported = trial_reported(t);
+	bool reported = trial_reported();
 	bool peers = t->error == ECONNRESET || t->error == EPIPE || t->error == ETIMEDOUT;
 	if (lost && !reported && !peers)
 		trial_wrong(t, "a client was cut off, and the log has no reason");
@@ -224,8 +223,8 @@ static void run_serve(struct trial *t)
 	expect_no_leak(t, 0);
 	if (!reported)
 		return;
-	kill(t->f->pid, SIGKILL); /* it warns once a second; a new daemon warns at once */
-	trial_end(t);
+	kill(daemon_pid, SIGKILL); /* it warns once a second; a new daemon warns at once */
+	trial_end();
 	start_clean(t);
 }
 
@@ -245,7 +244,7 @@ static void run_admin(struct trial *t)
 	static const char *const paths[] = {"/metrics", "/nothing", "/status", "/livez", "/readyz"};
 	const size_t n = getenv("SKELD_LONG") ? sizeof(paths) / sizeof(*paths) : 2;
 	bool lost = false, dead = false;
-	trial_forget(t);
+	trial_forget();
 	for (size_t i = 0; i < n && !dead; i++) {
 		int code = trial_get(t, paths[i]);
 		lost = lost || code == 0 || code >= 500;
@@ -256,15 +255,15 @@ static void run_admin(struct trial *t)
 	trial_disarm(t);
 	if (has_ended(t))
 		return;
-	if (!TRY(t, trial_get(t, "/readyz") == 200)) {
+	if (!TRY(trial_get(t, "/readyz") == 200)) {
 		if (has_ended(t))
 			return;
 		trial_wrong(t, "does not answer any more");
-		kill(t->f->pid, SIGKILL);
-		judge_end(t, trial_end(t));
+		kill(daemon_pid, SIGKILL);
+		judge_end(t, trial_end());
 		return;
 	}
-	if (lost || trial_reported(t))
+	if (lost || trial_reported())
 		t->reported++;
 	else
 		t->as_if_nothing++;
@@ -294,25 +293,25 @@ static void run_stop(struct trial *t)
 	char byte = 'x';
 	int client = trial_dial(t, MAIN);
 	if (send(client, &byte, 1, MSG_NOSIGNAL) != 1 || recv(client, &byte, 1, 0) != 1)
-		fail_test(t->f, "no echo");
-	trial_forget(t);
+		fail_test("no echo");
+	trial_forget();
 	trial_arm(t, call, error, nth);
 	t->runs--; /* the same call, armed for this phase only */
-	kill(t->f->pid, SIGINT);
-	for (int i = 0; i < 5 && trial_turn(t, deadline()); i++)
+	kill(daemon_pid, SIGINT);
+	for (int i = 0; i < 5 && trial_turn(deadline()); i++)
 		;
 	send(client, &byte, 1, MSG_NOSIGNAL); /* the daemon may have ended */
 	while (recv(client, &byte, 1, 0) > 0)
 		;
 	close(client);
-	int code = trial_end(t);
+	int code = trial_end();
 	if (!nth) {
 		free(t->before[0].bytes);
-		t->before[0].bytes = trial_essence(t);
+		t->before[0].bytes = trial_essence();
 		return;
 	}
-	char *essence = trial_essence(t);
-	bool reported = trial_reported(t), same = strcmp(essence, t->before[0].bytes) == 0;
+	char *essence = trial_essence();
+	bool reported = trial_reported(), same = strcmp(essence, t->before[0].bytes) == 0;
 	/* No later line could report a failure of the last one. */
 	bool writes = t->call == CALL_write || t->call == CALL_poll;
 	bool all_but_last =

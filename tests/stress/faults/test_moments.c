@@ -24,7 +24,7 @@
 /* The number of moments per signal and phase in the short form. */
 enum { SHORT_FORM = 40, KILLS = 60, ALL_KILLS = 200 };
 
-FIXTURE_SUITE(moments);
+DAEMON_SUITE(moments);
 
 static const int signals[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGTERM, SIGQUIT, SIGPIPE};
 enum { SIGNALS = sizeof(signals) / sizeof(*signals) };
@@ -37,8 +37,8 @@ static bool all(void)
 static void configure(void)
 {
 	if (getenv("FAULTS_DAEMON")) /* a mutant, see `mutants_found` */
-		fixture_use(f, getenv("FAULTS_DAEMON"));
-	config_write(f, BASE "listen \"local\" { address = \"unix:%s/local\" }\n", f->dir);
+		daemon_use(getenv("FAULTS_DAEMON"));
+	config_write(BASE "listen \"local\" { address = \"unix:%s/local\" }\n", test_dir);
 }
 
 static bool ends_it(int signo)
@@ -61,40 +61,40 @@ static void try_moment(enum phase phase, int stop, int signo)
 	char unix_path[64];
 	int code = -1;
 	if (phase != START)
-		daemon_start(f, file_text(f, f->config));
-	int stops = moment_walk(f, phase, stop, signo, &code);
-	if (f->pid && stops < stop)
-		daemon_signal(f, signo); /* the number of calls of a phase varies */
-	if (f->pid && !ends_it(signo) && phase != DRAIN && phase != STOP) {
+		daemon_start(file_text(config_path));
+	int stops = moment_walk(phase, stop, signo, &code);
+	if (daemon_pid && stops < stop)
+		daemon_signal(signo); /* the number of calls of a phase varies */
+	if (daemon_pid && !ends_it(signo) && phase != DRAIN && phase != STOP) {
 		if (phase == START)
-			notify_wait(f, "READY=1");
+			notify_wait("READY=1");
 		/* The daemon lives, has handled the signal, and handles the next one. */
-		client_echo(f, client_unix(f, "local"), "still here\n");
+		client_echo(client_unix("local"), "still here\n");
 		if (signo == SIGHUP)
-			await(f, status_number(f, "reloads_ok") >= 1);
-		await(f, strcmp(status_get(f, "state"), "running") == 0);
-		daemon_signal(f, SIGTERM);
+			AWAIT(status_number("reloads_ok") >= 1);
+		AWAIT(strcmp(status_get("state"), "running") == 0);
+		daemon_signal(SIGTERM);
 	}
-	while (f->n_clients)
-		client_close(f, f->client[0]);
-	if (f->pid)
-		code = daemon_wait_exit(f);
+	while (n_clients)
+		client_close(client_fds[0]);
+	if (daemon_pid)
+		code = daemon_wait_exit();
 	if (!is_good_end(phase, signo, code))
-		fail_test(f, "%s at moment %d of %s: ended with %d", strsignal(signo), stop,
+		fail_test("%s at moment %d of %s: ended with %d", strsignal(signo), stop,
 			  phase_names[phase], code);
-	expect_signals_logged(f);
+	expect_signals_logged();
 	char name[16], late[64];
 	snprintf(name, sizeof(name), "SIG%s", sigabbrev_np(signo));
 	snprintf(late, sizeof(late), " %s: too late, the daemon has stopped\n", name);
 	/* The phase may have begun with a signal of the same kind. */
 	long others = signo == moment_begins[phase];
 	if (stops == stop && signo != SIGPIPE && !moment_too_late &&
-	    stats_logged(f, "received", name) + log_contains(f, late) < 1 + others)
-		fail_test(f, "the signal at moment %d of %s was not accounted for", stop,
+	    stats_logged("received", name) + log_contains(late) < 1 + others)
+		fail_test("the signal at moment %d of %s was not accounted for", stop,
 			  phase_names[phase]);
-	if (runtime_file_exists(f, "skeld.pid") || runtime_file_exists(f, "status") ||
-	    access(path_in(f, "local", unix_path), F_OK) == 0)
-		fail_test(f, "%s at moment %d of %s: a file is left", strsignal(signo), stop,
+	if (runtime_file_exists("skeld.pid") || runtime_file_exists("status") ||
+	    access(path_in("local", unix_path), F_OK) == 0)
+		fail_test("%s at moment %d of %s: a file is left", strsignal(signo), stop,
 			  phase_names[phase]);
 }
 
@@ -106,10 +106,10 @@ static void try_phase(enum phase phase)
 	int code = -1, tried = 0;
 	configure();
 	if (phase != START)
-		daemon_start(f, file_text(f, f->config));
-	int moments = moment_walk(f, phase, NEVER, SIGHUP, &code);
-	if (f->pid)
-		daemon_finish(f);
+		daemon_start(file_text(config_path));
+	int moments = moment_walk(phase, NEVER, SIGHUP, &code);
+	if (daemon_pid)
+		daemon_finish();
 	cr_assert_gt(moments, 10, "%d moments", moments);
 	int stride = all() ? 1 : 1 + moments / SHORT_FORM;
 	for (size_t i = 0; i < SIGNALS; i++)
@@ -127,8 +127,8 @@ Test(moments, before_main_a_signal_kills)
 	if (!trace_allowed())
 		cr_skip_test("ptrace is not allowed here");
 	configure();
-	cr_assert_eq(moment_walk(f, LOADING, 3, SIGHUP, &code), 3);
-	cr_assert_eq(daemon_wait_exit(f), 128 + SIGHUP);
+	cr_assert_eq(moment_walk(LOADING, 3, SIGHUP, &code), 3);
+	cr_assert_eq(daemon_wait_exit(), 128 + SIGHUP);
 }
 
 Test(moments, the_first_of_all)
@@ -168,17 +168,17 @@ Test(moments, stop)
 /* Stale files may exist: -s does not trust them, and the daemon starts again. */
 static void expect_unhindered(enum phase phase, int stop)
 {
-	int code = skeld_run(f, "-r", f->runtime, "-s", "status", NULL);
-	if (code != 3 || f->out.size)
-		fail_test(f, "killed at moment %d of %s: -s status exits with %d, %s", stop,
-			  phase_names[phase], code, f->out.bytes);
-	daemon_start(f, file_text(f, f->config));
-	client_echo(f, client_unix(f, "local"), "here again\n");
-	client_echo(f, client_connect(f, "main"), "here again\n");
-	expect_status(f, "generation", "1");
-	if (status_number(f, "pid") != f->pid)
-		fail_test(f, "the status file is another's: %s", f->value);
-	daemon_finish(f);
+	int code = skeld_run("-r", runtime_dir, "-s", "status", NULL);
+	if (code != 3 || command_out.size)
+		fail_test("killed at moment %d of %s: -s status exits with %d, %s", stop,
+			  phase_names[phase], code, command_out.bytes);
+	daemon_start(file_text(config_path));
+	client_echo(client_unix("local"), "here again\n");
+	client_echo(client_connect("main"), "here again\n");
+	expect_status("generation", "1");
+	if (status_number("pid") != daemon_pid)
+		fail_test("the status file is another's: %s", last_value);
+	daemon_finish();
 }
 
 Test(moments, kill_9)
@@ -192,20 +192,20 @@ Test(moments, kill_9)
 	int moments[N_PHASES], code, kills = all() ? ALL_KILLS : KILLS;
 	for (enum phase p = LOADING; p < N_PHASES; p++) {
 		if (p > START)
-			daemon_start(f, file_text(f, f->config));
-		moments[p] = moment_walk(f, p, NEVER, SIGKILL, &code);
-		if (f->pid)
-			daemon_finish(f);
+			daemon_start(file_text(config_path));
+		moments[p] = moment_walk(p, NEVER, SIGKILL, &code);
+		if (daemon_pid)
+			daemon_finish();
 	}
 	for (int i = 0; i < kills; i++) {
 		enum phase p = (enum phase)(i % N_PHASES);
 		int stop = 1 + rand_r(&seed) % moments[p];
 		if (p > START)
-			daemon_start(f, file_text(f, f->config));
-		if (moment_walk(f, p, stop, SIGKILL, &code) < stop && f->pid)
-			daemon_signal(f, SIGKILL);
-		if (f->pid)
-			daemon_wait_exit(f);
+			daemon_start(file_text(config_path));
+		if (moment_walk(p, stop, SIGKILL, &code) < stop && daemon_pid)
+			daemon_signal(SIGKILL);
+		if (daemon_pid)
+			daemon_wait_exit();
 		expect_unhindered(p, stop);
 	}
 }

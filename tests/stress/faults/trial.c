@@ -23,23 +23,10 @@ const char *const call_names[N_CALLS] = {INJECT_CALLS(INJECT_NAME)};
 
 static const char *const logs[] = {"log", "log.0", "log.1"};
 
-static void append(struct trial *t, struct text *to, const char *bytes, size_t n)
-{
-	struct fixture *f = t->f;
-	if (to->room < to->size + n + 1) {
-		to->room = (to->size + n + 1) * 2;
-		to->bytes = realloc(to->bytes, to->room);
-		MUST(to->bytes);
-	}
-	memcpy(to->bytes + to->size, bytes, n);
-	to->size += n;
-	to->bytes[to->size] = '\0';
-}
-
-static void preload(struct fixture *f)
+static void preload(void)
 {
 	char path[64];
-	setenv("SKELD_INJECT", path_in(f, "page", path), 1);
+	setenv("SKELD_INJECT", path_in("page", path), 1);
 	setenv("LD_PRELOAD", INJECT_LIBRARY, 1);
 }
 
@@ -47,18 +34,17 @@ struct trial *trial_new(const char *phase)
 {
 	char path[64];
 	struct trial *t = calloc(1, sizeof(*t));
-	struct fixture *f = fixture_new();
+	daemon_fixture_enter();
 	MUST(t);
-	t->f = f;
 	t->phase = phase;
 	if (getenv("FAULTS_DAEMON")) /* a mutant, see `mutants_found` */
-		fixture_use(f, getenv("FAULTS_DAEMON"));
-	int fd = open(path_in(f, "page", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		daemon_use(getenv("FAULTS_DAEMON"));
+	int fd = open(path_in("page", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	MUST(fd >= 0 && ftruncate(fd, sizeof(*t->page)) == 0);
 	t->page = mmap(NULL, sizeof(*t->page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	MUST(t->page != MAP_FAILED);
 	close(fd);
-	f->prepare = preload;
+	daemon_prepare = preload;
 	/* A separate loopback address: its ports are free. */
 	char host[32];
 	unsigned id = (unsigned)getpid();
@@ -67,8 +53,8 @@ struct trial *trial_new(const char *phase)
 	snprintf(t->address[PORT_A], sizeof(t->address[0]), "%s:%d", host, PORT + 1);
 	snprintf(t->address[PORT_B], sizeof(t->address[0]), "%s:%d", host, PORT + 2);
 	snprintf(t->address[ADMIN], sizeof(t->address[0]), "%s:%d", host, PORT + 3);
-	snprintf(t->address[LOCAL_A], sizeof(t->address[0]), "unix:%s/a", f->dir);
-	snprintf(t->address[LOCAL_B], sizeof(t->address[0]), "unix:%s/b", f->dir);
+	snprintf(t->address[LOCAL_A], sizeof(t->address[0]), "unix:%s/a", test_dir);
+	snprintf(t->address[LOCAL_B], sizeof(t->address[0]), "unix:%s/b", test_dir);
 	return t;
 }
 
@@ -84,7 +70,7 @@ void trial_free(struct trial *t)
 		"rejected, %zu not started; %zu wrong\n",
 		t->phase, t->runs, t->hits, t->as_if_nothing, t->reported, t->rejected,
 		t->not_started, n);
-	fixture_free(t->f);
+	daemon_fixture_leave();
 	munmap(t->page, sizeof(*t->page));
 	free(t->before[0].bytes);
 	free(t->before[1].bytes);
@@ -144,117 +130,114 @@ void trial_wrong(struct trial *t, const char *format, ...)
 					       : strerrorname_np(t->error),
 			 t->page->where, what);
 	fputs(line, stderr); /* print at once: the next step may hang */
-	append(t, &t->wrong, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
-	const char *log = trial_log(t);
-	append(t, &t->wrong, log, strlen(log));
+	text_append(&t->wrong, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+	const char *log = trial_log();
+	text_append(&t->wrong, log, strlen(log));
 }
 
 void trial_configure(struct trial *t, int side)
 {
-	struct fixture *f = t->f;
 	char more[64], text[512];
 	/* Options that need a restart, live options, and an included file. */
 	int n = snprintf(text, sizeof(text), "limits { idle_timeout = %d }\n", 100 + side);
-	file_write(f, path_in(f, "more.conf", more), text, (size_t)n);
-	config_write(f,
-		     "workers = %d\nuser = \"%s\"\ndrain_timeout = 5\nadmin { address = \"%s\" }\n"
+	file_write_bytes(path_in("more.conf", more), text, (size_t)n);
+	config_write("workers = %d\nuser = \"%s\"\ndrain_timeout = 5\nadmin { address = \"%s\" }\n"
 		     "log { target = \"file\" file = \"%s/log.%d\" }\n"
 		     "include(\"more.conf\")\n"
 		     "listen \"main\" { address = \"%s\" backlog = %d }\n"
 		     "listen \"local\" { address = \"%s\" }\n"
 		     "listen \"port\" { address = \"%s\" }\n"
 		     "echo { banner = \"\" }\n",
-		     2 + side, side ? "nobody" : "", t->address[ADMIN], f->dir, side,
+		     2 + side, side ? "nobody" : "", t->address[ADMIN], test_dir, side,
 		     t->address[MAIN], 100 + side, t->address[LOCAL_A + side],
 		     t->address[PORT_A + side]);
 }
 
-bool trial_turn(struct trial *t, int64_t until)
+bool trial_turn(int64_t until)
 {
-	struct pollfd p[] = {{.fd = t->f->notify, .events = POLLIN},
-			     {.fd = t->f->pidfd, .events = POLLIN}};
+	struct pollfd p[] = {{.fd = notify_fd, .events = POLLIN},
+			     {.fd = daemon_pidfd, .events = POLLIN}};
 	poll(p, 2, 1);
-	read_notices(t->f);
+	read_notices();
 	return !is_past(until) && !p[1].revents;
 }
 
-int trial_end(struct trial *t)
+int trial_end(void)
 {
-	struct fixture *f = t->f;
-	struct pollfd p = {.fd = f->pidfd, .events = POLLIN};
+	struct pollfd p = {.fd = daemon_pidfd, .events = POLLIN};
 	int64_t until = deadline();
 	int status = 0;
 	while (poll(&p, 1, 0) == 0 && !is_past(until))
 		poll(&p, 1, 10);
 	bool hung = poll(&p, 1, 0) == 0;
 	if (hung)
-		kill(f->pid, SIGKILL);
-	MUST(waitpid(f->pid, &status, 0) == f->pid);
-	read_notices(f);
-	close(f->pidfd);
-	f->pid = 0;
-	f->pidfd = -1;
+		kill(daemon_pid, SIGKILL);
+	MUST(waitpid(daemon_pid, &status, 0) == daemon_pid);
+	read_notices();
+	close(daemon_pidfd);
+	daemon_pid = 0;
+	daemon_pidfd = -1;
 	return hung ? 256 : WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 /* Check the datagrams, the status file and the log: any of them may be what failed. */
-static bool is_ready(struct trial *t)
+static bool is_ready(void)
 {
-	return (t->f->notices.size && strstr(t->f->notices.bytes, "READY=1")) ||
-	       strcmp(trial_status(t, "state"), "running") == 0 ||
-	       strstr(trial_log(t), "notice  ready: ");
+	return (notices.size && strstr(notices.bytes, "READY=1")) ||
+	       strcmp(trial_status("state"), "running") == 0 ||
+	       strstr(trial_log(), "notice  ready: ");
 }
 
 bool trial_start(struct trial *t, int *code)
 {
 	char path[96];
 	t->reloads = 0;
-	snprintf(path, sizeof(path), "%s/status", t->f->runtime);
+	snprintf(path, sizeof(path), "%s/status", runtime_dir);
 	unlink(path); /* a log of a killed daemon would look as if this one were ready */
-	daemon_spawn(t->f);
-	if (TRY(t, is_ready(t)))
+	daemon_spawn();
+	if (TRY(is_ready()))
 		return true;
-	*code = trial_end(t);
+	*code = trial_end();
 	return false;
 }
 
-void trial_forget(struct trial *t)
+void trial_forget(void)
 {
 	char path[64];
 	for (size_t i = 0; i < sizeof(logs) / sizeof(*logs); i++)
-		if (truncate(path_in(t->f, logs[i], path), 0) < 0)
+		if (truncate(path_in(logs[i], path), 0) < 0)
 			continue; /* it is not there yet */
-	t->f->notices.size = t->f->noticed = 0;
-	if (t->f->notices.bytes)
-		t->f->notices.bytes[0] = '\0';
+	notices.size = noticed = 0;
+	if (notices.bytes)
+		notices.bytes[0] = '\0';
 }
 
-const char *trial_log(struct trial *t)
+const char *trial_log(void)
 {
 	char path[64];
-	t->f->log.size = 0;
-	append(t, &t->f->log, "", 0);
+	daemon_log.size = 0;
+	text_append(&daemon_log, "", 0);
 	for (size_t i = 0; i < sizeof(logs) / sizeof(*logs); i++) {
-		const char *text = file_text(t->f, path_in(t->f, logs[i], path));
+		const char *text = file_text(path_in(logs[i], path));
 		if (text)
-			append(t, &t->f->log, text, strlen(text));
+			text_append(&daemon_log, text, strlen(text));
 	}
-	return t->f->log.bytes;
+	return daemon_log.bytes;
 }
 
-bool trial_reported(struct trial *t)
+bool trial_reported(void)
 {
-	const char *log = trial_log(t);
+	const char *log = trial_log();
 	return strstr(log, " error   ") || strstr(log, " warning ");
 }
 
 /* Compare the words and the order of the lines, without times, pids and numbers. */
-char *trial_essence(struct trial *t)
+char *trial_essence(void)
 {
 	enum { STAMP = sizeof("2026-11-22 14:21:37.610 ") - 1 };
 	struct text out = {0};
-	const char *log = trial_log(t);
-	append(t, &out, "", 0);
+	const char *log = trial_log();
+	text_append(&out, "", 0);
 	for (const char *line = log, *next; *line; line = next) {
 		size_t n = strcspn(line, "\n");
 		next = line + n + (line[n] == '\n');
@@ -269,18 +252,18 @@ char *trial_essence(struct trial *t)
 			if (stats && stats < line + n && p > stats && *p == ':')
 				break;
 			if (*p < '0' || *p > '9')
-				append(t, &out, p, 1);
+				text_append(&out, p, 1);
 		}
-		append(t, &out, "\n", 1);
+		text_append(&out, "\n", 1);
 	}
 	return out.bytes;
 }
 
-size_t trial_fds(const struct trial *t)
+size_t trial_fds(void)
 {
 	char dir[32];
 	size_t n = 0;
-	snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)t->f->pid);
+	snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)daemon_pid);
 	DIR *d = opendir(dir);
 	if (!d)
 		return 0;
@@ -290,17 +273,17 @@ size_t trial_fds(const struct trial *t)
 	return n;
 }
 
-const char *trial_status(struct trial *t, const char *key)
+const char *trial_status(const char *key)
 {
 	char path[96];
-	snprintf(path, sizeof(path), "%s/status", t->f->runtime);
-	const char *text = file_text(t->f, path);
+	snprintf(path, sizeof(path), "%s/status", runtime_dir);
+	const char *text = file_text(path);
 	size_t n = strlen(key);
 	for (const char *at = text; at && *at; at = strchr(at, '\n'), at += at != NULL)
 		if (strncmp(at, key, n) == 0 && at[n] == '=') {
-			snprintf(t->f->value, sizeof(t->f->value), "%.*s",
+			snprintf(last_value, sizeof(last_value), "%.*s",
 				 (int)strcspn(at + n + 1, "\n"), at + n + 1);
-			return t->f->value;
+			return last_value;
 		}
 	return "";
 }
@@ -308,24 +291,24 @@ const char *trial_status(struct trial *t, const char *key)
 void trial_reload(struct trial *t)
 {
 	t->reloads++;
-	kill(t->f->pid, SIGHUP);
+	kill(daemon_pid, SIGHUP);
 }
 
-void trial_dump(struct trial *t)
+void trial_dump(void)
 {
 	char path[96];
-	snprintf(path, sizeof(path), "%s/stats.prom", t->f->runtime);
+	snprintf(path, sizeof(path), "%s/stats.prom", runtime_dir);
 	unlink(path);
-	kill(t->f->pid, SIGUSR1);
+	kill(daemon_pid, SIGUSR1);
 }
 
 bool trial_has_reloaded(struct trial *t)
 {
-	long ok = atol(trial_status(t, "reloads_ok"));
-	return ok + atol(trial_status(t, "reloads_rejected")) >= t->reloads;
+	long ok = atol(trial_status("reloads_ok"));
+	return ok + atol(trial_status("reloads_rejected")) >= t->reloads;
 }
 
-bool trial_file(struct trial *t, const char *name)
+bool trial_file(const char *name)
 {
-	return runtime_file_exists(t->f, name);
+	return runtime_file_exists(name);
 }

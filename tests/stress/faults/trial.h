@@ -15,7 +15,6 @@ enum place { MAIN, LOCAL_A, LOCAL_B, PORT_A, PORT_B, ADMIN, N_PLACES };
 enum answer { ANSWERED, REFUSED, CLOSED, HUNG };
 
 struct trial {
-	struct fixture *f;
 	struct inject *page;
 	int side; /* the current configuration: 0 or 1 */
 	char address[N_PLACES][96];
@@ -48,31 +47,31 @@ void trial_wrong(struct trial *t, const char *format, ...) __attribute__((format
 
 /* Write the configuration of this side to the file. */
 void trial_configure(struct trial *t, int side);
-/* Spawn the daemon. Returns true when it is ready; false if it has ended (f->pid is 0, CODE has
+/* Spawn the daemon. Returns true when it is ready; false if it has ended (daemon_pid is 0, CODE has
  * the exit code). */
 bool trial_start(struct trial *t, int *code);
 /*
  * Wait for the end until the deadline. Returns the exit code, 256 if the daemon had to be killed.
  */
-int trial_end(struct trial *t);
+int trial_end(void);
 /* Poll until CONDITION holds. Returns false at the deadline, or if the daemon has ended. */
-#define TRY(t, condition)                                                                          \
+#define TRY(condition)                                                                             \
 	({                                                                                         \
 		int64_t until_ = deadline();                                                       \
 		bool true_;                                                                        \
-		while (!(true_ = (condition)) && trial_turn(t, until_))                            \
+		while (!(true_ = (condition)) && trial_turn(until_))                               \
 			;                                                                          \
 		true_;                                                                             \
 	})
-bool trial_turn(struct trial *t, int64_t until);
+bool trial_turn(int64_t until);
 
 /* The lines of both logs since trial_forget(). */
-void trial_forget(struct trial *t);
-const char *trial_log(struct trial *t);
+void trial_forget(void);
+const char *trial_log(void);
 /* Does the log have a warning or an error? */
-bool trial_reported(struct trial *t);
+bool trial_reported(void);
 /* The log without the parts that differ between runs. */
-char *trial_essence(struct trial *t);
+char *trial_essence(void);
 
 int trial_dial(struct trial *t, enum place at); /* a blocking socket, -1: refused */
 /* Send BYTES bytes to PLACE and wait for the echo. A large message is sent completely before
@@ -84,12 +83,12 @@ enum answer trial_talk(struct trial *t, enum place at, size_t bytes);
 int trial_get(struct trial *t, const char *path);
 bool trial_serves(struct trial *t,
 		  int side); /* are all addresses of this side served, and no others? */
-size_t trial_fds(const struct trial *t);
+size_t trial_fds(void);
 void trial_reload(struct trial *t); /* SIGHUP */
-void trial_dump(struct trial *t);   /* send SIGUSR1 and wait for stats.prom */
+void trial_dump(void);		    /* send SIGUSR1 and wait for stats.prom */
 /* Does the status file have all outcomes? It may be late, because writing it may have failed. */
 bool trial_has_reloaded(struct trial *t);
-const char *trial_status(struct trial *t, const char *key); /* "" if there is no such file */
-bool trial_file(struct trial *t, const char *name);	    /* in the runtime directory */
+const char *trial_status(const char *key); /* "" if there is no such file */
+bool trial_file(const char *name);	   /* in the runtime directory */
 
 #endif

@@ -12,10 +12,10 @@
 
 enum { TIMEOUT_SECONDS = 8, MESSAGE_SIZE = 16384 };
 
-static struct sockaddr_in address_of(struct fixture *f, const char *title)
+static struct sockaddr_in address_of(const char *title)
 {
 	char host[64];
-	const char *text = listener_address(f, title), *port = strrchr(text, ':');
+	const char *text = listener_address(title), *port = strrchr(text, ':');
 	struct sockaddr_in in = {.sin_family = AF_INET};
 	MUST(port && (size_t)(port - text) < sizeof(host));
 	memcpy(host, text, (size_t)(port - text));
@@ -25,21 +25,20 @@ static struct sockaddr_in address_of(struct fixture *f, const char *title)
 	return in;
 }
 
-struct load *load_start_at(struct fixture *f, const char *title, unsigned n,
+struct load *load_start_at(const char *title, unsigned n,
 			   void (*run)(struct load *load, unsigned i))
 {
 	struct load *load = mmap(NULL, sizeof(*load), PROT_READ | PROT_WRITE,
 				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	MUST(load != MAP_FAILED && n <= LOAD_PROCESSES_MAX);
-	load->daemon = f->pid;
-	load->address = address_of(f, title);
+	load->daemon = daemon_pid;
+	load->address = address_of(title);
 	for (unsigned i = 0; i < n; i++) {
 		pid_t test = getpid(), pid = fork();
 		MUST(pid >= 0);
 		if (pid == 0) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			signal(SIGPIPE, SIG_IGN);
-			close(f->alive); /* the janitor waits until the test has closed it */
 			if (getppid() == test)
 				run(load, i);
 			_exit(0);
@@ -49,16 +48,16 @@ struct load *load_start_at(struct fixture *f, const char *title, unsigned n,
 	return load;
 }
 
-struct load *load_start(struct fixture *f, unsigned n, void (*run)(struct load *load, unsigned i))
+struct load *load_start(unsigned n, void (*run)(struct load *load, unsigned i))
 {
-	return load_start_at(f, "main", n, run);
+	return load_start_at("main", n, run);
 }
 
-void load_stop(struct fixture *f, struct load *load)
+void load_stop(struct load *load)
 {
 	atomic_store(&load->stop, true);
 	while (load->n)
-		reap(f, load->pid[--load->n]);
+		reap(load->pid[--load->n]);
 }
 
 void load_free(struct load *load)

@@ -26,11 +26,11 @@ struct load {
  * Start N processes. Each calls RUN(load, index of the process). load->address is the address of
  * the listener TITLE; load_start() uses "main".
  */
-struct load *load_start_at(struct fixture *f, const char *title, unsigned n,
+struct load *load_start_at(const char *title, unsigned n,
 			   void (*run)(struct load *load, unsigned i));
-struct load *load_start(struct fixture *f, unsigned n, void (*run)(struct load *load, unsigned i));
+struct load *load_start(unsigned n, void (*run)(struct load *load, unsigned i));
 /* Stop the processes and wait for them. The counters stay valid until load_free(). */
-void load_stop(struct fixture *f, struct load *load);
+void load_stop(struct load *load);
 void load_free(struct load *load);
 uint64_t load_count(const struct load *load, unsigned which);
 

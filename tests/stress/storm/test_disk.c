@@ -17,14 +17,12 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-static struct fixture *f;
-
 /* Mount a file system of 64 KiB on the runtime directory. */
 static void setup(void)
 {
-	f = fixture_new();
+	daemon_fixture_enter();
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("tmpfs", f->runtime, "tmpfs", 0, "size=64k,nr_inodes=32") < 0)
+	    mount("tmpfs", runtime_dir, "tmpfs", 0, "size=64k,nr_inodes=32") < 0)
 		cr_skip_test("cannot mount in a private mount namespace: %s", strerror(errno));
 	/* A command waits 10 s for an outcome; deadlines must be longer. */
 	setenv("SKELD_TEST_SLOW", SANITIZED("") ? "3" : "6", 1);
@@ -32,16 +30,16 @@ static void setup(void)
 
 static void teardown(void)
 {
-	fixture_free(f);
+	daemon_fixture_leave();
 }
 
 TestSuite(storm_disk, .init = setup, .fini = teardown);
 
-#define STDERR_CONTAINS(part) (f->err.bytes && strstr(f->err.bytes, part))
+#define STDERR_CONTAINS(part) (command_err.bytes && strstr(command_err.bytes, part))
 
 static void path_in_runtime(const char *name, char path[static 128])
 {
-	snprintf(path, 128, "%s/%s", f->runtime, name);
+	snprintf(path, 128, "%s/%s", runtime_dir, name);
 }
 
 /* Leave no byte free. */
@@ -69,19 +67,19 @@ static void reload_times(int n, const char *last)
 {
 	char status[64];
 	for (int i = 0; i < n; i++)
-		daemon_reload_and_wait(f);
+		daemon_reload_and_wait();
 	snprintf(status, sizeof(status), "STATUS=running, generation %s,", last);
-	cr_assert(strstr(f->value, status), "%s", f->value);
+	cr_assert(strstr(last_value, status), "%s", last_value);
 }
 
 static int run_command(const char *what)
 {
-	return skeld_run(f, "-r", f->runtime, "-s", what, NULL);
+	return skeld_run("-r", runtime_dir, "-s", what, NULL);
 }
 
 static bool file_contains(const char *path, const char *part)
 {
-	const char *text = file_text(f, path);
+	const char *text = file_text(path);
 	return text && strstr(text, part);
 }
 
@@ -89,44 +87,44 @@ Test(storm_disk, full_disk_costs_log_lines_and_status_files_but_no_reload_or_cli
 {
 	char log[128];
 	path_in_runtime("skeld.log", log);
-	daemon_start(f, BASE);
-	int client = client_connect(f, "main");
-	config_write(f, BASE "log { target = \"file\" file = \"%s\" }\n", log);
-	daemon_reload_and_wait(f);
+	daemon_start(BASE);
+	int client = client_connect("main");
+	config_write(BASE "log { target = \"file\" file = \"%s\" }\n", log);
+	daemon_reload_and_wait();
 	fill_disk();
 	reload_times(60, "62");
-	client_echo(f, client, "still served\n");
-	expect_status(f, "generation", "2"); /* the previous file; `status` warns that it is old */
+	client_echo(client, "still served\n");
+	expect_status("generation", "2"); /* the previous file; `status` warns that it is old */
 	cr_assert_eq(run_command("status"), 0);
-	cr_assert(strstr(f->out.bytes, "generation=2\n") && STDERR_CONTAINS("out of date") &&
+	cr_assert(strstr(command_out.bytes, "generation=2\n") && STDERR_CONTAINS("out of date") &&
 			  STDERR_CONTAINS("full"),
-		  "%s%s", f->out.bytes, f->err.bytes);
+		  "%s%s", command_out.bytes, command_err.bytes);
 	cr_assert_eq(run_command("stats"), 75);
 	cr_assert(STDERR_CONTAINS("no outcome of stats") && STDERR_CONTAINS("full"), "%s",
-		  f->err.bytes);
+		  command_err.bytes);
 
 	free_disk();
-	await(f, status_number(f, "generation") == 62); /* without a signal */
-	stats_dump(f);
-	cr_assert_gt(stats_value(f, "skeld_log_lines_lost_total"), 0);
-	await(f, file_contains(log, "log lines lost:"));
+	AWAIT(status_number("generation") == 62); /* without a signal */
+	stats_dump();
+	cr_assert_gt(stats_value("skeld_log_lines_lost_total"), 0);
+	AWAIT(file_contains(log, "log lines lost:"));
 	cr_assert(file_contains(log, "status file written again"));
 	cr_assert(file_contains(log, "/status: No space left on device"));
-	config_write(f, "nonsense\n");
+	config_write("nonsense\n");
 	cr_assert_eq(run_command("reload"), 78); /* not the outcome of an earlier reload */
-	expect_signals_accounted(f);
+	expect_signals_accounted();
 
 	fill_disk();
-	cr_assert_eq(daemon_stop(f, SIGINT), 0);
-	client_expect_eof(f, client);
-	cr_assert(!runtime_file_exists(f, "skeld.pid") && !runtime_file_exists(f, "status") &&
-		  !runtime_file_exists(f, "stats.prom") && !runtime_file_exists(f, ".new"));
+	cr_assert_eq(daemon_stop(SIGINT), 0);
+	client_expect_eof(client);
+	cr_assert(!runtime_file_exists("skeld.pid") && !runtime_file_exists("status") &&
+		  !runtime_file_exists("stats.prom") && !runtime_file_exists(".new"));
 }
 
 static void mount_read_only(bool read_only)
 {
 	unsigned long flags = MS_REMOUNT | MS_BIND | (read_only ? MS_RDONLY : 0);
-	MUST(mount(NULL, f->runtime, NULL, flags, NULL) == 0);
+	MUST(mount(NULL, runtime_dir, NULL, flags, NULL) == 0);
 }
 
 /*
@@ -138,45 +136,45 @@ static void start_on_two_mounts(void)
 {
 	char path[128];
 	path_in_runtime("skeld.pid", path);
-	file_write(f, path, "", 0);
+	file_write_bytes(path, "", 0);
 	MUST(mount(path, path, NULL, MS_BIND, NULL) == 0);
-	daemon_start(f, BASE "drain_timeout = 2\n");
+	daemon_start(BASE "drain_timeout = 2\n");
 }
 
 Test(storm_disk, read_only_runtime_directory_costs_files_but_no_reload_client_or_stop)
 {
 	start_on_two_mounts();
-	int client = client_connect(f, "main");
+	int client = client_connect("main");
 	mount_read_only(true);
 	reload_times(20, "21");
-	cr_assert_eq(log_count(f, "/status: Read-only file system"), 1, "%s", log_text(f));
-	daemon_signal(f, SIGUSR1);
-	await(f, log_contains(f, "/stats.prom: Read-only file system"));
-	expect_status(f, "generation", "1"); /* the previous file; `status` warns that it is old */
+	cr_assert_eq(log_count("/status: Read-only file system"), 1, "%s", log_text());
+	daemon_signal(SIGUSR1);
+	AWAIT(log_contains("/stats.prom: Read-only file system"));
+	expect_status("generation", "1"); /* the previous file; `status` warns that it is old */
 	cr_assert_eq(run_command("status"), 0);
-	cr_assert(strstr(f->out.bytes, "generation=1\n") && STDERR_CONTAINS("out of date") &&
+	cr_assert(strstr(command_out.bytes, "generation=1\n") && STDERR_CONTAINS("out of date") &&
 			  STDERR_CONTAINS("read-only"),
-		  "%s%s", f->out.bytes, f->err.bytes);
+		  "%s%s", command_out.bytes, command_err.bytes);
 	cr_assert_eq(run_command("reload"), 75);
 	cr_assert(STDERR_CONTAINS("no outcome of reload") && STDERR_CONTAINS("read-only"), "%s",
-		  f->err.bytes);
-	notify_wait(f, "READY=1"); /* the reload itself succeeded */
-	client_echo(f, client, "still served\n");
+		  command_err.bytes);
+	notify_wait("READY=1"); /* the reload itself succeeded */
+	client_echo(client, "still served\n");
 
 	mount_read_only(false);
-	await(f, status_number(f, "generation") == 22); /* without a signal */
-	await(f, log_contains(f, "status file written again"));
-	cr_assert_eq(run_command("reload"), 0, "%s", f->err.bytes);
+	AWAIT(status_number("generation") == 22); /* without a signal */
+	AWAIT(log_contains("status file written again"));
+	cr_assert_eq(run_command("reload"), 0, "%s", command_err.bytes);
 	mount_read_only(true);
-	cr_assert_eq(run_command("stop"), 0, "%s", f->err.bytes);
-	cr_assert_eq(daemon_wait_exit(f), 0);
-	cr_assert(log_contains(f, "drained: cut_off=0"));
+	cr_assert_eq(run_command("stop"), 0, "%s", command_err.bytes);
+	cr_assert_eq(daemon_wait_exit(), 0);
+	cr_assert(log_contains("drained: cut_off=0"));
 	cr_assert_eq(run_command("status"), 3);
 
 	/* The daemon could not remove its files. They do not disturb the next start. */
 	mount_read_only(false);
 	cr_assert_eq(run_command("status"), 3);
-	daemon_start(f, BASE);
-	expect_status(f, "generation", "1");
-	daemon_finish(f);
+	daemon_start(BASE);
+	expect_status("generation", "1");
+	daemon_finish();
 }

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-FIXTURE_SUITE(storm_hostile_clients, fixture_use(f, LINES_BINARY));
+DAEMON_SUITE(storm_hostile_clients, daemon_use(LINES_BINARY));
 
 enum { CONNECTIONS = 40, BUFFER = 65536, PIECE = 16384 };
 
@@ -136,8 +136,8 @@ static void attack(struct load *load, unsigned i)
 static long pss_kib(void)
 {
 	char path[64];
-	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)f->pid);
-	const char *text = file_text(f, path), *at = text ? strstr(text, "\nPss:") : NULL;
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)daemon_pid);
+	const char *text = file_text(path), *at = text ? strstr(text, "\nPss:") : NULL;
 	MUST(at);
 	return strtol(at + 5, NULL, 10);
 }
@@ -152,14 +152,14 @@ struct good_client {
 
 static void good_client_connect(struct good_client *c)
 {
-	c->client = client_connect(f, "main");
+	c->client = client_connect("main");
 	c->lines = 0;
 	c->last = seconds_now();
 }
 
 static void good_client_reconnect(struct good_client *c)
 {
-	client_close(f, c->client);
+	client_close(c->client);
 	good_client_connect(c);
 }
 
@@ -168,9 +168,9 @@ static void good_client_request(struct good_client *c)
 	char line[64];
 	if (seconds_now() > c->last + 1) /* the test was delayed: idle_timeout may close it */
 		good_client_reconnect(c);
-	client_send(f, c->client, "one more request\n", 17);
+	client_send_bytes(c->client, "one more request\n", 17);
 	snprintf(line, sizeof(line), "%u: one more request\n", ++c->lines);
-	client_expect_text(f, c->client, line);
+	client_expect(c->client, line);
 	c->requests++;
 	c->last = seconds_now();
 }
@@ -179,13 +179,13 @@ static double closed_by(const char *reason)
 {
 	char metric[96];
 	snprintf(metric, sizeof(metric), "skeld_connections_closed_total{reason=\"%s\"}", reason);
-	return stats_value(f, metric);
+	return stats_value(metric);
 }
 
 /* In the last statistics: "open 0, accepted 12, closed by peer 3 error 9". */
 static void expect_connections_accounted(void)
 {
-	const char *line = log_line_with(f, "stats connections:"), *at;
+	const char *line = log_line_with("stats connections:"), *at;
 	long accepted = 0, open = 0, sum = 0, n;
 	int used;
 	cr_assert(line &&
@@ -205,7 +205,7 @@ static void expect_connections_accounted(void)
 static size_t count_log_lines(void)
 {
 	size_t n = 0;
-	for (const char *at = log_text(f), *end; (end = strchr(at, '\n')); at = end + 1) {
+	for (const char *at = log_text(), *end; (end = strchr(at, '\n')); at = end + 1) {
 		size_t length = (size_t)(end - at);
 		n += !memmem(at, length, " stats ", 7) &&
 		     !memmem(at, length, ": dump statistics", 17) &&
@@ -264,7 +264,7 @@ static void request_under_attack(struct good_client *c, const struct load *load,
 	for (int64_t until = deadline(); !all_kinds_active(load) || c->requests < n;) {
 		if (is_past(until) && c->requests >= n) {
 			print_counts(load);
-			fail_test(f, "not every kind of client was active");
+			fail_test("not every kind of client was active");
 		}
 		good_client_request(c);
 		if (c->requests % 20 == 0)
@@ -281,17 +281,17 @@ static void request_under_attack(struct good_client *c, const struct load *load,
 static void expect_closed_by_reason(struct good_client *c, const struct load *load)
 {
 	for (int64_t until = deadline();
-	     stats_fresh(f, "skeld_connections_open") < 0 || closed_by("idle") < 2 * CONNECTIONS;) {
+	     stats_fresh("skeld_connections_open") < 0 || closed_by("idle") < 2 * CONNECTIONS;) {
 		good_client_request(c);
-		await_turn(f, until, "vanished clients and those that never read to be closed");
+		await_turn(until, "vanished clients and those that never read to be closed");
 	}
 	double endless = (double)load_count(load, ENDLESS), reset = (double)load_count(load, RESET);
 	for (int64_t until = deadline();
 	     closed_by("overflow") < endless || closed_by("error") < reset / 2 ||
 	     closed_by("overflow") + closed_by("idle") < endless + 3 * CONNECTIONS;
-	     stats_dump(f)) {
+	     stats_dump()) {
 		good_client_request(c);
-		await_turn(f, until, "endless requests and resets to be counted");
+		await_turn(until, "endless requests and resets to be counted");
 	}
 	cr_assert_eq(closed_by("limit"), 0);
 }
@@ -300,14 +300,14 @@ Test(storm_hostile_clients, attack_delays_no_other_client_and_is_counted_by_reas
 {
 	struct good_client client = {0}, *c = &client;
 	setenv("SKELD_TEST_SLOW", "6", 1); /* each answer waits for the hostile clients' turns */
-	daemon_start(f, "workers = 2\nadmin { address = \"\" }\ndrain_timeout = 3\n" LISTEN_MAIN
-			"limits { connections = 400 buffer = 65536 idle_timeout = 3 }\n");
+	daemon_start("workers = 2\nadmin { address = \"\" }\ndrain_timeout = 3\n" LISTEN_MAIN
+		     "limits { connections = 400 buffer = 65536 idle_timeout = 3 }\n");
 	good_client_connect(c);
 	good_client_request(c);
-	await(f, log_contains(f, "ready: generation=1"));
+	AWAIT(log_contains("ready: generation=1"));
 	size_t lines = count_log_lines();
 	struct memory memory = measure_memory();
-	struct load *load = load_start(f, KINDS, attack);
+	struct load *load = load_start(KINDS, attack);
 	request_under_attack(c, load, is_long_form() ? 5000 : 200, &memory);
 	/* A buffer each way, in chunks of up to twice that size, and 1 MiB for the daemon itself.
 	 */
@@ -315,13 +315,13 @@ Test(storm_hostile_clients, attack_delays_no_other_client_and_is_counted_by_reas
 	if (SANITIZED(""))
 		cr_assert_leq(memory.most, bound, "%ld KiB, at most %ld", memory.most, bound);
 	expect_closed_by_reason(c, load);
-	cr_assert_leq(count_log_lines(), lines, "%s", log_text(f));
+	cr_assert_leq(count_log_lines(), lines, "%s", log_text());
 	good_client_request(c);
 
-	daemon_signal(f, SIGINT); /* the attack goes on */
-	cr_assert_eq(daemon_wait_exit(f), 0);
+	daemon_signal(SIGINT); /* the attack goes on */
+	cr_assert_eq(daemon_wait_exit(), 0);
 	expect_connections_accounted();
-	load_stop(f, load);
+	load_stop(load);
 	load_free(load);
 }
 
@@ -334,19 +334,19 @@ static void get_under_attack(struct good_client *c, const struct load *load, uns
 {
 	unsigned answered = 0, sent = 0;
 	for (int64_t until = deadline(); answered < n || count_all(load) < 1000;) {
-		int code = http_get(f, sent++ % 2 ? "/metrics" : "/readyz");
+		int code = http_get(sent++ % 2 ? "/metrics" : "/readyz");
 		cr_assert(code == 200 || code == 0, "%d", code);
 		answered += code == 200;
 		if (code == 200)
 			until = deadline();
 		if (code == 200 && answered % 10 == 0) { /* clients and reloads are served, too */
 			good_client_request(c);
-			daemon_reload_and_wait(f);
+			daemon_reload_and_wait();
 		}
 		update_memory(memory);
 		if (is_past(until)) {
 			print_counts(load);
-			fail_test(f, "%u of %u requests were answered", answered, sent);
+			fail_test("%u of %u requests were answered", answered, sent);
 		}
 	}
 	fprintf(stderr, "# %u of %u answered, %llu events of hostile clients, Pss %ld -> %ld KiB\n",
@@ -357,19 +357,19 @@ Test(storm_hostile_clients, attack_on_the_admin_port_does_not_lock_out_the_opera
 {
 	struct good_client client = {0}, *c = &client;
 	setenv("SKELD_TEST_SLOW", "6", 1);
-	daemon_start(f, "workers = 2\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN);
+	daemon_start("workers = 2\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN);
 	good_client_connect(c);
-	cr_assert_eq(http_get(f, "/livez"), 200);
+	cr_assert_eq(http_get("/livez"), 200);
 	struct memory memory = measure_memory();
-	struct load *load = load_start_at(f, "admin", KINDS, attack);
+	struct load *load = load_start_at("admin", KINDS, attack);
 	get_under_attack(c, load, is_long_form() ? 2000 : 100, &memory);
 	if (SANITIZED("")) /* 32 connections of the admin server, with requests and answers */
 		cr_assert_leq(memory.most, memory.before + 2048, "%ld KiB, then %ld", memory.before,
 			      memory.most);
-	expect_signals_accounted(f);
-	cr_assert_eq(log_count_warnings(f) + log_count(f, " error   "), 0, "%s", log_text(f));
-	daemon_signal(f, SIGINT);
-	cr_assert_eq(daemon_wait_exit(f), 0);
-	load_stop(f, load);
+	expect_signals_accounted();
+	cr_assert_eq(log_count_warnings() + log_count(" error   "), 0, "%s", log_text());
+	daemon_signal(SIGINT);
+	cr_assert_eq(daemon_wait_exit(), 0);
+	load_stop(load);
 	load_free(load);
 }

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-FIXTURE_SUITE(storm_reloads);
+DAEMON_SUITE(storm_reloads);
 
 enum {
 	SHORT_RELOADS = 2000,
@@ -40,24 +40,23 @@ static void write_config(unsigned n)
 	snprintf(cannot_listen, sizeof(cannot_listen),
 		 "listen \"good\" { address = \"unix:%s/good\" }\n"
 		 "listen \"bad\" { address = \"unix:%s/missing/bad\" }\n",
-		 f->dir, f->dir);
+		 test_dir, test_dir);
 	const char *mistake = n % 2 ? mistakes[n / 2 % (sizeof(mistakes) / sizeof(*mistakes))] : "";
-	config_write(f,
-		     "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN
+	config_write("workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN
 		     "listen \"a\" { address = \"127.0.0.%u:0\" }\n"
 		     "listen \"u%u\" { address = \"unix:%s/u%u\" backlog = %u }\n"
 		     "log { level = \"error\" target = \"file\" file = \"%s\" }\n"
 		     "limits { idle_timeout = %u }\n%s",
-		     2 + n / 2 % 3, n / 2 % 5, f->dir, n / 2 % 5, 1 + n % 100,
-		     path_in(f, "skeld.log", path), 100000 + n % 100, mistake);
+		     2 + n / 2 % 3, n / 2 % 5, test_dir, n / 2 % 5, 1 + n % 100,
+		     path_in("skeld.log", path), 100000 + n % 100, mistake);
 }
 
 static void reload_once(unsigned n)
 {
 	write_config(n);
-	daemon_reload_and_wait(f);
-	if (f->noticed == f->notices.size) /* free the datagrams that were read */
-		f->notices.size = f->noticed = 0;
+	daemon_reload_and_wait();
+	if (noticed == notices.size) /* free the datagrams that were read */
+		notices.size = noticed = 0;
 }
 
 static size_t count_lines(const char *text)
@@ -73,12 +72,12 @@ static size_t count_events(void)
 {
 	char path[64];
 	size_t n = 0;
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)f->pid);
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)daemon_pid);
 	DIR *d = opendir(path);
 	MUST(d);
 	for (const struct dirent *e; (e = readdir(d));) {
-		snprintf(path, sizeof(path), "/proc/%d/fdinfo/%.16s", (int)f->pid, e->d_name);
-		const char *at = e->d_name[0] == '.' ? NULL : file_text(f, path);
+		snprintf(path, sizeof(path), "/proc/%d/fdinfo/%.16s", (int)daemon_pid, e->d_name);
+		const char *at = e->d_name[0] == '.' ? NULL : file_text(path);
 		for (; at && (at = strstr(at, "tfd:")); at++)
 			n++;
 	}
@@ -94,26 +93,26 @@ struct usage {
 
 static struct usage read_usage(int client)
 {
-	client_echo(f, client, "still connected\n");
-	stats_await_open(f, 1);
-	await_idle(f);
-	return (struct usage){.fds = count_lines(proc_fds(f)),
+	client_echo(client, "still connected\n");
+	stats_await_open(1);
+	await_idle();
+	return (struct usage){.fds = count_lines(proc_fds()),
 			      .events = count_events(),
-			      .threads = proc_number(f, "Threads"),
-			      .resident_kib = proc_number(f, "VmRSS")};
+			      .threads = proc_number("Threads"),
+			      .resident_kib = proc_number("VmRSS")};
 }
 
 /* Reload N times, numbered from FIRST, while clients connect and leave. Stop at the time UNTIL. */
 static void reload_times(const char *address, unsigned first, unsigned n, double until)
 {
-	struct crowd *c = crowd_churn(f, address, 1);
+	struct crowd *c = crowd_churn(address, 1);
 	for (unsigned i = 0; i < n && (until <= 0 || seconds_now() < until); i++) {
 		reload_once(first + i);
 		/* Fast reloads can starve the clients: wait until one of them has connected. */
 		for (size_t before = c->connected; i % 100 == 0 && c->connected == before;)
-			await_turn(f, deadline(), "another client to connect");
+			await_turn(deadline(), "another client to connect");
 	}
-	crowd_join(f, c);
+	crowd_join(c);
 	cr_assert_eq(c->served[0] + c->left, c->connected);
 	crowd_free(c);
 }
@@ -121,7 +120,7 @@ static void reload_times(const char *address, unsigned first, unsigned n, double
 static void expect_no_growth(const struct usage *before, const struct usage *after)
 {
 	long growth = after->resident_kib - before->resident_kib;
-	cr_assert_eq(after->fds, before->fds, "%s", proc_fds(f));
+	cr_assert_eq(after->fds, before->fds, "%s", proc_fds());
 	cr_assert(after->events == before->events && after->events > 3, "%zu events, then %zu",
 		  before->events, after->events);
 	cr_assert_eq(after->threads, before->threads);
@@ -131,8 +130,8 @@ static void expect_no_growth(const struct usage *before, const struct usage *aft
 
 static unsigned count_reloads(void)
 {
-	unsigned ok = (unsigned)status_number(f, "reloads_ok");
-	return ok + (unsigned)status_number(f, "reloads_rejected");
+	unsigned ok = (unsigned)status_number("reloads_ok");
+	return ok + (unsigned)status_number("reloads_rejected");
 }
 
 Test(storm_reloads, thousands_of_reloads_leak_no_memory_descriptor_event_or_thread)
@@ -148,9 +147,9 @@ Test(storm_reloads, thousands_of_reloads_leak_no_memory_descriptor_event_or_thre
 	if (!SANITIZED(""))
 		n_reloads = is_long_form() ? n_reloads : n_reloads / 4;
 	unsigned warm_up = n_reloads / 2 < WARM_UP_RELOADS ? n_reloads / 2 : WARM_UP_RELOADS;
-	daemon_start(f, "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN);
-	snprintf(address, sizeof(address), "%s", listener_address(f, "main"));
-	int client = client_try(f, address);
+	daemon_start("workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN);
+	snprintf(address, sizeof(address), "%s", listener_address("main"));
+	int client = client_try(address);
 	MUST(client >= 0);
 	reload_times(address, 0, warm_up, 0);
 	struct usage before = read_usage(client);
@@ -160,13 +159,13 @@ Test(storm_reloads, thousands_of_reloads_leak_no_memory_descriptor_event_or_thre
 	unsigned n = count_reloads();
 	if (!limited)
 		cr_assert_eq(n, n_reloads);
-	cr_assert_eq(status_number(f, "reloads_rejected"), n / 2);
-	cr_assert_eq(status_number(f, "generation"), n - n / 2 + 1);
+	cr_assert_eq(status_number("reloads_rejected"), n / 2);
+	cr_assert_eq(status_number("generation"), n - n / 2 + 1);
 	fprintf(stderr, "# %u reloads, %.0f connections: %zu -> %zu descriptors, %ld -> %ld KiB\n",
-		n, stats_value(f, "skeld_connections_accepted_total"), before.fds, after.fds,
+		n, stats_value("skeld_connections_accepted_total"), before.fds, after.fds,
 		before.resident_kib, after.resident_kib);
 	expect_no_growth(&before, &after);
-	const char *errors = file_text(f, path_in(f, "skeld.log", path));
+	const char *errors = file_text(path_in("skeld.log", path));
 	cr_assert(errors && !strstr(errors, "log lines lost"));
-	daemon_finish(f);
+	daemon_finish();
 }

@@ -16,76 +16,75 @@
 #include <unistd.h>
 
 /* Each test takes seconds. */
-FIXTURE_SUITE(storm_time, setenv("SKELD_TEST_SLOW", "3", 1));
+DAEMON_SUITE(storm_time, setenv("SKELD_TEST_SLOW", "3", 1));
 
 enum { DAY_SECONDS = 86400 };
 
 #define WATCHDOG "WATCHDOG=1"
 
-static void set_watchdog(struct fixture *fixture)
+static void set_watchdog(void)
 {
-	(void)fixture;
 	setenv("WATCHDOG_USEC", "6000000", 1);
 }
 
 /* Wait until the daemon has notified the watchdog N more times. */
 static void wait_watchdog(unsigned n)
 {
-	read_notices(f);
-	f->noticed = f->notices.size;
+	read_notices();
+	noticed = notices.size;
 	while (n--)
-		notify_wait(f, WATCHDOG);
+		notify_wait(WATCHDOG);
 }
 
 /* Tests must not sleep; measure_cpu() waits for a timerfd. */
 static void wait_seconds(double seconds)
 {
-	measure_cpu(f, (unsigned)(seconds * 1000));
+	measure_cpu((unsigned)(seconds * 1000));
 }
 
 static void expect_no_warning(void)
 {
-	cr_assert_eq(log_count(f, " warning "), 0, "%s", log_text(f));
+	cr_assert_eq(log_count(" warning "), 0, "%s", log_text());
 }
 
 /* SIGSTOP. */
 
 Test(storm_time, daemon_continues_after_sigstop_and_closes_no_client_as_idle)
 {
-	f->prepare = set_watchdog;
-	daemon_start(f, BASE "limits { idle_timeout = 4 }\ndrain_timeout = 4\n");
-	int client = client_connect(f, "main"), other = client_connect(f, "main");
-	client_echo(f, client, "before\n");
+	daemon_prepare = set_watchdog;
+	daemon_start(BASE "limits { idle_timeout = 4 }\ndrain_timeout = 4\n");
+	int client = client_connect("main"), other = client_connect("main");
+	client_echo(client, "before\n");
 	wait_watchdog(2);
-	daemon_signal(f, SIGSTOP);
-	client_send(f, client, "while stopped\n", 14);
+	daemon_signal(SIGSTOP);
+	client_send_bytes(client, "while stopped\n", 14);
 	wait_seconds(5); /* longer than each timeout above */
-	daemon_signal(f, SIGHUP);
-	daemon_signal(f, SIGCONT);
-	notify_wait(f, "RELOADING=1");
-	notify_wait(f, "READY=1");
-	client_expect_text(f, client, "while stopped\n");
-	client_echo(f, other, "still connected\n");
+	daemon_signal(SIGHUP);
+	daemon_signal(SIGCONT);
+	notify_wait("RELOADING=1");
+	notify_wait("READY=1");
+	client_expect(client, "while stopped\n");
+	client_echo(other, "still connected\n");
 	wait_watchdog(4);
 	expect_no_warning();
-	expect_signals_accounted(f);
-	daemon_finish(f);
+	expect_signals_accounted();
+	daemon_finish();
 }
 
 Test(storm_time, stopped_client_is_closed_as_idle_without_a_warning)
 {
-	f->prepare = set_watchdog;
-	daemon_start(f, BASE "limits { idle_timeout = 1 buffer = 65536 }\n");
-	struct load *load = load_start(f, 1, load_echo);
-	await(f, load_count(load, 0) > 10);
+	daemon_prepare = set_watchdog;
+	daemon_start(BASE "limits { idle_timeout = 1 buffer = 65536 }\n");
+	struct load *load = load_start(1, load_echo);
+	AWAIT(load_count(load, 0) > 10);
 	MUST(kill(load->pid[0], SIGSTOP) == 0);
-	stats_await(f, "skeld_connections_closed_total{reason=\"idle\"}", 1);
+	stats_await("skeld_connections_closed_total{reason=\"idle\"}", 1);
 	MUST(kill(load->pid[0], SIGCONT) == 0);
-	load_stop(f, load);
+	load_stop(load);
 	load_free(load);
-	stats_await_open(f, 0);
+	stats_await_open(0);
 	expect_no_warning();
-	daemon_finish(f);
+	daemon_finish();
 }
 
 /* The wall clock is set. */
@@ -93,9 +92,9 @@ Test(storm_time, stopped_client_is_closed_as_idle_without_a_warning)
 static _Atomic int64_t *clock_offset;
 static char clock_offset_path[64];
 
-static void preload_clock_offset(struct fixture *fixture)
+static void preload_clock_offset(void)
 {
-	set_watchdog(fixture);
+	set_watchdog();
 	setenv("SKELD_CLOCK_OFFSET", clock_offset_path, 1);
 	setenv("LD_PRELOAD", CLOCK_OFFSET_LIBRARY, 1);
 }
@@ -107,8 +106,8 @@ static void set_clock(int64_t seconds)
 	atomic_store(clock_offset, seconds);
 	/* The date in the log proves that the daemon sees the new time. */
 	strftime(date, sizeof(date), "%Y-%m-%d", localtime(&then));
-	stats_dump(f);
-	await(f, strstr(log_line_with(f, "stats process:"), date));
+	stats_dump();
+	AWAIT(strstr(log_line_with("stats process:"), date));
 	wait_watchdog(4);
 }
 
@@ -116,35 +115,35 @@ Test(storm_time, setting_the_wall_clock_moves_no_timer)
 {
 	if (!SANITIZED(""))
 		cr_skip_test("the sanitizer's run-time library must be the first in LD_PRELOAD");
-	int fd = open(path_in(f, "clock_offset", clock_offset_path), O_RDWR | O_CREAT | O_CLOEXEC,
+	int fd = open(path_in("clock_offset", clock_offset_path), O_RDWR | O_CREAT | O_CLOEXEC,
 		      0600);
 	MUST(fd >= 0 && ftruncate(fd, sizeof(*clock_offset)) == 0);
 	clock_offset = mmap(NULL, sizeof(*clock_offset), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	MUST(clock_offset != MAP_FAILED);
 	close(fd);
-	f->prepare = preload_clock_offset;
-	daemon_start(f, BASE "limits { idle_timeout = 60 }\ndrain_timeout = 60\n");
-	struct pump blocked = {.fd = client_connect(f, "main"), .total = 64 << 20};
-	pump_stuff(f, &blocked);
-	int client = client_connect(f, "main");
+	daemon_prepare = preload_clock_offset;
+	daemon_start(BASE "limits { idle_timeout = 60 }\ndrain_timeout = 60\n");
+	struct pump blocked = {.fd = client_connect("main"), .total = 64 << 20};
+	pump_stuff(&blocked);
+	int client = client_connect("main");
 	set_clock(400 * DAY_SECONDS); /* no client becomes idle, no worker is reported */
-	client_echo(f, client, "a year later\n");
+	client_echo(client, "a year later\n");
 	set_clock(-400 * DAY_SECONDS); /* no timer waits for the old time */
-	client_echo(f, client, "two years earlier\n");
-	daemon_reload_and_wait(f);
-	expect_status(f, "last_reload", "ok");
+	client_echo(client, "two years earlier\n");
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
 	expect_no_warning();
 
-	daemon_signal(f, SIGINT);
-	notify_wait(f, "STOPPING=1");
+	daemon_signal(SIGINT);
+	notify_wait("STOPPING=1");
 	atomic_store(clock_offset, 400 * DAY_SECONDS); /* drain_timeout is not reached */
 	wait_watchdog(3);
-	expect_status(f, "state", "draining");
-	client_close(f, blocked.fd);
-	cr_assert_eq(daemon_wait_exit(f), 0);
+	expect_status("state", "draining");
+	client_close(blocked.fd);
+	cr_assert_eq(daemon_wait_exit(), 0);
 	expect_no_warning();
 	long uptime = -1;
-	const char *last = log_line_with(f, "stopped: seconds=");
+	const char *last = log_line_with("stopped: seconds=");
 	cr_assert(last && sscanf(strstr(last, "stopped: "), "stopped: seconds=%ld", &uptime) == 1);
 	cr_assert(uptime >= 0 && uptime < DAY_SECONDS, "%s", last);
 }
@@ -159,24 +158,24 @@ static void spin(struct load *load, unsigned i)
 
 Test(storm_time, busy_processors_fail_no_reload_and_report_no_worker)
 {
-	f->prepare = set_watchdog;
-	daemon_start(f, BASE "limits { idle_timeout = 60 }\n");
-	int client = client_connect(f, "main");
-	struct load *load = load_start(f, 8, spin);
+	daemon_prepare = set_watchdog;
+	daemon_start(BASE "limits { idle_timeout = 60 }\n");
+	int client = client_connect("main");
+	struct load *load = load_start(8, spin);
 	double end = seconds_now() + (is_long_form() ? 20 : 3);
 	unsigned reloads = 0;
 	while (seconds_now() < end) {
-		client_echo(f, client, "still served\n");
-		daemon_reload_and_wait(f);
+		client_echo(client, "still served\n");
+		daemon_reload_and_wait();
 		reloads++;
 	}
 	wait_watchdog(2);
-	load_stop(f, load);
+	load_stop(load);
 	load_free(load);
-	cr_assert_eq(status_number(f, "reloads_ok"), reloads);
-	expect_signals_accounted(f);
-	cr_assert_eq(log_count(f, "worker not responding:"), 0, "%s", log_text(f));
-	daemon_finish(f);
+	cr_assert_eq(status_number("reloads_ok"), reloads);
+	expect_signals_accounted();
+	cr_assert_eq(log_count("worker not responding:"), 0, "%s", log_text());
+	daemon_finish();
 }
 
 /* CLIENTS requests of 30 ms each: the last one waits longer than idle_timeout. */
@@ -184,17 +183,17 @@ Test(storm_time, connection_whose_request_waits_for_the_worker_is_not_idle)
 {
 	enum { CLIENTS = 120 };
 	int client[CLIENTS];
-	fixture_use(f, SLOW_BINARY);
-	daemon_start(f, BASE "slow { answer = 30 }\nlimits { idle_timeout = 2 }\n");
+	daemon_use(SLOW_BINARY);
+	daemon_start(BASE "slow { answer = 30 }\nlimits { idle_timeout = 2 }\n");
 	for (size_t i = 0; i < CLIENTS; i++)
-		client[i] = client_connect(f, "main");
+		client[i] = client_connect("main");
 	for (int round = 0; round < 2; round++) {
 		for (size_t i = 0; i < CLIENTS; i++)
-			client_send(f, client[i], "hello\n", 6);
+			client_send_bytes(client[i], "hello\n", 6);
 		for (size_t i = 0; i < CLIENTS; i++)
-			client_expect_text(f, client[i], "hello\n");
+			client_expect(client[i], "hello\n");
 	}
-	stats_await_open(f, 0); /* now all of them are idle */
-	cr_assert_eq(stats_value(f, "skeld_connections_closed_total{reason=\"idle\"}"), CLIENTS);
-	daemon_finish(f);
+	stats_await_open(0); /* now all of them are idle */
+	cr_assert_eq(stats_value("skeld_connections_closed_total{reason=\"idle\"}"), CLIENTS);
+	daemon_finish();
 }
