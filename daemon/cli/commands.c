@@ -42,8 +42,9 @@ int command_check(const struct arguments *a, const struct service *svc)
 {
 	struct service_schema schema = {svc->name, svc->options, svc->config_size};
 	struct errors e = {0};
-	struct loader loader = {
-		.file = a->config_file, .service = &schema, .timeout_seconds = LOADER_TIMEOUT_SECONDS};
+	struct loader loader = {.file = a->config_file,
+				.service = &schema,
+				.timeout_seconds = LOADER_TIMEOUT_SECONDS};
 	unblock_signals();
 	struct config *c = loader_load(&loader, &e);
 	loader_stop(&loader);

@@ -1,7 +1,7 @@
 /*
  * What unit tests and integration tests share: a private working directory, waiting, and failing.
  *
- * Criterion runs each test in a process of its own, in which the test enters a new directory; so
+ * Criterion runs each test in a separate process, in which the test enters a new directory; so
  * files can be named without a path. A failed check ends the test: no function returns an error. A
  * failure names the line of the test, also if the check is in a function of tests/support.
  *

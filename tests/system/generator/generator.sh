@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the tests of scripts/new-daemon share: a repository of what is in the working tree, and tests of
-# what was made from it. Everything is in $work, which goes at the end.
+# Shared by the tests of scripts/new-daemon. $UPSTREAM is a git repository with the present files of the
+# working tree. Everything is in $work, which is removed at the end.
 . "$SKELD_SOURCE/tests/support/tap.sh"
 
 work=$(mktemp -d)
@@ -13,7 +13,7 @@ commit_all() { # DIRECTORY MESSAGE
 	git -C "$1" add --all --force && git -C "$1" commit --quiet --message="$2"
 }
 
-# As it is now, committed or not.
+# Commits the files of the working tree, also uncommitted ones.
 make_upstream() {
 	mkdir "$UPSTREAM"
 	(
@@ -22,7 +22,7 @@ make_upstream() {
 			tar -cT - | tar -xC "$UPSTREAM"
 	)
 	git init --quiet --initial-branch=main "$UPSTREAM"
-	commit_all "$UPSTREAM" 'as it is now'
+	commit_all "$UPSTREAM" 'the working tree'
 }
 
 new_daemon() { # ARGUMENT...
@@ -33,14 +33,14 @@ fails() { # COMMAND...
 	! "$@"
 }
 
-# What the names of C and the environment are made of.
+# Prints NAME as it stands in names of macros and of environment variables.
 upper() { # NAME
 	local under=${1//-/_}
 	echo "${under^^}"
 }
 
 if ! git -C "$SKELD_SOURCE" rev-parse &>/dev/null; then
-	skip 'new daemons are made' 'this is no git repository'
+	skip 'scripts/new-daemon creates a project' 'the source tree is not a git repository'
 	done_testing
 	exit
 fi
