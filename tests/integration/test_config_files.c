@@ -19,12 +19,7 @@ static void setup(void)
 	daemon_fixture_enter();
 }
 
-static void teardown(void)
-{
-	daemon_fixture_leave();
-}
-
-TestSuite(config_files, .init = setup, .fini = teardown);
+TestSuite(config_files, .init = setup, .fini = daemon_fixture_leave);
 
 static void start(void)
 {

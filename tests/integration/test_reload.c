@@ -1,6 +1,7 @@
 /* A reload is all or nothing, and its outcome is reported. */
 #include "client.h"
 #include "observe.h"
+#include "traffic.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -181,9 +182,11 @@ Test(reload, a_thousand_reloads_leak_nothing)
 	daemon_start(BASE);
 	int client = client_connect("main");
 	reload_times(300);
+	await_idle();
 	size_t fds = lines(proc_fds());
 	long rss = proc_number("VmRSS"), threads = proc_number("Threads");
 	reload_times(700);
+	await_idle();
 	expect_status("reloads_ok", "500");
 	expect_status("reloads_rejected", "500");
 	expect_status("generation", "501");
