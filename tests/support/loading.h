@@ -4,6 +4,8 @@
 
 #include "config/config.h"
 
+enum { ANY_SECONDS = 3600 }; /* the time limit of a loader on a slow machine */
+
 struct thing {
 	int64_t size, pool, colour;
 	char *name, *where, *peer;
