@@ -160,5 +160,6 @@ Test(lame_duck, lame_duck_can_begin_during_a_reload)
 Test(lame_duck, the_self_test_ignores_lame_duck)
 {
 	config_write(WITH_ADMIN LONG);
-	cr_assert_eq(skeld_run("-c", config_path, "--self-test", NULL), 0, "%s", command_out.bytes);
+	cr_assert_eq(skeld_run("-c", config_path, "--self-test=order", NULL), 0, "%s",
+		     command_out.bytes);
 }

@@ -315,6 +315,6 @@ Test(lines, counters_of_the_service_are_in_the_stats)
 Test(lines, the_self_test_passes_with_the_lines_service)
 {
 	config_write(BASE);
-	cr_assert_eq(skeld_run("-c", config_path, "--self-test", NULL), 0, "%.2000s",
+	cr_assert_eq(skeld_run("-c", config_path, "--self-test=order", NULL), 0, "%.2000s",
 		     command_out.bytes);
 }

@@ -12,8 +12,10 @@ struct thing {
 };
 extern const struct service_schema thing_schema;
 
-/* Load a file with config_parse(), and compare the result with that of a loader process. The parse
- * in this process lets the sanitizers find leaks and overruns. */
+/*
+ * Load a file with config_parse(), and expect the same after config_encode() and config_decode().
+ * Each test compares its first accepted and its first rejected file with a loader process, too.
+ */
 struct config *load_file(const char *file, struct errors *e);
 
 /* Write TEXT to skeld.conf in the private directory and load it. */
