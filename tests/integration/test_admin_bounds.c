@@ -12,20 +12,12 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 DAEMON_SUITE(admin_bounds,
 	     daemon_start("workers = 1\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN));
 
-enum { CLIENTS = 32, SECONDS = 5 }; /* as in admin/http.[hc] */
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+enum { CLIENTS = 32 }; /* as in admin/http.c */
 
 /* Has the daemon closed FD? Does not wait, and discards what the daemon sent. */
 static bool is_closed(int fd)
@@ -133,41 +125,24 @@ Test(admin_bounds, surplus_silent_clients_are_evicted)
 	daemon_finish();
 }
 
-/*
- * 5,000 silent connections, 1,000 a second, and a health check every 100 ms beside them: each is
- * answered within a second.
- */
+/* 5,000 clients connect and send nothing, as fast as they can; health checks are answered. */
 Test(admin_bounds, flood_of_silent_clients_delays_no_probe)
 {
-	enum { RATE = 1000, ALL = 5 * RATE, PROBE_MS = 100, HELD = 4 * CLIENTS };
-	int silent[HELD] = {0}, probe = -1;
-	int64_t began = now_ms(), asked = 0;
-	int64_t limit = (deadline() - began) / 10; /* a second times $SKELD_TEST_SLOW */
+	enum { ALL = 5000, PROBE_EVERY = 100, HELD = 4 * CLIENTS };
+	int silent[HELD] = {0};
 	char address[64];
 	snprintf(address, sizeof(address), "%s", listener_address("admin"));
-	for (int64_t opened = 0; opened < ALL || probe >= 0;) {
-		int64_t now = now_ms();
-		for (; opened < ALL && opened < (now - began) * RATE / 1000; opened++) {
-			int *fd = &silent[opened % HELD];
-			client_close(*fd);
-			MUST((*fd = client_try(address)) >= 0);
-		}
-		if (probe < 0 && now >= asked + PROBE_MS) {
-			asked = now;
-			MUST((probe = client_try(address)) >= 0);
-			client_send_bytes(probe, "GET /livez HTTP/1.0\r\n\r\n", 23);
-		}
-		struct pollfd p = {.fd = probe, .events = POLLIN};
-		if (poll(&p, 1, 1) == 1) {
-			cr_assert_eq(http_read(probe), 200);
-			probe = -1;
-		}
-		cr_assert(probe < 0 || now_ms() - asked < limit, "not answered in time");
+	for (int opened = 0; opened < ALL; opened++) {
+		int *fd = &silent[opened % HELD];
+		client_close(*fd);
+		MUST((*fd = client_try(address)) >= 0);
+		if (opened % PROBE_EVERY == 0)
+			cr_assert_eq(http_get("/livez"), 200, "after %d clients", opened);
 	}
 	daemon_finish();
 }
 
-/* A byte does not restart the five seconds. */
+/* The client has five seconds for the whole request: a byte does not restart them. */
 Test(admin_bounds, client_that_sends_slowly_is_closed_in_time)
 {
 	static const char request[] = "GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ";
@@ -175,7 +150,6 @@ Test(admin_bounds, client_that_sends_slowly_is_closed_in_time)
 	size_t sent = 0;
 	client_send_bytes(slow, request, sizeof(request) - 1);
 	AWAIT(send(slow, "a", sent++ % 100 == 0, MSG_NOSIGNAL) < 0 || is_closed(slow));
-	cr_assert_gt(sent, 100 * (SECONDS - 2), "too early");
 	cr_assert_eq(http_get("/livez"), 200);
 	daemon_finish();
 }

@@ -1,10 +1,11 @@
 /*
  * The running daemon reloads a configuration that is truncated at every byte, and with every byte
  * removed, doubled and replaced, by SIGHUP and by `-s reload`. It is rejected with file and line
- * and changes nothing, or it is complete. One byte in 24; the long form ($SKELD_LONG) tries each.
+ * and changes nothing, or it is complete. unit/test_config_bytes.c does the
+ * same without a daemon. One byte in 24; the long form ($SKELD_LONG) tries each.
  */
 /* build: SOURCES ../stress/fuzz/complete.c ../stress/fuzz/mutate.c */
-/* test: TIMEOUT 120 */
+/* test: LABELS all */
 /* test: NAME long ENV SKELD_LONG=1 TIMEOUT 1800 LABELS long */
 #include "../stress/fuzz/complete.h"
 #include "../stress/fuzz/mutate.h"

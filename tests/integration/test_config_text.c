@@ -183,16 +183,3 @@ Test(config_text, include_goes_eight_deep)
 	expect_line("include(\"1.conf\")\n", "8.conf:1: ");
 	daemon_finish();
 }
-
-Test(config_text, included_files_count_towards_1_mib)
-{
-	static char big[600 * 1024];
-	char path[64];
-	memset(big, '#', sizeof(big));
-	big[sizeof(big) - 1] = '\n';
-	daemon_start(BASE);
-	file_write_bytes(path_in("a.conf", path), big, sizeof(big));
-	file_write_bytes(path_in("b.conf", path), big, sizeof(big));
-	expect_line("include(\"a.conf\")\ninclude(\"b.conf\")\n", "skeld.conf:5: ");
-	daemon_finish();
-}

@@ -231,9 +231,12 @@ Test(lines, a_held_connection_can_be_reset)
 
 Test(lines, a_held_connection_is_not_idle)
 {
-	daemon_start(BASE "limits { idle_timeout = 1 }\nlines { delay = 2500 }\n");
+	daemon_start(BASE "limits { idle_timeout = 0 }\nlines { delay = 2500 }\n");
 	int client = client_connect("main"), idle = client_connect("main");
 	send_text(client, "later\n");
+	stats_await("skeld_received_bytes_total", 6);
+	config_write(BASE "limits { idle_timeout = 1 }\nlines { delay = 2500 }\n");
+	daemon_reload_and_wait();
 	client_expect_eof(idle);
 	expect_text(client, "1: later\n");
 	daemon_finish();
@@ -312,6 +315,6 @@ Test(lines, counters_of_the_service_are_in_the_stats)
 Test(lines, the_self_test_passes_with_the_lines_service)
 {
 	config_write(BASE);
-	cr_assert_eq(skeld_run("-c", config_path, "--self-test", NULL), 0, "%.2000s",
+	cr_assert_eq(skeld_run("-c", config_path, "--self-test=order", NULL), 0, "%.2000s",
 		     command_out.bytes);
 }

@@ -22,12 +22,7 @@ static void setup(void)
 	MUST(chmod(test_dir, 0755) == 0);
 }
 
-static void teardown(void)
-{
-	daemon_fixture_leave();
-}
-
-TestSuite(privileges, .init = setup, .fini = teardown);
+TestSuite(privileges, .init = setup, .fini = daemon_fixture_leave);
 
 #define AS_NOBODY "user = \"nobody\"\n"
 

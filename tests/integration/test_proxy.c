@@ -177,7 +177,8 @@ Test(proxy, proxy_works_on_a_unix_socket)
 Test(proxy, the_self_test_ignores_proxy)
 {
 	config_write(PLAIN PROXIED);
-	cr_assert_eq(skeld_run("-c", config_path, "--self-test", NULL), 0, "%s", command_out.bytes);
+	cr_assert_eq(skeld_run("-c", config_path, "--self-test=order", NULL), 0, "%s",
+		     command_out.bytes);
 }
 
 Test(proxy, proxy_must_be_true_or_false)

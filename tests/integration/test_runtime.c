@@ -181,7 +181,7 @@ Test(runtime, the_status_file_is_replaced_atomically)
 	daemon_start(BASE);
 	snprintf(r.path, sizeof(r.path), "%s/status", runtime_dir);
 	MUST(pthread_create(&thread, NULL, read_status, &r) == 0);
-	for (int i = 0; i < 200 || atomic_load(&r.reads) <= 100; i++) {
+	for (int i = 0; i < 50 || atomic_load(&r.reads) <= 100; i++) {
 		config_write(BASE "%s", i % 2 ? "nonsense_that_makes_the_file_longer = 1\n" : "");
 		daemon_reload_and_wait();
 	}

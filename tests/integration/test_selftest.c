@@ -60,7 +60,7 @@ Test(selftest, the_self_test_passes_for_an_unprivileged_user)
 	if (getuid() != 0)
 		cr_skip_test("is what the other tests show");
 	daemon_run_as(65534);
-	expect_passed(skeld_run("--self-test=order,storm", NULL));
+	expect_passed(skeld_run("--self-test=order", NULL));
 }
 
 static void close_stdin(void)
@@ -71,7 +71,7 @@ static void close_stdin(void)
 Test(selftest, the_self_test_passes_with_stdin_closed)
 {
 	daemon_prepare = close_stdin;
-	expect_passed(skeld_run("--self-test=order,storm", NULL));
+	expect_passed(skeld_run("--self-test=order", NULL));
 }
 
 static void go_nowhere(void)
@@ -88,9 +88,9 @@ Test(selftest, the_self_test_needs_no_runtime_directory)
 
 Test(selftest, two_self_tests_pass_at_the_same_time)
 {
-	const char *const argv[] = {daemon_binary, "--self-test=order,storm", NULL};
+	const char *const argv[] = {daemon_binary, "--self-test=order", NULL};
 	spawn(argv);
-	expect_passed(skeld_run("--self-test=order,storm", NULL));
+	expect_passed(skeld_run("--self-test=order", NULL));
 	cr_assert_eq(daemon_wait_exit(), 0, "%s", log_text());
 	cr_assert(log_contains(" passed, 0 failed\n"), "%s", log_text());
 }
@@ -98,7 +98,7 @@ Test(selftest, two_self_tests_pass_at_the_same_time)
 Test(selftest, the_self_test_does_not_disturb_a_running_daemon)
 {
 	daemon_start(BASE);
-	expect_passed(skeld_run("--self-test=order,storm", "-r", runtime_dir, NULL));
+	expect_passed(skeld_run("--self-test=order", "-r", runtime_dir, NULL));
 	expect_status("state", "running");
 	expect_status("generation", "1");
 	daemon_finish();

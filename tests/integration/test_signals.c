@@ -210,7 +210,7 @@ Test(signals, sigusr2_toggles_debug_and_a_reload_restores_it)
 
 Test(signals, sighup_during_the_start_never_kills)
 {
-	enum { NEVER = 1000000, STARTS = 100 };
+	enum { NEVER = 1000000, STARTS = 30 };
 	if (!trace_allowed())
 		cr_skip_test("ptrace is not allowed here");
 	config_write("%s", BASE);

@@ -32,12 +32,7 @@ static void setup(void)
 	count = NULL;
 }
 
-static void teardown(void)
-{
-	daemon_fixture_leave();
-}
-
-TestSuite(sockets, .init = setup, .fini = teardown);
+TestSuite(sockets, .init = setup, .fini = daemon_fixture_leave);
 
 /* Runs in the child before exec. The descriptors to pass have higher numbers than their targets. */
 static void pass(void)

@@ -16,12 +16,7 @@ static void setup(void)
 		cr_skip_test("ptrace is not allowed here");
 }
 
-static void teardown(void)
-{
-	daemon_fixture_leave();
-}
-
-TestSuite(stuck, .init = setup, .fini = teardown);
+TestSuite(stuck, .init = setup, .fini = daemon_fixture_leave);
 
 #define TWO "workers = 2\nadmin { address = \"\" }\ndrain_timeout = 1\n" LISTEN_MAIN
 

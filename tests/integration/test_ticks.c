@@ -89,6 +89,6 @@ Test(ticks, connections_to_a_service_without_data_are_closed)
 Test(ticks, the_self_test_passes_without_connections)
 {
 	config_write("%s", TICKS(2, "interval = 1 work = 5"));
-	cr_assert_eq(skeld_run("-c", config_path, "--self-test", NULL), 0, "%.2000s",
+	cr_assert_eq(skeld_run("-c", config_path, "--self-test=order", NULL), 0, "%.2000s",
 		     command_out.bytes);
 }

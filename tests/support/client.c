@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -14,7 +15,7 @@
 #include <unistd.h>
 
 /* More than both directions of a unix socket hold, but by less than limits.buffer. */
-enum { STUBBORN_BYTES = 900000, CHUNK = 10000 };
+enum { STUBBORN_BYTES = 900000, CHUNK = 10000, QUOTED_MAX = 160 };
 
 const char *listener_address(const char *title)
 {
@@ -124,19 +125,36 @@ static size_t receive(int fd, void *bytes, size_t n, int64_t until, const char *
 	return (size_t)r;
 }
 
+/* The first bytes, printable, in quotes. */
+static const char *quoted(const char *bytes, size_t n, char text[static QUOTED_MAX])
+{
+	size_t used = 0, i = 0;
+	text[used++] = '"';
+	for (; i < n && used < QUOTED_MAX - 8; i++) {
+		unsigned char c = (unsigned char)bytes[i];
+		if (c == '\n')
+			used += (size_t)sprintf(text + used, "\\n");
+		else
+			used += (size_t)sprintf(text + used, isprint(c) ? "%c" : "\\x%02x", c);
+	}
+	strcpy(text + used, i < n ? "\"..." : "\"");
+	return text;
+}
+
 void client_expect_bytes(int fd, const void *bytes, size_t n)
 {
+	char expected[QUOTED_MAX], received[QUOTED_MAX], what[QUOTED_MAX + 32],
+		*got = malloc(n + 1);
 	int64_t until = deadline();
-	char *got = malloc(n + 1);
 	MUST(got);
+	snprintf(what, sizeof(what), "%zu bytes, %s", n, quoted(bytes, n, expected));
 	size_t have = 0, r = 1;
 	for (; have < n && r; have += r)
-		r = receive(fd, got + have, n - have, until, "the echo");
-	bool same = have == n && memcmp(got, bytes, n) == 0;
+		r = receive(fd, got + have, n - have, until, what);
+	if (have != n || memcmp(got, bytes, n) != 0)
+		fail_test("received %zu bytes, %s, expected %s", have, quoted(got, have, received),
+			  what);
 	free(got);
-	if (!same)
-		fail_test("received %zu bytes, expected %zu%s", have, n,
-			  have == n ? ", not the same" : " before the end");
 }
 
 void client_send(int fd, const char *text)

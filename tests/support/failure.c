@@ -51,10 +51,11 @@ static void write_command(char *command, size_t size)
 		snprintf(command + used, size - used, " 2>/dev/null");
 }
 
-/* The innermost and the outermost line of a test. */
+/* The innermost line of the test's file, and the outermost one before that of Criterion's Test().
+ */
 static void find_lines(char inner[static 256], char outer[static 256])
 {
-	char command[2048], line[256];
+	char command[2048], line[256], last[256] = "";
 	write_command(command, sizeof(command));
 	FILE *lines = popen(command, "re");
 	while (lines && fgets(line, sizeof(line), lines)) {
@@ -63,7 +64,8 @@ static void find_lines(char inner[static 256], char outer[static 256])
 			continue;
 		if (!*inner)
 			strcpy(inner, line);
-		strcpy(outer, line);
+		strcpy(outer, last);
+		strcpy(last, line);
 	}
 	if (lines)
 		pclose(lines);
@@ -79,7 +81,7 @@ void __wrap_criterion_send_assert(struct criterion_assert_stats *stats)
 		*number = '\0';
 		stats->file = inner;
 		stats->line = (unsigned)strtoul(number + 1, NULL, 10);
-		if (strcmp(number + 1, strrchr(outer, ':') + 1) != 0) {
+		if (*outer && strcmp(number + 1, strrchr(outer, ':') + 1) != 0) {
 			snprintf(message, sizeof(message), "(called at %s) %s", base_name(outer),
 				 stats->message);
 			stats->message = message;

@@ -4,14 +4,18 @@
 
 #include "config/config.h"
 
+enum { ANY_SECONDS = 3600 }; /* the time limit of a loader on a slow machine */
+
 struct thing {
 	int64_t size, pool, colour;
 	char *name, *where, *peer;
 };
 extern const struct service_schema thing_schema;
 
-/* Load a file with config_parse(), and compare the result with that of a loader process. The parse
- * in this process lets the sanitizers find leaks and overruns. */
+/*
+ * Load a file with config_parse(), and expect the same after config_encode() and config_decode().
+ * Each test compares its first accepted and its first rejected file with a loader process, too.
+ */
 struct config *load_file(const char *file, struct errors *e);
 
 /* Write TEXT to skeld.conf in the private directory and load it. */

@@ -11,11 +11,16 @@
 # test; NAME is appended to the name of the file, ARGS are passed to the program, ENV is its environment. The
 # other words are options of skeld_test().
 
+# A slow or busy machine fails no test: every time limit, of CTest and of each wait in a test, is multiplied by
+# this. It costs nothing unless a test hangs.
+set(SKELD_TEST_SLOW 10 CACHE STRING "How many times longer than on an idle machine a test may take")
+
 # skeld_test(NAME name COMMAND command [argument...] [CRITERION] [ALONE | BUSY] [TIMEOUT seconds]
 #	[LABELS label...] [NEEDS option...] [ENV name=value...])
 #
 # Adds a test program that CTest runs through run-tap. The command is a target or a script. It writes TAP: a
 # Criterion program does so by itself, any other program on its standard output.
+#   TIMEOUT      on an idle machine, 120 by default; see SKELD_TEST_SLOW
 #   LABELS all   only scripts/test --all runs it; LABELS long: only --long
 #   ALONE        no other test runs at the same time, because it measures with all processors
 #   BUSY         it builds with all processors; such tests start first and run one at a time
@@ -31,6 +36,7 @@ function(skeld_test)
 	if(NOT arg_TIMEOUT)
 		set(arg_TIMEOUT 120)
 	endif()
+	math(EXPR limit "${arg_TIMEOUT} * ${SKELD_TEST_SLOW}")
 	if(SKELD_SANITIZE)
 		string(APPEND arg_NAME "-${SKELD_SANITIZE}")
 	endif()
@@ -56,8 +62,8 @@ function(skeld_test)
 	endif()
 	add_test(NAME ${arg_NAME} COMMAND ${runner} ${PROJECT_BINARY_DIR}/tap/${arg_NAME}.tap ${program} ${arg_COMMAND})
 	set(environment SKELD=$<TARGET_FILE:skeld> SKELD_ECHO=$<TARGET_FILE:${SKELD_ECHO}>
-		SKELD_SOURCE=${PROJECT_SOURCE_DIR} SKELD_BUILD=${PROJECT_BINARY_DIR} ${arg_ENV})
-	set_tests_properties(${arg_NAME} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
+		SKELD_SOURCE=${PROJECT_SOURCE_DIR} SKELD_BUILD=${PROJECT_BINARY_DIR} SKELD_TEST_SLOW=${SKELD_TEST_SLOW} ${arg_ENV})
+	set_tests_properties(${arg_NAME} PROPERTIES TIMEOUT ${limit} LABELS "${arg_LABELS}"
 		RUN_SERIAL $<BOOL:${arg_ALONE}> PROCESSORS ${processors} COST ${cost} SKIP_RETURN_CODE 77
 		ENVIRONMENT "${environment}")
 endfunction()

@@ -20,7 +20,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { TEXT_MAX = 8192, DEADLINE = 20 };
+enum { TEXT_MAX = 8192 };
 
 struct echo {
 	char *banner, *where, *peer;
@@ -57,9 +57,8 @@ static struct config *try_to_load(const char *text, size_t n)
 {
 	struct errors e = {0};
 	MUST(ftruncate(file, 0) == 0 && pwrite(file, text, n, 0) == (ssize_t)n);
-	alarm(DEADLINE); /* a hang ends the test */
+	deadline(); /* a hang ends the test */
 	struct config *c = config_parse(path, &echo, &e);
-	alarm(0);
 	cr_assert(c ? e.n == 0 : e.n > 0, "%.*s", (int)n, text);
 	for (size_t i = 0; i < errors_stored(&e); i++)
 		cr_assert_eq(strncmp(errors_text(&e, i), path, strlen(path)), 0, "%s",

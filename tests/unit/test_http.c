@@ -43,13 +43,16 @@ static bool is_ready(const struct daemon *d, char *why, size_t size)
 	return !d->unready;
 }
 
-/* Seconds by which the daemon's clock is ahead of libevent's. */
+/* Seconds by which the daemon's clock is ahead of libevent's; a stopped clock: its time. */
 static int ahead;
+static struct timespec stopped_at;
 int __real_clock_gettime(clockid_t clock, struct timespec *t);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
 {
 	int result = __real_clock_gettime(clock, t);
+	if (stopped_at.tv_sec)
+		*t = stopped_at;
 	t->tv_sec += ahead;
 	return result;
 }
@@ -236,6 +239,7 @@ Test(http, clients_are_closed_after_five_seconds_in_each_state)
 {
 	serve();
 	descriptors += 3;
+	MUST(clock_gettime(CLOCK_MONOTONIC, &stopped_at) == 0);
 	int silent = dial(), slow = ask("/metrics"), answered = ask("/livez");
 	expect_clients(3);
 	ahead = SECONDS - 1;

@@ -1,7 +1,7 @@
 /*
- * A key-value store: get, set, delete and stats of memcached's text protocol. All workers share
- * one table, under a lock that is held for one command. A command line is shorter than 1 KiB.
- * Expiration times are rejected.
+ * Example: a key-value store with get, set, delete and stats of memcached's text protocol
+ * (protocol.txt of memcached). It shows state that all workers share: one table, under a lock that
+ * is held for one command. Expiration times are rejected; a command line is shorter than 1 KiB.
  */
 #include "service.h"
 
@@ -11,111 +11,191 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LINE_MAX_BYTES = 1024, ANSWER_MAX_BYTES = 512 };
+
 struct item {
-	char key[251]; /* first, so that tfind(3) can search with a plain key */
+	char key[251]; /* the first member, so that tfind(3) can search with a plain key */
 	unsigned flags;
 	size_t size;
-	char value[]; /* with \r\n */
+	char value[]; /* followed by \r\n */
 };
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static void *items; /* tsearch(3) */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of everything below */
+static void *items;					 /* tree of struct item, tsearch(3) */
 static size_t count, memory;
 
-static const struct service_option options[] = {{"memory", OPTION_NUMBER, 0, "67108864", 0,
-						 1LL << 40, "bytes", NULL, false,
-						 "All values together; beyond it nothing is set"},
+static const struct service_option options[] = {{.name = "memory",
+						 .type = OPTION_NUMBER,
+						 .default_value = "67108864",
+						 .max = 1LL << 40,
+						 .unit = "bytes",
+						 .help = "Limit of all values together"},
 						{0}};
 static const struct service_metric metrics[] = {
 	{"skeld_kv_commands_total", METRIC_COUNTER, "Commands answered", "kv", "commands"}, {0}};
 
-static int compare(const void *a, const void *b)
+static int compare_keys(const void *a, const void *b)
 {
 	return strcmp(a, b);
 }
 
-static bool drop(const char *key)
+static struct item *find_item(const char *key)
 {
-	struct item **at = tfind(key, &items, compare), *old = at ? *at : NULL;
+	struct item **found = tfind(key, &items, compare_keys);
+	return found ? *found : NULL;
+}
+
+static bool delete_item(const char *key)
+{
+	struct item *old = find_item(key);
 	if (!old)
 		return false;
-	tdelete(key, &items, compare);
-	count--, memory -= old->size;
+	tdelete(key, &items, compare_keys);
+	count--;
+	memory -= old->size;
 	free(old);
 	return true;
 }
 
-static bool set(const struct item *head, const char *value, const int64_t *most)
+/* Store HEAD with its value. If it does not fit, the old value is deleted, as memcached does. */
+static bool store_item(const struct item *head, const char *value, size_t limit)
 {
-	drop(head->key); /* also if the new value is rejected, as memcached does */
-	bool fits = memory + head->size <= (size_t)*most;
-	struct item *i = fits ? malloc(sizeof(*i) + head->size + 2) : NULL;
-	if (!i || !tsearch(memcpy(i, head, sizeof(*i)), &items, compare))
-		return free(i), false;
-	memcpy(i->value, value, i->size + 2);
-	return count++, memory += i->size, true;
+	delete_item(head->key);
+	if (head->size > limit || memory > limit - head->size)
+		return false;
+	struct item *i = malloc(sizeof(*i) + head->size + 2);
+	if (!i)
+		return false;
+	memcpy(i, head, sizeof(*i));
+	memcpy(i->value, value, head->size + 2);
+	if (!tsearch(i, &items, compare_keys)) {
+		free(i);
+		return false;
+	}
+	count++;
+	memory += i->size;
+	return true;
 }
 
-/* LINE and N bytes behind it. Returns the beginning of the next line, NULL: the value is
- * incomplete. */
-static const char *command(struct connection *c, char *line, const char *at, size_t n, char *answer)
+/*
+ * set KEY FLAGS EXPTIME SIZE [noreply], followed by SIZE bytes and \r\n. BYTES are the N bytes
+ * behind the line. Returns how many of them belong to the command, -1 if it is incomplete.
+ */
+static ssize_t run_set(struct connection *c, const char *line, const char *bytes, size_t n,
+		       char *answer)
 {
-	struct item new = {0}, **i;
-	char quiet[8] = "", *next = NULL;
-	long until;
-	if (sscanf(line, "set %250s %u %ld %zu %7s", new.key, &new.flags, &until, &new.size,
-		   quiet) > 3) {
-		if (new.size > SIZE_MAX / 2 || n < new.size + 2)
-			return NULL;
-		bool done = !until && set(&new, at, worker_config(connection_worker(c)));
-		strcpy(answer, *quiet ? "" : done ? "STORED\r\n" : "SERVER_ERROR not stored\r\n");
-		return at + new.size + 2;
+	struct item head = {0};
+	char noreply[8] = "";
+	long expires;
+	if (sscanf(line, "set %250s %u %ld %zu %7s", head.key, &head.flags, &expires, &head.size,
+		   noreply) < 4) {
+		strcpy(answer, "CLIENT_ERROR bad command line format\r\n");
+		return 0;
 	}
-	const char *name = strtok_r(line, " ", &next), *key = strtok_r(NULL, " ", &next);
-	bool version = name && strcmp(name, "version") == 0; /* memcached's clients send it first */
-	strcpy(answer, version ? "VERSION 1.0.0\r\n" : "ERROR\r\n");
-	if (key && strcmp(name, "delete") == 0)
-		strcpy(answer, drop(key) ? "DELETED\r\n" : "NOT_FOUND\r\n");
+	if (n < 2 || head.size > n - 2)
+		return -1;
+	const int64_t *limit = worker_config(connection_worker(c));
+	if (memcmp(bytes + head.size, "\r\n", 2) != 0)
+		strcpy(answer, "CLIENT_ERROR bad data chunk\r\n");
+	else if (expires || !store_item(&head, bytes, (size_t)*limit))
+		strcpy(answer, "SERVER_ERROR not stored\r\n");
+	else
+		strcpy(answer, "STORED\r\n");
+	if (*noreply)
+		*answer = '\0';
+	return (ssize_t)head.size + 2;
+}
+
+/* get KEY... */
+static void run_get(struct connection *c, char **words, char *answer)
+{
+	for (const char *key; (key = strtok_r(NULL, " ", words));) {
+		const struct item *i = find_item(key);
+		if (!i)
+			continue;
+		snprintf(answer, ANSWER_MAX_BYTES, "VALUE %s %u %zu\r\n", key, i->flags, i->size);
+		connection_write(c, answer, strlen(answer));
+		connection_write(c, i->value, i->size + 2);
+	}
+	strcpy(answer, "END\r\n");
+}
+
+/* delete KEY [0] [noreply] */
+static void run_delete(char **words, char *answer)
+{
+	const char *key = strtok_r(NULL, " ", words), *more = strtok_r(NULL, " ", words);
+	if (more && strcmp(more, "0") == 0) /* old clients send an expiration time */
+		more = strtok_r(NULL, " ", words);
+	bool noreply = more && strcmp(more, "noreply") == 0;
+	if (!key || (more && !noreply)) {
+		strcpy(answer, "CLIENT_ERROR bad command line format\r\n");
+		return;
+	}
+	bool deleted = delete_item(key);
+	strcpy(answer, noreply ? "" : deleted ? "DELETED\r\n" : "NOT_FOUND\r\n");
+}
+
+/*
+ * Run the command in LINE. BYTES are the N bytes behind it. Returns how many of them belong to the
+ * command, -1 if it is incomplete.
+ */
+static ssize_t run(struct connection *c, char *line, const char *bytes, size_t n, char *answer)
+{
+	if (strncmp(line, "set ", 4) == 0)
+		return run_set(c, line, bytes, n, answer);
+	char *words = NULL;
+	const char *name = strtok_r(line, " ", &words);
+	if (name && strcmp(name, "get") == 0)
+		run_get(c, &words, answer);
+	else if (name && strcmp(name, "delete") == 0)
+		run_delete(&words, answer);
 	else if (name && strcmp(name, "stats") == 0)
-		sprintf(answer, "STAT curr_items %zu\r\nSTAT bytes %zu\r\nEND\r\n", count, memory);
-	for (; key && strcmp(name, "get") == 0; key = strtok_r(NULL, " ", &next)) {
-		if ((i = tfind(key, &items, compare))) {
-			sprintf(answer, "VALUE %s %u %zu\r\n", key, (*i)->flags, (*i)->size);
-			connection_write(c, answer, strlen(answer));
-			connection_write(c, (*i)->value, (*i)->size + 2);
-		}
-		strcpy(answer, "END\r\n");
-	}
-	return at;
+		snprintf(answer, ANSWER_MAX_BYTES,
+			 "STAT curr_items %zu\r\nSTAT bytes %zu\r\nEND\r\n", count, memory);
+	else if (name && strcmp(name, "version") == 0) /* clients of memcached send it first */
+		strcpy(answer, "VERSION 1.0.0\r\n");
+	else
+		strcpy(answer, "ERROR\r\n");
+	return 0;
 }
 
+/*
+ * Run all complete commands. Stop when connection_write() reports that the peer reads too slowly:
+ * what is not consumed is offered again.
+ */
 static size_t kv_data(struct connection *c, const char *bytes, size_t n)
 {
-	char line[1024], answer[512];
-	const char *at = bytes, *after = bytes + n, *end, *next;
-	for (int full = 0; !full && (end = memchr(at, '\n', (size_t)(after - at))); at = next) {
-		snprintf(line, sizeof(line), "%.*s", end - at < 1024 ? (int)(end - at) : 0, at);
+	char line[LINE_MAX_BYTES], answer[ANSWER_MAX_BYTES];
+	size_t used = 0;
+	const char *end;
+	for (int full = 0; !full && (end = memchr(bytes + used, '\n', n - used));) {
+		size_t length = (size_t)(end - bytes) - used, next = used + length + 1;
+		snprintf(line, sizeof(line), "%.*s", length < sizeof(line) ? (int)length : 0,
+			 bytes + used);
 		line[strcspn(line, "\r")] = '\0';
 		pthread_mutex_lock(&lock);
-		next = command(c, line, end + 1, (size_t)(after - end - 1), answer);
+		ssize_t more = run(c, line, bytes + next, n - next, answer);
 		pthread_mutex_unlock(&lock);
-		if (!next)
+		if (more < 0)
 			break;
+		used = next + (size_t)more;
 		worker_count(connection_worker(c), 0, 1);
-		full = connection_write(c, answer,
-					strlen(answer)); /* return: the rest is offered again */
+		full = connection_write(c, answer, strlen(answer));
 	}
-	return (size_t)(at - bytes);
+	return used;
 }
 
-__attribute__((destructor)) static void forget(void)
+__attribute__((destructor)) static void free_items(void)
 {
 	tdestroy(items, free);
 }
 
-const struct service service = {"kv",
-				options,
-				sizeof(int64_t),
-				metrics,
-				.data = kv_data,
-				.probe = "get probe\r\n",
-				.answer = "END\r\n"};
+const struct service service = {
+	.name = "kv",
+	.options = options,
+	.config_size = sizeof(int64_t),
+	.metrics = metrics,
+	.data = kv_data,
+	.probe = "get probe\r\n",
+	.answer = "END\r\n",
+};

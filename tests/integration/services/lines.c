@@ -1,12 +1,11 @@
 /*
- * A service for the tests: a line protocol with a state per connection.
+ * Example: a line protocol. It shows state per connection, an answer that comes later while the
+ * following requests wait, back-pressure, and a last message when the daemon drains.
  *
- *     TEXT     answered by "PREFIXN: TEXT", N counts the connection's requests
- *     later    the same, after a delay; later requests wait
+ *     TEXT     the answer is "PREFIXN: TEXT"; N counts the requests of this connection
+ *     later    the same after a delay; the following lines wait
  *     quit     the same, then the connection is closed
- *     (empty)  comes back as it is, and is not counted
- *
- * When the daemon drains, each connection gets "goodbye".
+ *     (empty)  the answer is an empty line, which is not counted
  */
 #include "service.h"
 
@@ -26,14 +25,14 @@ static const struct service_option options[] = {
 	 .type = OPTION_TEXT,
 	 .offset = offsetof(struct lines_config, prefix),
 	 .default_value = "",
-	 .help = "Put in front of each answer"},
+	 .help = "Text before each answer"},
 	{.name = "delay",
 	 .type = OPTION_NUMBER,
 	 .offset = offsetof(struct lines_config, delay),
 	 .default_value = "50",
 	 .max = 3600000,
 	 .unit = "milliseconds",
-	 .help = "How long the answer to later takes"},
+	 .help = "Delay of the answer to `later`"},
 	{0},
 };
 
@@ -50,7 +49,7 @@ struct client {
 	struct connection *connection;
 	struct event *timer;
 	unsigned long requests;
-	bool waits; /* pending: the connection is held while the timer runs */
+	bool waits; /* for the timer; the connection is held until then */
 };
 
 static const struct lines_config *config_of(const struct connection *c)
@@ -112,6 +111,10 @@ static bool is(const char *line, size_t n, const char *word)
 	return n == strlen(word) && memcmp(line, word, n) == 0;
 }
 
+/*
+ * Answer all complete lines. Stop when an answer is delayed, or when connection_write() reports
+ * that the peer reads too slowly: what is not consumed is offered again.
+ */
 static size_t lines_data(struct connection *c, const char *bytes, size_t n)
 {
 	struct client *s = connection_data(c);
@@ -142,6 +145,7 @@ static void lines_draining(struct connection *c)
 	connection_write(c, "goodbye\n", 8);
 }
 
+/* Also called after lines_opened() failed. */
 static void lines_closed(struct connection *c)
 {
 	struct client *s = connection_data(c);

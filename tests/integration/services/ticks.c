@@ -1,5 +1,8 @@
-/* A service without connections. Each worker has a timer and counts its ticks. With the option
- * `work`, each tick begins work that takes so many milliseconds; a drain waits for it. */
+/*
+ * Example: a service without clients. Each worker has a timer and counts its ticks. It shows state
+ * per worker, a timer that a reload changes, and work that a drain waits for: with the option
+ * `work`, a tick begins work that takes so many milliseconds.
+ */
 #include "service.h"
 
 #include <event2/event.h>
@@ -18,14 +21,14 @@ static const struct service_option options[] = {
 	 .min = 1,
 	 .max = 3600000,
 	 .unit = "milliseconds",
-	 .help = "From one tick to the next"},
+	 .help = "Time between two ticks"},
 	{.name = "work",
 	 .type = OPTION_NUMBER,
 	 .offset = offsetof(struct ticks_config, work),
 	 .default_value = "0",
 	 .max = 3600000,
 	 .unit = "milliseconds",
-	 .help = "How long the work of a tick takes, 0 = there is none"},
+	 .help = "Duration of the work of a tick, 0 = no work"},
 	{0},
 };
 

@@ -24,16 +24,9 @@ static void setup(void)
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("tmpfs", runtime_dir, "tmpfs", 0, "size=64k,nr_inodes=32") < 0)
 		cr_skip_test("cannot mount in a private mount namespace: %s", strerror(errno));
-	/* A command waits 10 s for an outcome; deadlines must be longer. */
-	setenv("SKELD_TEST_SLOW", SANITIZED("") ? "3" : "6", 1);
 }
 
-static void teardown(void)
-{
-	daemon_fixture_leave();
-}
-
-TestSuite(storm_disk, .init = setup, .fini = teardown);
+TestSuite(storm_disk, .init = setup, .fini = daemon_fixture_leave);
 
 #define STDERR_CONTAINS(part) (command_err.bytes && strstr(command_err.bytes, part))
 

@@ -299,7 +299,6 @@ static void expect_closed_by_reason(struct good_client *c, const struct load *lo
 Test(storm_hostile_clients, attack_delays_no_other_client_and_is_counted_by_reason)
 {
 	struct good_client client = {0}, *c = &client;
-	setenv("SKELD_TEST_SLOW", "6", 1); /* each answer waits for the hostile clients' turns */
 	daemon_start("workers = 2\nadmin { address = \"\" }\ndrain_timeout = 3\n" LISTEN_MAIN
 		     "limits { connections = 400 buffer = 65536 idle_timeout = 3 }\n");
 	good_client_connect(c);
@@ -356,7 +355,6 @@ static void get_under_attack(struct good_client *c, const struct load *load, uns
 Test(storm_hostile_clients, attack_on_the_admin_port_does_not_lock_out_the_operator)
 {
 	struct good_client client = {0}, *c = &client;
-	setenv("SKELD_TEST_SLOW", "6", 1);
 	daemon_start("workers = 2\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN);
 	good_client_connect(c);
 	cr_assert_eq(http_get("/livez"), 200);

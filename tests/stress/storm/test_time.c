@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 /* Each test takes seconds. */
-DAEMON_SUITE(storm_time, setenv("SKELD_TEST_SLOW", "3", 1));
+DAEMON_SUITE(storm_time);
 
 enum { DAY_SECONDS = 86400 };
 
