@@ -2,7 +2,14 @@
 # Functions of scripts/run, scripts/test and scripts/new-daemon: install packages, build.
 # Source it in the top directory of the checkout, with `set -euo pipefail`.
 
-readonly BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libevent-dev libconfuse-dev)
+# The libraries of the service: lines PKG-CONFIG-NAME DEBIAN-PACKAGE, also read by daemon/CMakeLists.txt.
+declare -A library_of_package=()
+if [[ -e daemon/service/libraries ]]; then
+	while read -r library package; do
+		[[ ! $package ]] || library_of_package[$package]=$library
+	done <daemon/service/libraries
+fi
+BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libevent-dev libconfuse-dev "${!library_of_package[@]}")
 readonly REQUIREMENTS='skeld needs a C compiler, CMake >= 3.25, Ninja, pkg-config, libevent >= 2.1.12 and
 libconfuse >= 3.3; its tests need Criterion >= 2.3.
   Debian: gcc libc6-dev cmake ninja-build pkg-config libevent-dev libconfuse-dev libcriterion-dev
@@ -22,6 +29,7 @@ has_command() {
 # True if the content of PACKAGE is available, even if another package or no package provides it.
 is_available() { # PACKAGE
 	case $1 in
+	"${library_of_package[$1]:+$1}") pkg-config --exists "${library_of_package[$1]}" ;;
 	gcc) [[ ${CC:-} ]] || has_command cc ;;
 	libc6-dev) [[ ${CC:-} ]] || echo '#include <stdlib.h>' | cc -E - ;;
 	ninja-build) [[ $CMAKE_GENERATOR != Ninja ]] || has_command ninja ;;

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Shared by the tests of scripts/new-daemon. $UPSTREAM is a git repository with the present files of the
-# working tree. Everything is in $work, which is removed at the end.
+# What the tests of scripts/new-daemon share: a repository with the present files, and functions. Everything
+# is in $work, which is removed at the end.
 . "$SKELD_SOURCE/tests/support/tap.sh"
 
 work=$(mktemp -d)
@@ -13,7 +13,7 @@ commit_all() { # DIRECTORY MESSAGE
 	git -C "$1" add --all --force && git -C "$1" commit --quiet --message="$2"
 }
 
-# Commits the files of the working tree, also uncommitted ones.
+# The files as they are now, committed or not.
 make_upstream() {
 	mkdir "$UPSTREAM"
 	(
@@ -22,7 +22,7 @@ make_upstream() {
 			tar -cT - | tar -xC "$UPSTREAM"
 	)
 	git init --quiet --initial-branch=main "$UPSTREAM"
-	commit_all "$UPSTREAM" 'the working tree'
+	commit_all "$UPSTREAM" 'as it is now'
 }
 
 new_daemon() { # ARGUMENT...
@@ -33,14 +33,29 @@ fails() { # COMMAND...
 	! "$@"
 }
 
-# Prints NAME as it stands in names of macros and of environment variables.
+# The name in macros and environment variables.
 upper() { # NAME
 	local under=${1//-/_}
 	echo "${under^^}"
 }
 
+# Runs ./scripts/test of the project in $work/NAME. All tests have to pass.
+tested() { # NAME [ARGUMENT...]
+	local status=0
+	(cd "$work/$1" && ./scripts/test "${@:2}") &>"$work/tests" || status=$?
+	tail -n 40 "$work/tests"
+	((status == 0)) && [[ $(tail -n 1 "$work/tests") == *' passed, 0 failed, '* ]]
+}
+
+# The places that still have the name of upstream, except the record and the credit at the end of the README.
+left() { # DIRECTORY
+	find "$1" -iname '*skeld*' -not -path '*/.git/*'
+	grep -rani skeld "$1" --exclude-dir=.git --exclude-dir='build*' | sed "s|^$1/||" |
+		grep -vxF ".upstream:2:from = skeld" | grep -v "^README.md:[0-9]*:The project is made from "
+}
+
 if ! git -C "$SKELD_SOURCE" rev-parse &>/dev/null; then
-	skip 'scripts/new-daemon creates a project' 'the source tree is not a git repository'
+	skip 'scripts/new-daemon makes projects' 'this is no git repository'
 	done_testing
 	exit
 fi

@@ -1,0 +1,74 @@
+/* What every daemon does, whatever its service: self-test, reload, limits, stop. */
+#include "client.h"
+#include "observe.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+DAEMON_SUITE(skeleton, daemon_use(SERVICE_BINARY));
+
+Test(skeleton, the_self_test_passes)
+{
+	if (SANITIZED("thread")) /* it delays signals */
+		cr_skip_test("needs signals delivered at once");
+	cr_assert_eq(skeld_run("--self-test", NULL), 0, "%s%s", command_out.bytes,
+		     command_err.bytes);
+}
+
+Test(skeleton, the_shipped_configuration_is_good)
+{
+	cr_assert_eq(skeld_run("-c", SHIPPED_CONFIG, "--check", NULL), 0, "%s", command_err.bytes);
+}
+
+Test(skeleton, a_good_reload_changes_an_option)
+{
+	daemon_start(BASE);
+	config_write(BASE "limits { idle_timeout = 60 }\n");
+	cr_assert_eq(skeld_run("-r", runtime_dir, "-s", "reload", NULL), 0, "%s",
+		     command_err.bytes);
+	expect_status("generation", "2");
+	cr_assert(log_contains("limits.idle_timeout: 300 -> 60"), "%s", log_text());
+	daemon_finish();
+}
+
+Test(skeleton, a_bad_reload_is_rejected_with_file_and_line)
+{
+	daemon_start(BASE);
+	config_write(BASE "nonsense = 1\n");
+	cr_assert_eq(skeld_run("-r", runtime_dir, "-s", "reload", NULL), 78);
+	cr_assert(strstr(command_err.bytes, "skeld.conf:4: "), "%s", command_err.bytes);
+	expect_rejected(1, "skeld.conf:4: ");
+	client_connect("main");
+	daemon_finish();
+}
+
+Test(skeleton, connections_above_the_limit_are_closed)
+{
+	enum { LIMIT = 3 };
+	daemon_start(BASE "limits { connections = 3 }\n");
+	for (int i = 0; i < LIMIT; i++)
+		client_connect("main");
+	client_expect_eof(client_connect("main"));
+	AWAIT((stats_dump(), stats_value("skeld_connections_closed_total{reason=\"limit\"}") == 1));
+	cr_assert_eq(stats_value("skeld_connections_open"), LIMIT);
+	daemon_finish();
+}
+
+Test(skeleton, sigterm_drains_and_exits_with_0)
+{
+	daemon_start(BASE);
+	int client = client_connect("main");
+	daemon_signal(SIGTERM);
+	notify_wait("STOPPING=1");
+	client_expect_eof(client);
+	cr_assert_eq(daemon_wait_exit(), 0);
+}
+
+Test(skeleton, a_second_sigterm_stops_at_once_with_1)
+{
+	daemon_start(BASE "lame_duck = 600\n");
+	daemon_signal(SIGTERM);
+	notify_wait("STOPPING=1");
+	daemon_signal(SIGTERM);
+	cr_assert_eq(daemon_wait_exit(), 1);
+}
