@@ -67,14 +67,14 @@ static void expect_one_error(const char *error)
 	errors_clear(&e);
 }
 
-/* The load fails with one error and leaves do_nothing, and the next load succeeds. */
+/* The load fails with one error and leaves nothing, and the next load succeeds. */
 static void expect_refused(void (*what)(void), const char *error)
 {
 	file_write("skeld.conf", good);
 	happens = what;
 	expect_one_error(error);
 	happens = do_nothing;
-	cr_assert(!loader.conclusive, "do_nothing is known of the file");
+	cr_assert(!loader.conclusive, "the result does not depend on the file");
 	loader_stop(&loader); /* the loader was forked with this setting */
 	expect_good();
 	expect_nothing_left();

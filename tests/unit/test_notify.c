@@ -1,4 +1,4 @@
-/* control/notify: the service listen_as_manager gets all messages in order, and never blocks the
+/* control/notify: the service manager gets all messages in order, and never blocks the
  * daemon. */
 #include "control/notify.h"
 #include "fixture.h"
@@ -15,8 +15,8 @@ TestSuite(notify, .init = fixture_enter, .fini = fixture_leave);
 
 static struct notify n;
 
-/* The listen_as_manager's socket. NAME is as in NOTIFY_SOCKET: '@' means a NUL, and the length is
- * exact. */
+/* The socket of the service manager. NAME is as in NOTIFY_SOCKET: '@' means a NUL, and the length
+ * is exact. */
 static int listen_as_manager(const char *name)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -172,7 +172,7 @@ Test(notify, the_newest_unsent_line_of_each_key_is_sent)
 	int sent = fill();
 	notify_send(&n, "RELOADING=1\nMONOTONIC_USEC=1\nSTATUS=reloading");
 	notify_send(&n, "READY=1\nSTATUS=rejected");
-	for (int i = 0; i < NOTIFY_MAX; i++) /* while the listen_as_manager is missing */
+	for (int i = 0; i < NOTIFY_MAX; i++) /* while the manager is missing */
 		notify_send(&n, "WATCHDOG=1");
 	notify_send(&n, "RELOADING=1\nMONOTONIC_USEC=2\nSTATUS=reloading again");
 	notify_send(&n, "READY=1\nSTATUS=running");

@@ -110,7 +110,7 @@ Test(worker, a_reload_reaches_the_service)
 	cr_assert_str_eq(configured_greeting(), "hello");
 	cr_assert_eq(workers_behind(serving.workers, 1, NULL), 0);
 	cr_assert_eq(workers_behind(serving.workers, 2, NULL), 1);
-	serving_publish("test { configured_greeting = \"moin\" }");
+	serving_publish("test { greeting = \"moin\" }");
 	cr_assert(has_progress());
 	cr_assert_eq(serving.n_reloaded, 1);
 	cr_assert_str_eq(configured_greeting(), "moin");
