@@ -176,7 +176,7 @@ Test(admin, draining_daemon_answers_and_is_not_ready)
 	char config[512];
 	snprintf(config, sizeof(config), ONE LISTEN_BUSY, test_dir);
 	daemon_start(config);
-	int busy = client_stubborn();
+	int busy = client_connect_busy();
 	daemon_signal(SIGTERM);
 	notify_wait("STOPPING=1");
 	AWAIT(strcmp(status_get("state"), "draining") == 0);
@@ -189,7 +189,7 @@ Test(admin, draining_daemon_answers_and_is_not_ready)
 		cr_assert_eq(http_get("/status"), 200);
 		cr_assert(strstr(http_body(), "state=draining\n"));
 	}
-	client_relent(busy);
+	client_read_busy(busy);
 	cr_assert_eq(daemon_wait_exit(), 0);
 }
 

@@ -42,9 +42,9 @@ static void check_slow_reader(const char *listener)
 	pump_run(&small); /* so that one-time allocations are done */
 	long before = proc_number("VmRSS");
 	large.fd = client_connect(listener);
-	pump_stuff(&large);
+	pump_fill(&large);
 	cr_assert_lt(large.sent, large.total, "the whole message was sent, although no side reads");
-	pump_stuff(&large);
+	pump_fill(&large);
 	long grown = proc_number("VmRSS") - before;
 	double cpu = measure_cpu(WINDOW_MS);
 	cr_assert_lt(cpu, SPINNING_MS, "%.0f ms of CPU time while stuck for %d ms", cpu, WINDOW_MS);
@@ -73,7 +73,7 @@ Test(byte_flow, clients_that_do_not_read_do_not_delay_others)
 	struct pump p[STUBBORN];
 	for (size_t i = 0; i < STUBBORN; i++) {
 		p[i] = (struct pump){.fd = client_connect("busy"), .total = 2 * MIB};
-		pump_stuff(&p[i]);
+		pump_fill(&p[i]);
 	}
 	client_echo(client_connect("main"), "served all the same\n");
 	client_echo(client_connect("busy"), "here, too\n");
@@ -151,7 +151,7 @@ Test(byte_flow, a_reset_does_not_affect_other_clients)
 	int other = client_connect("main");
 	client_echo(other, "before\n");
 	struct pump p = {.fd = client_connect("main"), .total = 64 * MIB};
-	pump_stuff(&p); /* both directions are full */
+	pump_fill(&p); /* both directions are full */
 	client_reset(p.fd);
 	client_reset(client_connect("main"));
 	stats_await_open(1);
@@ -172,7 +172,7 @@ Test(byte_flow, an_idle_connection_is_closed)
 	int spoke = client_connect("main");
 	client_echo(spoke, "hello\n");
 	struct pump stuck = {.fd = client_connect("busy"), .total = 16 * MIB};
-	pump_stuff(&stuck); /* neither side reads: no byte moves */
+	pump_fill(&stuck); /* neither side reads: no byte moves */
 	config_write(BASE LISTEN_BUSY "limits { idle_timeout = 1 }\n", test_dir);
 	daemon_reload_and_wait();
 	client_expect_eof(silent);
@@ -237,9 +237,9 @@ Test(byte_flow, a_reload_changes_the_buffer_of_open_connections)
 		 * move. */
 		struct pump other = {.fd = client_connect("busy"), .total = 16 * MIB};
 		received[i] = -stats_fresh("skeld_received_bytes_total");
-		pump_stuff(&other);
+		pump_fill(&other);
 		received[i] += stats_fresh("skeld_received_bytes_total");
-		pump_stuff(&p);
+		pump_fill(&p);
 		pump_run(&other);
 	}
 	cr_assert_geq(received[1], 4 * MIB);

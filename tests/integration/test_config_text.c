@@ -167,7 +167,7 @@ Test(config_text, included_files_are_checked_like_the_main_file)
 	daemon_finish();
 }
 
-Test(config_text, include_goes_eight_deep)
+Test(config_text, includes_nest_eight_deep)
 {
 	char name[32], text[64];
 	for (int i = 1; i <= 9; i++) {

@@ -219,7 +219,7 @@ Test(drain, a_client_that_does_not_read_delays_the_drain_until_the_deadline)
 	daemon_start(BASE "drain_timeout = 4\nlimits { buffer = 65536 }\n");
 	for (size_t i = 0; i < CLIENTS; i++) {
 		struct pump p = {.fd = client_connect("main"), .total = 64 * MIB};
-		pump_stuff(&p);
+		pump_fill(&p);
 	}
 	int idle = client_connect("main");
 	client_echo(idle, "hello\n");

@@ -209,7 +209,7 @@ Test(lines, behind_a_held_answer_no_more_than_a_buffer_is_read)
 	daemon_start(BASE NEVER "limits { buffer = 4096 }\n");
 	struct pump p = {.fd = client_connect("main"), .total = 64 << 20};
 	send_text(p.fd, "later\n");
-	pump_stuff(&p);
+	pump_fill(&p);
 	cr_assert_lt(p.sent, p.total);
 	cr_assert_leq(stats_fresh("skeld_received_bytes_total"), 6 + BUFFER);
 	double cpu = measure_cpu(WINDOW_MS);

@@ -22,7 +22,7 @@ static pid_t loader(void)
 	return pid;
 }
 
-static int watch(pid_t pid)
+static int open_pidfd(pid_t pid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	MUST(fd >= 0);
@@ -100,7 +100,7 @@ Test(loader, the_loader_has_no_descriptor_of_the_daemon)
 	char path[64], what[256];
 	int sockets = 0, pipes = 0;
 	daemon_start(BASE);
-	int pidfd = watch(
+	int pidfd = open_pidfd(
 		loader()); /* the next loader is forked when there are descriptors to inherit */
 	MUST(kill(loader(), SIGKILL) == 0);
 	AWAIT(has_ended(pidfd));
@@ -124,7 +124,7 @@ Test(loader, a_killed_loader_is_replaced_at_the_next_reload)
 {
 	daemon_start(BASE);
 	pid_t first = loader();
-	int pidfd = watch(first);
+	int pidfd = open_pidfd(first);
 	MUST(kill(first, SIGKILL) == 0);
 	AWAIT(has_ended(pidfd));
 	config_write("%s", BASE "limits { idle_timeout = 77 }\n");
@@ -141,7 +141,7 @@ Test(loader, a_killed_loader_is_replaced_at_the_next_reload)
 Test(loader, a_reload_that_hangs_is_rejected_after_five_seconds)
 {
 	daemon_start(BASE);
-	int client = client_connect("main"), pidfd = watch(loader());
+	int client = client_connect("main"), pidfd = open_pidfd(loader());
 	MUST(kill(loader(), SIGSTOP) == 0);
 	daemon_signal(SIGHUP);
 	notify_wait("RELOADING=1");
@@ -160,7 +160,7 @@ Test(loader, a_reload_that_hangs_is_rejected_after_five_seconds)
 }
 
 /* Stop the loader, as if its file system hung, and request a reload. */
-static pid_t ask_in_vain(void)
+static pid_t start_command_that_waits(void)
 {
 	pid_t pid = loader();
 	MUST(kill(pid, SIGSTOP) == 0);
@@ -170,7 +170,7 @@ static pid_t ask_in_vain(void)
 	return pid;
 }
 
-static void expect_still_waiting(void)
+static void expect_command_waits(void)
 {
 	expect_status("state", "reloading");
 	cr_assert_not(log_contains("cannot be read"));
@@ -179,13 +179,13 @@ static void expect_still_waiting(void)
 Test(loader, a_hung_reload_delays_no_signal_and_no_client)
 {
 	daemon_start(BASE);
-	pid_t pid = ask_in_vain();
+	pid_t pid = start_command_that_waits();
 	cr_assert_eq(stats_value("skeld_state{state=\"reloading\"}"), 1);
 	daemon_signal(SIGUSR2);
 	AWAIT(log_contains("debug logging on"));
 	daemon_signal(SIGHUP);
 	AWAIT(log_contains("queue one more reload"));
-	expect_still_waiting();
+	expect_command_waits();
 	MUST(kill(pid, SIGCONT) == 0);
 	notify_wait("READY=1");
 	notify_wait("READY=1");
@@ -202,10 +202,10 @@ Test(loader, a_stop_does_not_wait_for_a_hung_reload)
 		"reload dropped: ", "queued reload dropped: ", "stopped: seconds="};
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
 		daemon_start(BASE);
-		int pidfd = watch(ask_in_vain());
+		int pidfd = open_pidfd(start_command_that_waits());
 		daemon_signal(SIGHUP);
 		AWAIT(log_contains("queue one more reload"));
-		expect_still_waiting();
+		expect_command_waits();
 		daemon_signal(signals[i]);
 		cr_assert_eq(daemon_wait_exit(), signals[i] == SIGQUIT);
 		log_expect_order(lines, sizeof(lines) / sizeof(*lines));
@@ -220,7 +220,7 @@ Test(loader, a_stop_does_not_wait_for_a_hung_reload)
 Test(loader, a_stop_ends_the_loader)
 {
 	daemon_start(BASE "lame_duck = 3600\n");
-	int pidfd = watch(ask_in_vain());
+	int pidfd = open_pidfd(start_command_that_waits());
 	daemon_signal(SIGTERM);
 	AWAIT(strcmp(status_get("state"), "lame_duck") == 0);
 	cr_assert(has_ended(pidfd));
@@ -231,7 +231,7 @@ Test(loader, a_stop_ends_the_loader)
 Test(loader, killing_a_hung_loader_ends_the_reload)
 {
 	daemon_start(BASE);
-	MUST(kill(ask_in_vain(), SIGKILL) == 0);
+	MUST(kill(start_command_that_waits(), SIGKILL) == 0);
 	notify_wait("READY=1");
 	expect_rejected(1, "the configuration loader does not answer");
 	daemon_reload_and_wait();
@@ -249,10 +249,10 @@ Test(loader, the_watchdog_is_fed_during_a_hung_reload)
 {
 	daemon_prepare = with_watchdog;
 	daemon_start(BASE);
-	ask_in_vain();
+	start_command_that_waits();
 	for (int i = 0; i < 3; i++)
 		notify_wait("WATCHDOG=1");
-	expect_still_waiting();
+	expect_command_waits();
 	notify_wait("READY=1");
 	expect_rejected(1, "skeld.conf: configuration not read within 5 s");
 	daemon_finish();
@@ -263,7 +263,7 @@ Test(loader, the_loader_ends_with_the_daemon)
 	static const int signals[] = {SIGTERM, SIGQUIT, SIGKILL};
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
 		daemon_start(BASE);
-		int pidfd = watch(loader());
+		int pidfd = open_pidfd(loader());
 		daemon_signal(signals[i]);
 		daemon_wait_exit();
 		AWAIT(has_ended(pidfd));

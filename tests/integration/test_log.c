@@ -30,7 +30,7 @@ static void start_quiet(int stderr_fd)
 }
 
 /* The daemon serves, reloads and stops with a broken log. */
-static void expect_all_well(void)
+static void expect_daemon_works(void)
 {
 	int client = client_unix("sock");
 	client_echo(client, "served\n");
@@ -207,7 +207,7 @@ Test(log, a_full_disk_loses_counted_lines_only)
 	int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 	MUST(full >= 0);
 	start_quiet(full);
-	expect_all_well();
+	expect_daemon_works();
 	cr_assert_gt(stats_value("skeld_log_lines_lost_total"), 100);
 	daemon_finish();
 	close(full);
@@ -220,7 +220,7 @@ Test(log, a_closed_pipe_does_not_end_the_daemon)
 	close(ends[0]);
 	start_quiet(ends[1]);
 	close(ends[1]);
-	expect_all_well();
+	expect_daemon_works();
 	daemon_finish();
 }
 
@@ -231,7 +231,7 @@ Test(log, a_full_pipe_blocks_nothing)
 	MUST(pipe2(ends, O_CLOEXEC) == 0);
 	MUST(fcntl(ends[1], F_SETPIPE_SZ, 4096) > 0);
 	start_quiet(ends[1]);
-	expect_all_well();
+	expect_daemon_works();
 	double lost = stats_value("skeld_log_lines_lost_total");
 	cr_assert_gt(lost, 100);
 	/* The reader finally gets the number of lost lines. */
@@ -259,7 +259,7 @@ Test(log, a_full_socket_blocks_nothing)
 	int small = 4096;
 	MUST(setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0);
 	start_quiet(ends[1]);
-	expect_all_well();
+	expect_daemon_works();
 	close(ends[1]);
 	daemon_finish();
 	close(ends[0]);
@@ -281,6 +281,6 @@ Test(log, a_log_file_at_its_size_limit_does_not_end_the_daemon)
 	config_write(QUIET "log { target = \"file\" file = \"%s\" }\n", test_dir, path);
 	daemon_spawn();
 	notify_wait("READY=1");
-	expect_all_well();
+	expect_daemon_works();
 	daemon_finish();
 }

@@ -74,7 +74,7 @@ Test(selftest, the_self_test_passes_with_stdin_closed)
 	expect_passed(skeld_run("--self-test=order", NULL));
 }
 
-static void go_nowhere(void)
+static void remove_runtime_dir(void)
 {
 	if (chdir(test_dir) < 0 || rmdir(runtime_dir) < 0)
 		_exit(125);
@@ -82,7 +82,7 @@ static void go_nowhere(void)
 
 Test(selftest, the_self_test_needs_no_runtime_directory)
 {
-	daemon_prepare = go_nowhere;
+	daemon_prepare = remove_runtime_dir;
 	expect_passed(skeld_run("--self-test=order", NULL));
 }
 

@@ -47,7 +47,7 @@ static void pass(void)
 	setenv("LISTEN_FDNAMES", names, 1);
 }
 
-static void add(int fd, const char *name)
+static void pass_descriptor(int fd, const char *name)
 {
 	int high = fcntl(fd, F_DUPFD_CLOEXEC, 200);
 	MUST(fd >= 0 && high >= 0 && n_passed < PASSED_MAX);
@@ -81,7 +81,7 @@ static void expect_echo(const char *address)
 Test(sockets, a_passed_socket_with_the_address_is_used_and_stays_open)
 {
 	char address[32], text[256];
-	add(listening(address), "other");
+	pass_descriptor(listening(address), "other");
 	snprintf(text, sizeof(text), "listen \"main\" { address = \"%s\" }\n", address);
 	config_write("workers = 2\nadmin { address = \"\" }\n%s", text);
 	daemon_spawn();
@@ -100,7 +100,7 @@ Test(sockets, a_passed_socket_with_the_address_is_used_and_stays_open)
 Test(sockets, a_passed_socket_with_the_title_is_used)
 {
 	char address[32];
-	add(listening(address), "main");
+	pass_descriptor(listening(address), "main");
 	daemon_start(BASE);
 	expect_echo(address);
 	daemon_finish();
@@ -109,8 +109,8 @@ Test(sockets, a_passed_socket_with_the_title_is_used)
 Test(sockets, the_admin_server_uses_a_passed_socket)
 {
 	char address[32], taken[32];
-	add(listening(address), "main");
-	add(listening(taken), "admin");
+	pass_descriptor(listening(address), "main");
+	pass_descriptor(listening(taken), "admin");
 	daemon_start("workers = 1\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN);
 	expect_echo(address);
 	int client = client_try(taken);
@@ -130,7 +130,7 @@ Test(sockets, passed_sockets_of_one_address_are_one_listener)
 		MUST(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0);
 		MUST(bind(fd, (struct sockaddr *)&a, n) == 0 && listen(fd, 16) == 0);
 		MUST(getsockname(fd, (struct sockaddr *)&a, &n) == 0);
-		add(fd, "main");
+		pass_descriptor(fd, "main");
 	}
 	snprintf(address, sizeof(address), "127.0.0.1:%u", ntohs(a.sin_port));
 	daemon_start("workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN);
@@ -143,7 +143,7 @@ Test(sockets, passed_sockets_of_one_address_are_one_listener)
 Test(sockets, an_unused_passed_socket_is_used_after_a_reload)
 {
 	char address[32];
-	add(listening(address), "other");
+	pass_descriptor(listening(address), "other");
 	daemon_start(BASE);
 	cr_assert(log_contains("passed as other, matches no listen section"), "%s", log_text());
 	config_write(BASE "listen \"more\" { address = \"%s\" }\n", address);
@@ -164,10 +164,10 @@ Test(sockets, an_unused_passed_socket_is_used_after_a_reload)
 Test(sockets, a_passed_descriptor_that_is_not_a_listening_stream_is_closed)
 {
 	char path[64], address[32];
-	add(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "idle");
-	add(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "datagrams");
-	add(open(path_in("file", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), "file");
-	add(listening(address), "main");
+	pass_descriptor(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "idle");
+	pass_descriptor(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "datagrams");
+	pass_descriptor(open(path_in("file", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), "file");
+	pass_descriptor(listening(address), "main");
 	daemon_start(BASE);
 	static const char *const lines[] = {"descriptor 3 (idle)", "descriptor 4 (datagrams)",
 					    "descriptor 5 (file)"};
@@ -183,7 +183,7 @@ Test(sockets, surplus_passed_sockets_are_closed)
 {
 	char address[32];
 	for (int i = 0; i < 66; i++)
-		add(listening(address), "many");
+		pass_descriptor(listening(address), "many");
 	daemon_start(BASE);
 	cr_assert_eq(log_count("(many): too many; closed"), 1, "%s", log_text());
 	daemon_finish();
@@ -192,7 +192,7 @@ Test(sockets, surplus_passed_sockets_are_closed)
 Test(sockets, an_invalid_listen_fds_is_reported)
 {
 	char address[32];
-	add(listening(address), "main");
+	pass_descriptor(listening(address), "main");
 	count = "all";
 	daemon_start(BASE);
 	cr_assert(log_contains("LISTEN_FDS=all"), "%s", log_text());
@@ -209,7 +209,7 @@ static void pass_to_another(void)
 Test(sockets, descriptors_for_another_process_are_ignored)
 {
 	char address[32];
-	add(listening(address), "main");
+	pass_descriptor(listening(address), "main");
 	daemon_prepare = pass_to_another;
 	daemon_start(BASE);
 	cr_assert_eq(log_count("passed as"), 0, "%s", log_text());
@@ -272,7 +272,7 @@ static void take_stored(void)
 		for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
 			int fd;
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			add(fd, word);
+			pass_descriptor(fd, word);
 		}
 	}
 }

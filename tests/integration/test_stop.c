@@ -18,7 +18,7 @@ static int start_busy(const char *more)
 	config_write(BASE LISTEN_BUSY "%s", test_dir, more);
 	daemon_spawn();
 	notify_wait("READY=1");
-	return client_stubborn();
+	return client_connect_busy();
 }
 
 static void start_draining(void)
@@ -84,7 +84,7 @@ Test(stop, a_busy_connection_ends_the_drain_when_it_is_done)
 {
 	int client = start_busy("drain_timeout = 3600\n");
 	start_draining();
-	client_relent(client);
+	client_read_busy(client);
 	client_expect_eof(client);
 	cr_assert_eq(daemon_wait_exit(), 0);
 }
@@ -113,7 +113,7 @@ Test(stop, no_connection_is_accepted_while_draining)
 	/* The queues of the listeners are emptied, then closed: a new connection is refused. */
 	int fd = -1;
 	AWAIT((client_close(fd), fd = client_try(address)) < 0);
-	client_relent(client);
+	client_read_busy(client);
 	cr_assert_eq(daemon_wait_exit(), 0);
 }
 
@@ -158,7 +158,7 @@ Test(stop, sighup_while_draining_is_ignored)
 	cr_assert_not_null(strstr(log_line_with("ignored"), "SIGHUP from pid"), "%s", last_value);
 	expect_status("state", "draining");
 	expect_status("last_reload", "none");
-	client_relent(client);
+	client_read_busy(client);
 	cr_assert_eq(daemon_wait_exit(), 0);
 	cr_assert_null(strstr(notices.bytes, "RELOADING=1"));
 	cr_assert_eq(stats_logged("handled", "SIGHUP"), 1);
@@ -171,7 +171,7 @@ Test(stop, sigusr1_while_draining_dumps)
 	start_draining();
 	expect_signals_accounted();
 	cr_assert_eq(stats_value("skeld_connections_open"), 1);
-	client_relent(client);
+	client_read_busy(client);
 	cr_assert_eq(daemon_wait_exit(), 0);
 }
 
@@ -182,7 +182,7 @@ Test(stop, sigusr2_while_draining_toggles_debug)
 	daemon_signal(SIGUSR2);
 	AWAIT(log_contains("SIGUSR2 from pid"));
 	expect_status("state", "draining");
-	client_relent(client);
+	client_read_busy(client);
 	cr_assert_eq(daemon_wait_exit(), 0);
 }
 
@@ -221,7 +221,7 @@ Test(stop, a_stop_under_load_loses_no_answer)
 }
 
 /* A reload begins, at most one is queued behind it, and each has one outcome in the log. */
-static void expect_outcomes_told(const char *log)
+static void expect_each_reload_logged(const char *log)
 {
 	int asked = 0;
 	char copy[strlen(log) + 1], *rest = copy;
@@ -249,5 +249,5 @@ Test(stop, a_stop_during_a_reload_stops)
 		daemon_signal(SIGHUP);
 	cr_assert_eq(daemon_stop(SIGTERM), 0);
 	expect_signals_logged();
-	expect_outcomes_told(log_text());
+	expect_each_reload_logged(log_text());
 }

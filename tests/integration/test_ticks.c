@@ -21,7 +21,7 @@ static void await_at_least(const char *metric, double n)
 }
 
 /* The counters in the statistics that the daemon logs at its end. */
-static long told_at_the_end(const char *word)
+static long logged_at_the_end(const char *word)
 {
 	char part[32];
 	snprintf(part, sizeof(part), " %s ", word);
@@ -37,7 +37,7 @@ Test(ticks, each_worker_runs_its_timer)
 	daemon_start(TICKS(2, "interval = 5"));
 	await_at_least("ticks_total", 10);
 	daemon_finish();
-	cr_assert_geq(told_at_the_end("ticked"), 10);
+	cr_assert_geq(logged_at_the_end("ticked"), 10);
 }
 
 Test(ticks, a_reload_changes_the_interval)
@@ -59,11 +59,11 @@ Test(ticks, a_drain_waits_for_a_held_worker)
 	daemon_start("drain_timeout = 3600\n" TICKS(2, "interval = 1 work = 300"));
 	await_at_least("ticks_work_begun_total", 2);
 	cr_assert_eq(daemon_stop(SIGTERM), 0);
-	long begun = told_at_the_end("begun");
+	long begun = logged_at_the_end("begun");
 	cr_assert_geq(begun, 2);
 	cr_assert_eq(log_count(" ticks 0: no further tick"), 1, "%s", log_text());
 	cr_assert_eq(log_count(" ticks 1: no further tick"), 1, "%s", log_text());
-	cr_assert_eq(told_at_the_end("done"), begun);
+	cr_assert_eq(logged_at_the_end("done"), begun);
 	cr_assert(log_contains("drained: cut_off=0"), "%s", log_text());
 }
 
@@ -72,8 +72,8 @@ Test(ticks, a_drain_waits_for_a_held_worker_until_the_deadline)
 	daemon_start("drain_timeout = 1\n" TICKS(2, "interval = 1 work = 3600000"));
 	await_at_least("ticks_work_begun_total", 2);
 	cr_assert_eq(daemon_stop(SIGTERM), 0);
-	cr_assert_eq(told_at_the_end("begun"), 2);
-	cr_assert_eq(told_at_the_end("done"), 0);
+	cr_assert_eq(logged_at_the_end("begun"), 2);
+	cr_assert_eq(logged_at_the_end("done"), 0);
 }
 
 Test(ticks, connections_to_a_service_without_data_are_closed)

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 /* More than both directions of a unix socket hold, but by less than limits.buffer. */
-enum { STUBBORN_BYTES = 900000, CHUNK = 10000, QUOTED_MAX = 160 };
+enum { BUSY_BYTES = 900000, CHUNK = 10000, QUOTED_MAX = 160 };
 
 const char *listener_address(const char *title)
 {
@@ -187,21 +187,21 @@ static void fill(char chunk[static CHUNK], size_t round)
 		chunk[i] = (char)('a' + (i + round) % 26);
 }
 
-int client_stubborn(void)
+int client_connect_busy(void)
 {
 	char chunk[CHUNK];
 	int fd = client_connect("busy");
-	for (size_t i = 0; i < STUBBORN_BYTES / CHUNK; i++) {
+	for (size_t i = 0; i < BUSY_BYTES / CHUNK; i++) {
 		fill(chunk, i);
 		client_send_bytes(fd, chunk, sizeof(chunk));
 	}
 	return fd;
 }
 
-void client_relent(int fd)
+void client_read_busy(int fd)
 {
 	char chunk[CHUNK];
-	for (size_t i = 0; i < STUBBORN_BYTES / CHUNK; i++) {
+	for (size_t i = 0; i < BUSY_BYTES / CHUNK; i++) {
 		fill(chunk, i);
 		client_expect_bytes(fd, chunk, sizeof(chunk));
 	}

@@ -25,7 +25,7 @@
 #include <sanitizer/lsan_interface.h>
 #endif
 
-enum { WAIT_MS = 10000, HANGS_SECONDS = 100 };
+enum { WAIT_MS = 10000, HANGS_SECONDS = 100, SLOW = 10 };
 
 char test_dir[] = "/tmp/test-XXXXXX";
 size_t descriptors_before;
@@ -181,9 +181,7 @@ static int64_t now_ms(void)
 int64_t deadline(void)
 {
 	const char *slow = getenv("SKELD_TEST_SLOW");
-	double factor = slow ? strtod(slow, NULL) : 1;
-	if (factor <= 0)
-		factor = 1;
+	double factor = slow ? strtod(slow, NULL) : SLOW;
 	alarm((unsigned)(HANGS_SECONDS * factor));
 	return now_ms() + (int64_t)(WAIT_MS * factor);
 }

@@ -5,8 +5,8 @@
  * files can be named without a path. A failed check ends the test: no function returns an error. A
  * failure names the line of the test, also if the check is in a function of tests/support.
  *
- * Nothing sleeps. Every wait has the same deadline: 10 s times $SKELD_TEST_SLOW, which CTest sets
- * (see skeld_test.cmake). SIGALRM ends a test that hangs somewhere else.
+ * Nothing sleeps. Every wait has the same deadline: 10 s times $SKELD_TEST_SLOW (10 if unset, see
+ * skeld_test.cmake). SIGALRM ends a test that hangs somewhere else.
  */
 #ifndef SKELD_TESTS_FIXTURE_H
 #define SKELD_TESTS_FIXTURE_H

@@ -2,6 +2,16 @@
 # TAP for checks written in bash. Source it, call passes, empty and skip, end with `done_testing`.
 
 tests=0
+slow=${SKELD_TEST_SLOW:-10} # multiplies every time limit, see skeld_test.cmake
+
+# Retry COMMAND until it succeeds. After the time limit, print its last output and fail.
+eventually() { # COMMAND...
+	local output deadline=$((SECONDS + 10 * slow))
+	until output=$("$@" 2>&1); do
+		((SECONDS < deadline)) || { echo "timeout: $*" && echo "$output" && return 1; }
+		sleep 0.05
+	done
+}
 
 # The test passes if COMMAND succeeds; otherwise its output is the message.
 passes() { # NAME COMMAND...

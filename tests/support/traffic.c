@@ -87,7 +87,7 @@ void await_idle(void)
 	AWAIT(sleeps());
 }
 
-void pump_stuff(struct pump *p)
+void pump_fill(struct pump *p)
 {
 	double received = -1, before;
 	do {

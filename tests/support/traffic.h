@@ -19,7 +19,7 @@ struct pump {
 /* Send as much as possible without waiting. Returns false if nothing was sent. */
 bool pump_send(struct pump *p);
 /* Send until the socket is full and the daemon sleeps. */
-void pump_stuff(struct pump *p);
+void pump_fill(struct pump *p);
 /* Send and receive until the whole message is back. */
 void pump_run(struct pump *p);
 

@@ -153,12 +153,12 @@ Test(arguments, only_one_mode_is_accepted)
 }
 
 /* Become an unprivileged user, if this process is root. */
-static void be_nobody(void)
+static void use_unprivileged_user(void)
 {
 	MUST(geteuid() != 0 || (chmod(".", 0777) == 0 && seteuid(65534) == 0));
 }
 
-static void be_oneself(void)
+static void restore_user(void)
 {
 	MUST(seteuid(getuid()) == 0);
 }
@@ -180,10 +180,10 @@ Test(arguments, the_first_known_runtime_directory_is_used)
 			expect_mode("", MODE_RUN);
 			cr_assert_str_eq(o.runtime_dir, "/run/skeld");
 		}
-		be_nobody();
+		use_unprivileged_user();
 		expect_mode("", MODE_RUN);
 		cr_assert_str_eq(o.runtime_dir, "/run/user/7/skeld");
-		be_oneself();
+		restore_user();
 	}
 	EXPECT_NOTHING_LEFT();
 }
@@ -191,7 +191,7 @@ Test(arguments, the_first_known_runtime_directory_is_used)
 Test(arguments, running_without_a_runtime_directory_is_an_error)
 {
 	MUST(unsetenv("XDG_RUNTIME_DIR") == 0);
-	be_nobody();
+	use_unprivileged_user();
 	expect_usage_error("", "no runtime directory");
 	MUST(setenv("XDG_RUNTIME_DIR", "", 1) == 0);
 	expect_usage_error("", "no runtime directory");
@@ -201,7 +201,7 @@ Test(arguments, running_without_a_runtime_directory_is_an_error)
 	expect_mode("-T", MODE_DUMP);
 	expect_mode("--self-test", MODE_SELF_TEST);
 	expect_mode("-r dir", MODE_RUN);
-	be_oneself();
+	restore_user();
 	EXPECT_NOTHING_LEFT();
 }
 

@@ -238,7 +238,7 @@ Test(config_bytes, incomplete_text_is_recognized_by_the_test_itself)
 }
 
 /* libconfuse would print many messages. */
-static void say_nothing(cfg_t *cfg, const char *format, va_list ap)
+static void ignore_message(cfg_t *cfg, const char *format, va_list ap)
 {
 	(void)cfg, (void)format, (void)ap;
 }
@@ -254,7 +254,7 @@ Test(config_bytes, bare_libconfuse_accepts_truncated_files)
 		char cut[sizeof(text)] = "";
 		memcpy(cut, text, n);
 		cfg_t *cfg = cfg_init(top, 0);
-		cfg_set_error_function(cfg, say_nothing);
+		cfg_set_error_function(cfg, ignore_message);
 		wrong +=
 			cfg_parse_buf(cfg, cut) == CFG_SUCCESS && !is_complete(text, n, NULL, NULL);
 		cfg_free(cfg);

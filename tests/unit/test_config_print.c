@@ -142,7 +142,8 @@ Test(config_print, each_option_is_printed_with_its_help)
 }
 
 /* Expect the default, and live or restart, in the comments above option O of section S. */
-static void expect_told(const char *text, const struct section *s, const struct service_option *o)
+static void expect_help_text(const char *text, const struct section *s,
+			     const struct service_option *o)
 {
 	char wanted[512], *shown_initial = NULL;
 	size_t size;
@@ -170,7 +171,7 @@ Test(config_print, every_option_is_printed_in_the_same_form)
 	size_t n = 0;
 	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
 		for (const struct service_option *o = s.options; o->name; o++, n++)
-			expect_told(text, &s, o);
+			expect_help_text(text, &s, o);
 	cr_assert_gt(n, 15);
 	free(text);
 	config_unref(c);

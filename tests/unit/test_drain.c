@@ -88,7 +88,7 @@ Test(drain, drain_answers_a_request_that_arrives_as_the_grace_period_ends)
 
 static struct connection *peers[4];
 
-static void tell_the_next(struct connection *c)
+static void write_to_next_connection(struct connection *c)
 {
 	if (c == peers[0])
 		connection_write(peers[1], "bye", 3);
@@ -105,7 +105,7 @@ Test(drain, drain_reaches_every_connection_when_a_callback_uses_another_one)
 	}
 	begin_drain();
 	serving.w->now++;
-	serving.closed = tell_the_next;
+	serving.closed = write_to_next_connection;
 	connection_list_check(serving.w);
 	cr_assert_eq(serving.n_closed, 4);
 	for (size_t i = 0; i < 4; i++)

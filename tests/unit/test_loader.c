@@ -25,10 +25,10 @@ TestSuite(loader, .init = fixture_enter, .fini = fixture_leave);
 int __real_cfg_parse_fp(cfg_t *cfg, FILE *in);
 int __wrap_cfg_parse_fp(cfg_t *cfg, FILE *in);
 
-static void nothing(void)
+static void do_nothing(void)
 {
 }
-static void (*happens)(void) = nothing;
+static void (*happens)(void) = do_nothing;
 
 int __wrap_cfg_parse_fp(cfg_t *cfg, FILE *in)
 {
@@ -38,8 +38,7 @@ int __wrap_cfg_parse_fp(cfg_t *cfg, FILE *in)
 
 static const char good[] = "drain_timeout = 7\n";
 
-static struct loader loader = {"skeld.conf", &thing_schema,
-			       .timeout_seconds = ANY_SECONDS};
+static struct loader loader = {"skeld.conf", &thing_schema, .timeout_seconds = ANY_SECONDS};
 
 static void expect_good(void)
 {
@@ -74,8 +73,8 @@ static void expect_refused(void (*what)(void), const char *error)
 	file_write("skeld.conf", good);
 	happens = what;
 	expect_one_error(error);
-	happens = nothing;
-	cr_assert(!loader.conclusive, "nothing is known of the file");
+	happens = do_nothing;
+	cr_assert(!loader.conclusive, "the result does not depend on the file");
 	loader_stop(&loader); /* the loader was forked with this setting */
 	expect_good();
 	expect_nothing_left();
@@ -143,7 +142,7 @@ static void expect_half_a_second(void (*what)(void))
 	file_write("skeld.conf", good);
 	happens = what;
 	expect_one_error("skeld.conf: configuration not read within 0.5 s");
-	happens = nothing;
+	happens = do_nothing;
 	loader.timeout_seconds = ANY_SECONDS;
 }
 
@@ -205,12 +204,12 @@ Test(loader, time_in_which_the_process_was_stopped_does_not_count)
 	expect_nothing_left();
 }
 
-static void say_nothing(void)
+static void end_without_answer(void)
 {
 	_exit(0);
 }
 
-static void fill_its_pipe(void)
+static void fill_answer_pipe(void)
 {
 	static const char much[1 << 20];
 	_exit(write(STDERR_FILENO + 2, much, sizeof(much)) != sizeof(much));
@@ -219,8 +218,8 @@ static void fill_its_pipe(void)
 Test(loader, an_incomplete_answer_rejects_the_file)
 {
 	static const char error[] = "skeld.conf: incomplete answer from the parser";
-	expect_refused(say_nothing, error);
-	expect_refused(fill_its_pipe, error);
+	expect_refused(end_without_answer, error);
+	expect_refused(fill_answer_pipe, error);
 }
 
 /* Only the next parser has trouble; the loader and later parsers do not. */
@@ -289,7 +288,7 @@ Test(loader, parsing_works_if_sigchld_is_ignored)
 	MUST(kill(loader.pid, SIGKILL) == 0);
 	while (waitpid(loader.pid, NULL, 0) >= 0)
 		;
-	happens = nothing;
+	happens = do_nothing;
 	expect_good();
 	expect_nothing_left();
 }
@@ -298,7 +297,7 @@ static int ours;
 
 /* A signal to the process group does not reach the parser, and it holds no descriptor of the
  * daemon. */
-static void look_around(void)
+static void check_environment(void)
 {
 	sigset_t set;
 	sigprocmask(SIG_BLOCK, NULL, &set);
@@ -314,7 +313,7 @@ Test(loader, the_parser_inherits_no_signals_and_no_descriptors)
 	sigset_t before, after;
 	ours = fcntl(STDERR_FILENO, F_DUPFD, 20);
 	MUST(ours >= 20 && sigprocmask(SIG_BLOCK, NULL, &before) == 0);
-	happens = look_around;
+	happens = check_environment;
 	expect_good();
 	MUST(sigprocmask(SIG_BLOCK, NULL, &after) == 0);
 	for (int s = 1; s < SIGSYS; s++)

@@ -30,8 +30,7 @@ int __wrap_cfg_parse_fp(cfg_t *cfg, FILE *in)
 	return __real_cfg_parse_fp(cfg, in);
 }
 
-static struct loader loader = {"skeld.conf", &thing_schema,
-			       .timeout_seconds = ANY_SECONDS};
+static struct loader loader = {"skeld.conf", &thing_schema, .timeout_seconds = ANY_SECONDS};
 
 static void expect_good(void)
 {

@@ -1,4 +1,5 @@
-/* control/notify: the service manager gets all messages in order, and never blocks the daemon. */
+/* control/notify: the service manager gets all messages in order, and never blocks the
+ * daemon. */
 #include "control/notify.h"
 #include "fixture.h"
 
@@ -14,8 +15,9 @@ TestSuite(notify, .init = fixture_enter, .fini = fixture_leave);
 
 static struct notify n;
 
-/* The manager's socket. NAME is as in NOTIFY_SOCKET: '@' means a NUL, and the length is exact. */
-static int manager(const char *name)
+/* The socket of the service manager. NAME is as in NOTIFY_SOCKET: '@' means a NUL, and the length
+ * is exact. */
+static int listen_as_manager(const char *name)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	memcpy(a.sun_path, name, strlen(name));
@@ -36,9 +38,9 @@ static void expect_received(int fd, const char *expected)
 	cr_assert_str_eq(text, expected, "\"%s\", expected \"%s\"", text, expected);
 }
 
-static void expect_told(const char *name)
+static void expect_notified(const char *name)
 {
-	int fd = manager(name);
+	int fd = listen_as_manager(name);
 	notify_open(&n);
 	cr_assert_null(getenv("NOTIFY_SOCKET"));
 	cr_assert(fcntl(n.fd, F_GETFD) & FD_CLOEXEC);
@@ -55,7 +57,7 @@ static void expect_told(const char *name)
 Test(notify, notifications_go_to_a_socket_path)
 {
 	char path[PATH_IN_MAX];
-	expect_told(path_in("notify", path));
+	expect_notified(path_in("notify", path));
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -63,11 +65,11 @@ Test(notify, an_abstract_socket_has_its_exact_length)
 {
 	char name[64], longest[108];
 	snprintf(name, sizeof(name), "@skeld-unit-%d", (int)getpid());
-	expect_told(name);
+	expect_notified(name);
 	memset(longest, 'x', sizeof(longest) - 1);
 	longest[107] = '\0';
 	memcpy(longest, name, strlen(name));
-	expect_told(longest);
+	expect_notified(longest);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -104,7 +106,7 @@ Test(notify, bad_values_of_notify_socket_are_ignored)
 Test(notify, a_missing_manager_is_not_an_error)
 {
 	char path[PATH_IN_MAX];
-	int fd = manager(path_in("notify", path));
+	int fd = listen_as_manager(path_in("notify", path));
 	notify_open(&n);
 	close(fd);
 	notify_send(&n, "READY=1");
@@ -127,7 +129,7 @@ static int fill(void)
 Test(notify, unsent_lines_are_kept_in_order)
 {
 	char path[PATH_IN_MAX], number[16], owed[64];
-	int fd = manager(path_in("notify", path));
+	int fd = listen_as_manager(path_in("notify", path));
 	notify_open(&n);
 	int sent = fill();
 	notify_send(&n, "RELOADING=1");
@@ -155,7 +157,7 @@ Test(notify, unsent_lines_are_kept_in_order)
 	EXPECT_NOTHING_LEFT();
 }
 
-static void empty(int fd, int sent)
+static void read_messages(int fd, int sent)
 {
 	for (int i = 0; i < sent; i++)
 		free(fd_text(fd));
@@ -165,7 +167,7 @@ static void empty(int fd, int sent)
 Test(notify, the_newest_unsent_line_of_each_key_is_sent)
 {
 	char path[PATH_IN_MAX], owed[NOTIFY_MAX];
-	int fd = manager(path_in("notify", path));
+	int fd = listen_as_manager(path_in("notify", path));
 	notify_open(&n);
 	int sent = fill();
 	notify_send(&n, "RELOADING=1\nMONOTONIC_USEC=1\nSTATUS=reloading");
@@ -174,7 +176,7 @@ Test(notify, the_newest_unsent_line_of_each_key_is_sent)
 		notify_send(&n, "WATCHDOG=1");
 	notify_send(&n, "RELOADING=1\nMONOTONIC_USEC=2\nSTATUS=reloading again");
 	notify_send(&n, "READY=1\nSTATUS=running");
-	empty(fd, sent);
+	read_messages(fd, sent);
 	notify_retry(&n);
 	snprintf(owed, sizeof(owed),
 		 "%d\nWATCHDOG=1\nRELOADING=1\nMONOTONIC_USEC=2\nREADY=1\nSTATUS=running", sent);
@@ -187,14 +189,14 @@ Test(notify, the_newest_unsent_line_of_each_key_is_sent)
 Test(notify, an_unreachable_manager_is_logged_once)
 {
 	char path[PATH_IN_MAX];
-	int fd = manager(path_in("notify", path));
+	int fd = listen_as_manager(path_in("notify", path));
 	notify_open(&n);
 	for (int i = 0; i < 3; i++) {
 		MUST(close(fd) == 0 && unlink("notify") == 0);
 		for (int k = 0; k < 3; k++)
 			notify_send(&n, "WATCHDOG=1");
 		cr_assert(n.warned);
-		fd = manager(path);
+		fd = listen_as_manager(path);
 		notify_send(&n, "WATCHDOG=1");
 		expect_received(fd, "WATCHDOG=1");
 		cr_assert_not(n.warned);
@@ -207,7 +209,7 @@ Test(notify, an_unreachable_manager_is_logged_once)
 Test(notify, close_sends_unsent_lines)
 {
 	char path[PATH_IN_MAX], owed[64];
-	int fd = manager(path_in("notify", path));
+	int fd = listen_as_manager(path_in("notify", path));
 	notify_open(&n);
 	int sent = fill();
 	notify_send(&n, "STOPPING=1");
@@ -223,7 +225,7 @@ Test(notify, close_sends_unsent_lines)
 Test(notify, unsent_lines_are_bounded_and_keep_the_newest)
 {
 	char path[PATH_IN_MAX], text[2 * NOTIFY_MAX] = "";
-	int fd = manager(path_in("notify", path));
+	int fd = listen_as_manager(path_in("notify", path));
 	notify_open(&n);
 	int sent = fill();
 	for (int i = 0; i < NOTIFY_MAX; i++)
@@ -247,7 +249,7 @@ Test(notify, a_message_that_is_too_long_drops_no_other_message)
 {
 	static char text[3 * NOTIFY_MAX], many[2 * NOTIFY_MAX];
 	char path[PATH_IN_MAX];
-	int fd = manager(path_in("notify", path));
+	int fd = listen_as_manager(path_in("notify", path));
 	notify_open(&n);
 	int sent = fill();
 	notify_send(&n, "READY=1");
@@ -272,7 +274,7 @@ Test(notify, descriptors_are_stored_and_removed)
 		char bytes[CMSG_SPACE(3 * sizeof(int))];
 		struct cmsghdr align;
 	} control;
-	int fd = manager(path_in("notify", path)), ends[2], passed[2];
+	int fd = listen_as_manager(path_in("notify", path)), ends[2], passed[2];
 	notify_open(&n);
 	MUST(pipe2(ends, O_CLOEXEC) == 0);
 	notify_store(&n, "main", ends, 2);
@@ -303,7 +305,7 @@ Test(notify, more_descriptors_than_fit_in_a_message_are_not_stored)
 {
 	enum { MANY = 254 };
 	char path[PATH_IN_MAX];
-	int fd = manager(path_in("notify", path)), fds[MANY];
+	int fd = listen_as_manager(path_in("notify", path)), fds[MANY];
 	notify_open(&n);
 	for (size_t i = 0; i < MANY; i++)
 		fds[i] = fd;

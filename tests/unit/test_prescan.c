@@ -26,7 +26,7 @@ static bool try_scan(char *text, struct errors *e)
 	return good;
 }
 
-static void expect_left(const char *text, const char *expected)
+static void expect_scanned(const char *text, const char *expected)
 {
 	struct errors e = {0};
 	char *copy = strdup(text);
@@ -38,7 +38,7 @@ static void expect_left(const char *text, const char *expected)
 
 static void expect_kept(const char *text)
 {
-	expect_left(text, text);
+	expect_scanned(text, text);
 }
 
 static void expect_refused(const char *text, const char *error)
@@ -55,24 +55,24 @@ static void expect_refused(const char *text, const char *error)
 
 Test(prescan, comments_become_blanks_and_lines_stay)
 {
-	expect_left("a # b\nc\n", "a    \nc\n");
-	expect_left("a // b\nc\n", "a     \nc\n");
-	expect_left("a /* b */ c\n", "a         c\n");
-	expect_left("/* a\n\n b */c\n", "    \n\n     c\n");
-	expect_left("/**/ /***/ a /*/*/\n", "           a      \n");
-	expect_left("# /*\na # */\n", "    \na     \n");
-	expect_left("// \" '\n/* \" ' # // */\n", "      \n              \n");
-	expect_left("#\\\na\n", "  \na\n");
+	expect_scanned("a # b\nc\n", "a    \nc\n");
+	expect_scanned("a // b\nc\n", "a     \nc\n");
+	expect_scanned("a /* b */ c\n", "a         c\n");
+	expect_scanned("/* a\n\n b */c\n", "    \n\n     c\n");
+	expect_scanned("/**/ /***/ a /*/*/\n", "           a      \n");
+	expect_scanned("# /*\na # */\n", "    \na     \n");
+	expect_scanned("// \" '\n/* \" ' # // */\n", "      \n              \n");
+	expect_scanned("#\\\na\n", "  \na\n");
 	EXPECT_NOTHING_LEFT();
 }
 
 Test(prescan, text_directly_behind_a_comment_is_kept)
 {
-	expect_left("/**//*\n*/#\n", "      \n   \n");
-	expect_left("/**/\"a # b\"\n", "    \"a # b\"\n");
-	expect_left("/**/'a // b'\n", "    'a // b'\n");
-	expect_left("/**/# \"\n", "       \n");
-	expect_left("}#\n", "} \n");
+	expect_scanned("/**//*\n*/#\n", "      \n   \n");
+	expect_scanned("/**/\"a # b\"\n", "    \"a # b\"\n");
+	expect_scanned("/**/'a // b'\n", "    'a // b'\n");
+	expect_scanned("/**/# \"\n", "       \n");
+	expect_scanned("}#\n", "} \n");
 	expect_refused("\n/**//* a\n", "file:2: this comment");
 	expect_refused("\n/**/\"a\n", "file:2: this string");
 	EXPECT_NOTHING_LEFT();
@@ -90,7 +90,7 @@ Test(prescan, no_comment_begins_in_a_word)
 	expect_refused("\n+\n", "file:2: unexpected +: quote a value that contains it");
 	expect_refused("a = b*c\n", "file:1: unexpected *: quote a value that contains it");
 	/* Except this one, which libconfuse treats as a comment, too. */
-	expect_left("a = b/*c*/\n", "a = b     \n");
+	expect_scanned("a = b/*c*/\n", "a = b     \n");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -105,8 +105,8 @@ Test(prescan, comment_marks_in_strings_are_kept)
 		expect_kept(kept[i]);
 		cr_assert_str_empty(included);
 	}
-	expect_left("'a'#'b'\n", "'a'    \n");
-	expect_left("\"\\\\\"# b\n", "\"\\\\\"   \n");
+	expect_scanned("'a'#'b'\n", "'a'    \n");
+	expect_scanned("\"\\\\\"# b\n", "\"\\\\\"   \n");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -180,14 +180,14 @@ Test(prescan, a_nul_in_a_string_is_rejected)
 
 Test(prescan, includes_are_reported_and_blanked)
 {
-	expect_left("a\n include(\"x y\") b\n", "a\n                b\n");
+	expect_scanned("a\n include(\"x y\") b\n", "a\n                b\n");
 	cr_assert_str_eq(included, "2:x y ");
-	expect_left("include ( 'it\"s' )include\t(\"/b\")\n}include(\"c\")\n",
-		    "                                \n}            \n");
+	expect_scanned("include ( 'it\"s' )include\t(\"/b\")\n}include(\"c\")\n",
+		       "                                \n}            \n");
 	cr_assert_str_eq(included, "1:it\"s 1:/b 2:c ");
-	expect_left("/*\n*/\"\\\n\"include('x')\n", "  \n  \"\\\n\"            \n");
+	expect_scanned("/*\n*/\"\\\n\"include('x')\n", "  \n  \"\\\n\"            \n");
 	cr_assert_str_eq(included, "3:x ");
-	expect_left("# include(\"no\")\n", "               \n");
+	expect_scanned("# include(\"no\")\n", "               \n");
 	cr_assert_str_empty(included);
 	expect_kept("includes = 1\nxinclude = 1\ninclude_x = 1\n");
 	cr_assert_str_empty(included);
@@ -225,9 +225,9 @@ Test(prescan, an_include_must_be_complete_and_on_one_line)
 Test(prescan, an_include_in_a_section_is_rejected)
 {
 	expect_refused("a {\ninclude(\"x\")\n}\n", "file:2: include in a section");
-	expect_left("a { b { } }\ninclude(\"x\")\n", "a { b { } }\n            \n");
-	expect_left("}\ninclude(\"x\")\n", "}\n            \n");
-	expect_left("# {\ninclude(\"x\")\n", "   \n            \n");
-	expect_left("'{'\ninclude(\"x\")\n", "'{'\n            \n");
+	expect_scanned("a { b { } }\ninclude(\"x\")\n", "a { b { } }\n            \n");
+	expect_scanned("}\ninclude(\"x\")\n", "}\n            \n");
+	expect_scanned("# {\ninclude(\"x\")\n", "   \n            \n");
+	expect_scanned("'{'\ninclude(\"x\")\n", "'{'\n            \n");
 	EXPECT_NOTHING_LEFT();
 }

@@ -147,7 +147,7 @@ Test(proxy, each_byte_of_the_signature_counts)
 
 /* For any bytes, the result does not change with more input, and the length is never more than the
  * input. A fuzzer tries more; this test runs in every build. */
-static void expect_sane(const unsigned char *bytes, size_t n)
+static void expect_consistent(const unsigned char *bytes, size_t n)
 {
 	struct proxy_header p, q;
 	enum proxy_result before = PROXY_NEEDS_MORE, now;
@@ -184,6 +184,6 @@ Test(proxy, the_result_does_not_depend_on_how_a_header_is_split)
 							     : (random >> 8) % n;
 				bytes[at] = (unsigned char)(random >> 16);
 			}
-			expect_sane(bytes, n + 20);
+			expect_consistent(bytes, n + 20);
 		}
 }

@@ -26,7 +26,7 @@ static void serve_proxied(void)
 }
 
 /* Connected and accepted. */
-static int stranger_new(void)
+static int client_connect_only(void)
 {
 	uint64_t before = count_of(COUNT_ACCEPTED);
 	int fd = peer_connect(&serving.snapshot->listener[0]->actual);
@@ -44,7 +44,7 @@ static void send_bytes(int fd, const char *bytes, size_t n)
 Test(proxy_header, opened_is_called_after_the_header)
 {
 	serve_proxied();
-	int client = stranger_new();
+	int client = client_connect_only();
 	step_all();
 	cr_assert_eq(serving.n_opened, 0);
 	SEND(client, V4);
@@ -62,7 +62,7 @@ Test(proxy_header, opened_is_called_after_the_header)
 Test(proxy_header, bytes_behind_the_header_are_data)
 {
 	serve_proxied();
-	int client = stranger_new();
+	int client = client_connect_only();
 	SEND(client, V4_TLV "first");
 	client_expect(client, "hellofirst");
 	cr_assert_str_eq(serving.offered, "[first]");
@@ -74,7 +74,7 @@ Test(proxy_header, a_header_can_arrive_byte_by_byte)
 {
 	static const char bytes[] = V6 "x";
 	serve_proxied();
-	int client = stranger_new();
+	int client = client_connect_only();
 	for (size_t i = 0; i < SIZE(bytes); i++) {
 		cr_assert_eq(serving.n_opened, i > SIZE(V6), "after %zu bytes", i);
 		uint64_t before = count_of(COUNT_RECEIVED);
@@ -95,7 +95,7 @@ Test(proxy_header, a_header_can_arrive_byte_by_byte)
 Test(proxy_header, a_local_header_keeps_the_address_of_the_socket)
 {
 	serve_proxied();
-	int client = stranger_new();
+	int client = client_connect_only();
 	SEND(client, LOCAL_CHECK "x");
 	client_expect(client, "hellox");
 	cr_assert_eq(serving.last->peer.v4.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
@@ -108,7 +108,7 @@ Test(proxy_header, a_wrong_header_closes_the_connection)
 	static const char *const wrong[] = {"GET / HTTP/1.1\r\n\r\n", VERSION_1, "x"};
 	serve_proxied();
 	for (size_t i = 0; i < 3; i++) {
-		int client = stranger_new();
+		int client = client_connect_only();
 		client_send(client, wrong[i]);
 		client_expect_end(client);
 		STEP_UNTIL(closed_by(CLOSED_PROXY) == i + 1);
@@ -122,7 +122,7 @@ Test(proxy_header, a_wrong_header_closes_the_connection)
 Test(proxy_header, a_missing_header_closes_the_connection_after_five_seconds)
 {
 	serve_proxied();
-	int client = stranger_new(), other = stranger_new();
+	int client = client_connect_only(), other = client_connect_only();
 	pass_time(3);
 	send_bytes(client, V4, 20); /* half a header does not extend the limit */
 	STEP_UNTIL(count_of(COUNT_RECEIVED) == 20);
@@ -144,9 +144,9 @@ Test(proxy_header, a_missing_header_closes_the_connection_after_five_seconds)
 Test(proxy_header, a_client_that_leaves_without_a_header_is_not_an_error)
 {
 	serve_proxied();
-	close(stranger_new());
+	close(client_connect_only());
 	STEP_UNTIL(closed_by(CLOSED_BY_PEER) == 1);
-	int client = stranger_new();
+	int client = client_connect_only();
 	send_bytes(client, V4, 20);
 	close(client);
 	STEP_UNTIL(closed_by(CLOSED_PROXY) == 1);
@@ -156,7 +156,7 @@ Test(proxy_header, a_client_that_leaves_without_a_header_is_not_an_error)
 Test(proxy_header, a_drain_closes_a_connection_without_a_header)
 {
 	serve_proxied();
-	int client = stranger_new(), half = stranger_new();
+	int client = client_connect_only(), half = client_connect_only();
 	send_bytes(half, V4, 20);
 	STEP_UNTIL(count_of(COUNT_RECEIVED) == 20);
 	pass_time(3);
@@ -174,7 +174,8 @@ Test(proxy_header, a_drain_closes_a_connection_without_a_header)
 Test(proxy_header, a_drain_answers_a_connection_that_just_opened)
 {
 	serve_proxied();
-	int client = stranger_new(), half = stranger_new(), introduced = stranger_new();
+	int client = client_connect_only(), half = client_connect_only(),
+	    introduced = client_connect_only();
 	send_bytes(half, V4, 20);
 	SEND(introduced, V4);
 	client_expect(introduced, "hello");
@@ -203,7 +204,7 @@ Test(proxy_header, a_drain_answers_a_connection_that_just_opened)
 Test(proxy_header, a_drain_reads_a_header_that_has_arrived)
 {
 	serve_proxied();
-	int client = stranger_new();
+	int client = client_connect_only();
 	pass_time(3);
 	SEND(client, V4 "x"); /* not yet read */
 	workers_drain(serving.workers);
@@ -225,7 +226,7 @@ Test(proxy_header, a_reload_changes_proxy_for_new_connections)
 	serving.listen = "proxy = true";
 	serving_publish("");
 	cr_assert_eq(serving.snapshot->listener[0]->refs, 2, "another listener");
-	int proxied = stranger_new();
+	int proxied = client_connect_only();
 	step_all();
 	cr_assert_eq(serving.n_opened, 1);
 	serving.listen = "";
@@ -244,7 +245,7 @@ Test(proxy_header, a_reload_changes_proxy_for_new_connections)
 	serving_end();
 }
 
-static int refuse(struct connection *c)
+static int reject_connection(struct connection *c)
 {
 	(void)c;
 	return -1;
@@ -253,8 +254,8 @@ static int refuse(struct connection *c)
 Test(proxy_header, a_connection_that_opened_rejects_after_the_header_is_closed)
 {
 	serve_proxied();
-	serving.opened = refuse;
-	int client = stranger_new();
+	serving.opened = reject_connection;
+	int client = client_connect_only();
 	SEND(client, V4 "x");
 	client_expect_end(client);
 	STEP_UNTIL(closed_by(CLOSED_BY_SERVICE) == 1);
@@ -266,7 +267,7 @@ Test(proxy_header, a_connection_that_opened_rejects_after_the_header_is_closed)
 Test(proxy_header, a_forced_stop_closes_a_connection_without_a_header)
 {
 	serve_proxied();
-	int client = stranger_new();
+	int client = client_connect_only();
 	workers_close_connections(serving.workers);
 	client_expect_end(client);
 	STEP_UNTIL(workers_drained(serving.workers));

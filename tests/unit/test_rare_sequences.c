@@ -31,7 +31,7 @@ static void reload(const char *conf)
 }
 
 /* Connect to a listener that the worker has not seen: the kernel completes the connection. */
-static int connect_unseen(void)
+static int connect_to_new_listener(void)
 {
 	reload("listen \"more\" { address = \"127.0.0.1:0\" }");
 	int client = peer_connect(&serving.snapshot->listener[1]->actual);
@@ -49,7 +49,7 @@ static void serve_echo(void)
 Test(rare_sequences, connections_of_a_listener_added_and_removed_while_a_worker_is_busy_are_served)
 {
 	serve_echo();
-	int client = connect_unseen();
+	int client = connect_to_new_listener();
 	reload("");
 	client_expect(client, "x");
 	close(client);
@@ -58,13 +58,13 @@ Test(rare_sequences, connections_of_a_listener_added_and_removed_while_a_worker_
 }
 
 /* Several such listeners, with other reloads in between. */
-Test(rare_sequences, connections_of_several_such_listeners_are_served)
+Test(rare_sequences, connections_of_several_listeners_added_and_removed_during_that_time_are_served)
 {
 	enum { N = 5 };
 	int client[N];
 	serve_echo();
 	for (size_t i = 0; i < N; i++) {
-		client[i] = connect_unseen();
+		client[i] = connect_to_new_listener();
 		reload("");
 		reload("limits { idle_timeout = 10 }");
 	}
@@ -76,10 +76,10 @@ Test(rare_sequences, connections_of_several_such_listeners_are_served)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(rare_sequences, such_connections_are_served_if_a_drain_comes_first)
+Test(rare_sequences, connections_of_a_listener_that_a_worker_never_saw_are_served_by_a_drain)
 {
 	serve_echo();
-	int client = connect_unseen();
+	int client = connect_to_new_listener();
 	publish(snapshot_without_listeners(serving.snapshot));
 	workers_drain(serving.workers);
 	client_expect(client, "x");
@@ -92,8 +92,8 @@ Test(rare_sequences, such_connections_are_served_if_a_drain_comes_first)
 Test(rare_sequences, untaken_snapshots_are_freed)
 {
 	serve_echo();
-	close(connect_unseen());
-	close(connect_unseen());
+	close(connect_to_new_listener());
+	close(connect_to_new_listener());
 	reload("");
 	serving_end();
 	EXPECT_NOTHING_LEFT();
@@ -101,7 +101,7 @@ Test(rare_sequences, untaken_snapshots_are_freed)
 
 static struct connection *held;
 
-static size_t hold_it(struct connection *c, const char *bytes, size_t n)
+static size_t hold_connection(struct connection *c, const char *bytes, size_t n)
 {
 	(void)bytes;
 	held = c;
@@ -111,7 +111,7 @@ static size_t hold_it(struct connection *c, const char *bytes, size_t n)
 
 static int serve_held(const char *conf)
 {
-	int client = serve_one(hold_it, conf, "x");
+	int client = serve_one(hold_connection, conf, "x");
 	STEP_UNTIL(held);
 	return client;
 }
@@ -167,7 +167,7 @@ Test(rare_sequences, a_drain_waits_for_a_held_connection_whose_peer_left_earlier
 
 enum { ANSWER = 3000 };
 
-static size_t answer_much(struct connection *c, const char *bytes, size_t n)
+static size_t write_much(struct connection *c, const char *bytes, size_t n)
 {
 	(void)n;
 	if (bytes[0] != 'a')
@@ -184,7 +184,7 @@ Test(rare_sequences, answers_are_sent_before_an_overflow_closes_the_connection)
 	size_t answered = 0, got = 0;
 	ssize_t n;
 	memset(most, 'x', sizeof(most) - 1);
-	serving.data = answer_much;
+	serving.data = write_much;
 	serve("limits { buffer = 4096 }");
 	int client = client_new();
 	slow_down();
@@ -215,7 +215,7 @@ static size_t hold_and_close(struct connection *c, const char *bytes, size_t n)
 {
 	connection_write(c, "bye", 3);
 	connection_close(c);
-	return hold_it(c, bytes, n);
+	return hold_connection(c, bytes, n);
 }
 
 /* A client that sends more during the close gets EOF and no reset, as on TCP. */
@@ -241,7 +241,7 @@ Test(rare_sequences, a_close_does_not_reset_a_unix_socket)
 
 static struct timeval drained_at;
 
-static void take_long(struct worker *w)
+static void delay_drain(struct worker *w)
 {
 	(void)w;
 	poll(NULL, 0, 2 * GRACE_MS);
@@ -255,7 +255,7 @@ Test(rare_sequences, the_grace_period_begins_with_the_drain)
 	struct timeval until, left;
 	int client = serve_one(echo, "", "x");
 	client_expect(client, "x");
-	serving.drain = take_long;
+	serving.drain = delay_drain;
 	workers_drain(serving.workers);
 	STEP_UNTIL(serving.n_draining);
 	cr_assert(event_pending(serving.w->check, EV_TIMEOUT, &until));

@@ -194,7 +194,7 @@ Test(service_api, close_sends_queued_bytes)
 	serving_end();
 }
 
-static int write_and_refuse(struct connection *c)
+static int write_and_reject(struct connection *c)
 {
 	connection_write(c, "full\n", 5);
 	return -1;
@@ -202,7 +202,7 @@ static int write_and_refuse(struct connection *c)
 
 Test(service_api, a_connection_that_opened_rejects_is_closed)
 {
-	serving.opened = write_and_refuse;
+	serving.opened = write_and_reject;
 	serve("");
 	int client = client_new();
 	client_expect(client, "full\n");
@@ -303,7 +303,7 @@ Test(service_api, a_reset_is_counted_as_an_error)
 	serving_end();
 }
 
-static void write_too_late(struct connection *c)
+static void write_after_close(struct connection *c)
 {
 	cr_assert_eq(connection_write(c, "x", 1), -1);
 	connection_close(c);
@@ -311,7 +311,7 @@ static void write_too_late(struct connection *c)
 
 Test(service_api, writing_to_a_closed_connection_fails)
 {
-	serving.closed = write_too_late;
+	serving.closed = write_after_close;
 	serve("");
 	int client = client_new(), other = client_new();
 	close(client);

@@ -12,7 +12,7 @@ TestSuite(service_hold, .init = fixture_enter, .fini = fixture_leave);
 static bool busy; /* an answer is being prepared */
 
 /* Consumes one request, a letter, at a time; answer() answers it later. */
-static size_t take_one(struct connection *c, const char *bytes, size_t n)
+static size_t consume_one_byte(struct connection *c, const char *bytes, size_t n)
 {
 	(void)bytes, (void)n;
 	if (busy)
@@ -32,7 +32,7 @@ static void answer(struct connection *c, const char *text)
 
 Test(service_hold, requests_wait_behind_a_held_answer)
 {
-	int client = serve_one(take_one, "", "abc");
+	int client = serve_one(consume_one_byte, "", "abc");
 	STEP_UNTIL(busy);
 	step_all();
 	cr_assert_str_eq(serving.offered, "[abc]");
@@ -58,7 +58,7 @@ Test(service_hold, requests_are_kept_up_to_the_limit)
 {
 	char most[5000] = "";
 	memset(most, 'x', sizeof(most) - 1);
-	int client = serve_one(take_one, "limits { buffer = 4096 }", most);
+	int client = serve_one(consume_one_byte, "limits { buffer = 4096 }", most);
 	STEP_UNTIL(busy);
 	step_all();
 	cr_assert_leq(buffered(serving.last->in), 4096);
@@ -76,7 +76,7 @@ Test(service_hold, requests_are_kept_up_to_the_limit)
 
 Test(service_hold, a_client_that_half_closes_gets_a_held_answer)
 {
-	int client = serve_one(take_one, "", "ab");
+	int client = serve_one(consume_one_byte, "", "ab");
 	MUST(shutdown(client, SHUT_WR) == 0);
 	STEP_UNTIL(busy);
 	step_all();
@@ -95,7 +95,7 @@ Test(service_hold, a_client_that_half_closes_gets_a_held_answer)
 Test(service_hold, a_held_connection_without_peer_is_valid_until_released)
 {
 	struct linger reset = {1, 0};
-	int client = serve_one(take_one, "", "a");
+	int client = serve_one(consume_one_byte, "", "a");
 	STEP_UNTIL(busy);
 	MUST(setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
 	close(client);
@@ -115,7 +115,7 @@ Test(service_hold, a_held_connection_without_peer_is_valid_until_released)
 
 Test(service_hold, holds_are_counted)
 {
-	int client = serve_one(take_one, "", "ab");
+	int client = serve_one(consume_one_byte, "", "ab");
 	STEP_UNTIL(busy);
 	connection_hold(serving.last);
 	answer(serving.last, "A");
@@ -136,7 +136,7 @@ Test(service_hold, holds_are_counted)
 
 Test(service_hold, a_held_connection_is_not_idle)
 {
-	serving.data = take_one;
+	serving.data = consume_one_byte;
 	serve("limits { idle_timeout = 5 }");
 	int client = client_new(), other = client_new();
 	client_send(other, "a");
@@ -158,7 +158,7 @@ Test(service_hold, a_held_connection_is_not_idle)
 
 Test(service_hold, a_close_waits_for_the_release)
 {
-	int client = serve_one(take_one, "", "a");
+	int client = serve_one(consume_one_byte, "", "a");
 	STEP_UNTIL(busy);
 	connection_write(serving.last, "bye", 3);
 	connection_close(serving.last);
@@ -193,7 +193,7 @@ Test(service_hold, data_is_not_called_again_without_progress)
 /* close(2) with unread bytes resets the connection (RFC 9112, 9.6). */
 Test(service_hold, a_close_does_not_reset_a_peer_that_still_sends)
 {
-	int client = serve_one(take_one, "", "a");
+	int client = serve_one(consume_one_byte, "", "a");
 	STEP_UNTIL(busy);
 	connection_write(serving.last, "bye", 3);
 	connection_close(serving.last);
@@ -211,7 +211,7 @@ Test(service_hold, a_close_does_not_reset_a_peer_that_still_sends)
 
 Test(service_hold, a_connection_can_be_released_after_a_forced_stop)
 {
-	int client = serve_one(take_one, "", "a");
+	int client = serve_one(consume_one_byte, "", "a");
 	STEP_UNTIL(busy);
 	workers_close_connections(serving.workers);
 	STEP_UNTIL(serving.n_closed == 1);

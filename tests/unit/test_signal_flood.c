@@ -141,7 +141,8 @@ static pid_t flood(int signal, _Atomic uint64_t *sent)
 Test(signal_flood, a_flood_from_outside_neither_starves_the_loop_nor_hides_another_signal)
 {
 	enum { MANY = 20000 };
-	deadline(); /* a hang ends the test: Criterion's .timeout sometimes misses the end of a test */
+	deadline(); /* a hang ends the test: Criterion's .timeout sometimes misses the end of a test
+		     */
 	_Atomic uint64_t *sent =
 		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	MUST(sent != MAP_FAILED);
@@ -193,7 +194,7 @@ static struct {
 	size_t n;
 } bare;
 
-static void note(evutil_socket_t signal, short what, void *arg)
+static void record_signal(evutil_socket_t signal, short what, void *arg)
 {
 	(void)what, (void)arg;
 	if (bare.n < sizeof(bare.called) / sizeof(*bare.called))
@@ -206,7 +207,7 @@ static void bare_start(void)
 	bare.base = event_base_new();
 	MUST(bare.base);
 	for (size_t i = 0; i < N_KINDS; i++) {
-		bare.event[i] = evsignal_new(bare.base, kinds[i], note, NULL);
+		bare.event[i] = evsignal_new(bare.base, kinds[i], record_signal, NULL);
 		MUST(bare.event[i] && event_add(bare.event[i], NULL) == 0);
 	}
 }

@@ -173,7 +173,7 @@ Test(single_instance, a_pid_file_removed_before_it_is_locked_is_created_again)
 }
 
 /* Open and close the directory N times. Returns how often two processes held it at once. */
-static int take_turns(atomic_int *inside, int n)
+static int lock_in_turns(atomic_int *inside, int n)
 {
 	int bad = 0;
 	while (n--) {
@@ -199,8 +199,8 @@ Test(single_instance, two_instances_in_a_race_never_both_hold_the_lock)
 	MUST(inside != MAP_FAILED);
 	pid_t child = fork();
 	if (child == 0)
-		_exit(take_turns(inside, 1000) ? 1 : 0);
-	int status, bad = take_turns(inside, 1000);
+		_exit(lock_in_turns(inside, 1000) ? 1 : 0);
+	int status, bad = lock_in_turns(inside, 1000);
 	MUST(waitpid(child, &status, 0) == child);
 	cr_assert(bad == 0 && status == 0, "%d bad turns, the other exited %d", bad, status);
 	MUST(munmap(inside, sizeof(*inside)) == 0);

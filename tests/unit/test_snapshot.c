@@ -41,7 +41,7 @@ static struct config *load_listeners(const char *text)
 	return c;
 }
 
-static struct snapshot *make(const struct snapshot *old, size_t n, const char *text)
+static struct snapshot *load_snapshot(const struct snapshot *old, size_t n, const char *text)
 {
 	struct errors e = {0};
 	struct snapshot *s = snapshot_new(load_listeners(text), old, &none, &none, n, &e);
@@ -60,10 +60,10 @@ static void retire(struct snapshot *old, const struct snapshot *new)
 
 Test(snapshot, snapshot_has_a_listener_for_each_address)
 {
-	struct snapshot *s = make(NULL, 3,
-				  "listen a { address = \"127.0.0.1:0\" }\n"
-				  "listen off { address = \"\" }\n"
-				  "listen b { address = \"127.0.0.1:0\" }\n");
+	struct snapshot *s = load_snapshot(NULL, 3,
+					   "listen a { address = \"127.0.0.1:0\" }\n"
+					   "listen off { address = \"\" }\n"
+					   "listen b { address = \"127.0.0.1:0\" }\n");
 	cr_assert_eq(s->generation, 1);
 	cr_assert_eq(s->n_listeners, 2);
 	cr_assert_eq(s->listener[0]->n_fds, 3);
@@ -81,13 +81,13 @@ Test(snapshot, unchanged_addresses_keep_their_listeners)
 		 "listen a { address = \"127.0.0.1:0\" }\n"
 		 "listen u { address = \"unix:%s\" }\n",
 		 path_in("sock", path));
-	struct snapshot *one = make(NULL, 2, text);
+	struct snapshot *one = load_snapshot(NULL, 2, text);
 	snprintf(text, sizeof(text),
 		 "listen u2 { address = \"unix:%s\" }\n"
 		 "listen new { address = \"127.0.0.1:0\" backlog = 5 }\n"
 		 "listen c { address = \"127.0.0.1:0\" }\n",
 		 path);
-	struct snapshot *two = make(one, 2, text);
+	struct snapshot *two = load_snapshot(one, 2, text);
 	cr_assert_eq(two->generation, 2);
 	cr_assert_eq(two->n_listeners, 3);
 	cr_assert_eq(two->listener[0], one->listener[1]);
@@ -108,10 +108,10 @@ Test(snapshot, unchanged_addresses_keep_their_listeners)
 Test(snapshot, a_port_chosen_by_the_kernel_can_be_configured_later)
 {
 	char text[128];
-	struct snapshot *one = make(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
+	struct snapshot *one = load_snapshot(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
 	snprintf(text, sizeof(text), "listen a { address = \"127.0.0.1:%u\" }\n",
 		 address_port(&one->listener[0]->actual));
-	struct snapshot *two = make(one, 2, text);
+	struct snapshot *two = load_snapshot(one, 2, text);
 	cr_assert_eq(two->listener[0], one->listener[0]);
 	retire(one, two);
 	snapshot_unref(two);
@@ -121,14 +121,14 @@ Test(snapshot, a_port_chosen_by_the_kernel_can_be_configured_later)
 Test(snapshot, a_port_can_move_to_another_address)
 {
 	char text[128];
-	struct snapshot *one = make(NULL, 2, "listen a { address = \"0.0.0.0:0\" }\n");
+	struct snapshot *one = load_snapshot(NULL, 2, "listen a { address = \"0.0.0.0:0\" }\n");
 	unsigned port = address_port(&one->listener[0]->actual);
 	snprintf(text, sizeof(text), "listen a { address = \"127.0.0.1:%u\" }\n", port);
-	struct snapshot *two = make(one, 2, text);
+	struct snapshot *two = load_snapshot(one, 2, text);
 	cr_assert_neq(two->listener[0], one->listener[0]);
 	retire(one, two);
 	snprintf(text, sizeof(text), "listen a { address = \"0.0.0.0:%u\" }\n", port);
-	struct snapshot *three = make(two, 2, text);
+	struct snapshot *three = load_snapshot(two, 2, text);
 	retire(two, three);
 	snapshot_unref(three);
 	EXPECT_NOTHING_LEFT();
@@ -141,7 +141,7 @@ Test(snapshot, a_failed_listener_leaves_no_socket_open)
 	struct peer other = peer_listen(&a);
 	struct errors e = {0};
 	snprintf(text, sizeof(text), "listen u { address = \"unix:%s\" }\n", path_in("old", path));
-	struct snapshot *old = make(NULL, 2, text);
+	struct snapshot *old = load_snapshot(NULL, 2, text);
 	struct address kept = old->listener[0]->actual;
 	size_t before = open_descriptors();
 	snprintf(text, sizeof(text),
@@ -177,7 +177,7 @@ Test(snapshot, a_failed_listener_leaves_no_socket_open)
 
 Test(snapshot, the_last_reference_frees_the_snapshot)
 {
-	struct snapshot *s = make(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
+	struct snapshot *s = load_snapshot(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
 	struct address a = s->listener[0]->actual;
 	size_t before = open_descriptors();
 	cr_assert_eq(snapshot_ref(s), s);
@@ -195,7 +195,7 @@ Test(snapshot, the_last_reference_frees_the_snapshot)
 
 Test(snapshot, a_drain_snapshot_keeps_only_the_configuration)
 {
-	struct snapshot *s = make(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
+	struct snapshot *s = load_snapshot(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
 	struct snapshot *without = snapshot_without_listeners(s);
 	cr_assert_eq(without->generation, s->generation);
 	cr_assert_eq(without->config, s->config);
@@ -209,9 +209,9 @@ Test(snapshot, a_drain_snapshot_keeps_only_the_configuration)
 Test(snapshot, workers_do_not_serve_the_admin_listener)
 {
 	char text[512], path[PATH_IN_MAX];
-	struct snapshot *one = make(NULL, 2,
-				    "admin { address = \"127.0.0.1:0\" }\n"
-				    "listen a { address = \"127.0.0.1:0\" }\n");
+	struct snapshot *one = load_snapshot(NULL, 2,
+					     "admin { address = \"127.0.0.1:0\" }\n"
+					     "listen a { address = \"127.0.0.1:0\" }\n");
 	cr_assert_eq(one->n_listeners, 2);
 	cr_assert_eq(one->admin, one->listener[1]);
 	cr_assert_str_eq(one->admin->title, "admin");
@@ -229,13 +229,13 @@ Test(snapshot, workers_do_not_serve_the_admin_listener)
 		 "listen a { address = \"127.0.0.1:%u\" }\n"
 		 "admin { address = \"127.0.0.1:%u\" }\n",
 		 b, a);
-	struct snapshot *two = make(one, 2, text);
+	struct snapshot *two = load_snapshot(one, 2, text);
 	cr_assert_eq(two->admin, one->listener[0]);
 	cr_assert_eq(two->listener[0], one->admin);
 	snprintf(text, sizeof(text),
 		 "listen off { address = \"\" }\nadmin { address = \"unix:%s\" }\n",
 		 path_in("admin", path));
-	struct snapshot *three = make(two, 2, text);
+	struct snapshot *three = load_snapshot(two, 2, text);
 	cr_assert_eq(three->n_listeners, 1);
 	cr_assert_eq(three->admin->actual.sa.ss_family, AF_UNIX);
 	retire(one, two);
@@ -273,9 +273,9 @@ Test(snapshot, a_passed_socket_is_used_by_the_section_with_its_address)
 	char text[256];
 	struct errors e = {0};
 	struct listeners there = {0};
-	struct snapshot *lent = make(NULL, 1,
-				     "listen a { address = \"127.0.0.1:0\" }\n"
-				     "listen b { address = \"127.0.0.1:0\" }\n");
+	struct snapshot *lent = load_snapshot(NULL, 1,
+					      "listen a { address = \"127.0.0.1:0\" }\n"
+					      "listen b { address = \"127.0.0.1:0\" }\n");
 	for (size_t i = 0; i < 2; i++)
 		cr_assert(listeners_adopt(&there, dup(lent->listener[i]->fds[0]), "main",
 					  KEEPER_UNIT, &e));
@@ -299,8 +299,8 @@ Test(snapshot, all_sockets_are_bound_before_the_first_listens)
 {
 	char text[256];
 	struct errors e = {0};
-	struct snapshot *other = make(NULL, 1, "listen a { address = \"127.0.0.1:0\" }\n");
-	struct snapshot *old = make(NULL, 2, "listen all { address = \"0.0.0.0:0\" }\n");
+	struct snapshot *other = load_snapshot(NULL, 1, "listen a { address = \"127.0.0.1:0\" }\n");
+	struct snapshot *old = load_snapshot(NULL, 2, "listen all { address = \"0.0.0.0:0\" }\n");
 	snprintf(text, sizeof(text),
 		 "listen all { address = \"127.0.0.1:%u\" }\n"
 		 "listen b { address = \"127.0.0.1:%u\" }\n",
@@ -326,9 +326,9 @@ Test(snapshot, a_retired_listener_is_used_again)
 	int client;
 	struct errors e = {0};
 	struct listeners retired = {0};
-	struct snapshot *one = make(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
+	struct snapshot *one = load_snapshot(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
 	struct listener *l = listener_ref(one->listener[0]);
-	struct snapshot *two = make(one, 2, "listen b { address = \"127.0.0.1:0\" }\n");
+	struct snapshot *two = load_snapshot(one, 2, "listen b { address = \"127.0.0.1:0\" }\n");
 	retire(one, two);
 	listeners_remember(&retired, l);
 	snprintf(text, sizeof(text), "listen a { address = \"127.0.0.1:%u\" }\n",

@@ -37,7 +37,7 @@ static size_t encode(unsigned c, char out[4])
 	return 3;
 }
 
-Test(text, printable_ascii_stays)
+Test(text, printable_ascii_is_unchanged)
 {
 	char all[96];
 	for (int i = 0; i < 95; i++)
@@ -63,7 +63,7 @@ Test(text, c1_controls_are_escaped)
 	expect_escaped("\xc2\xa0", 2, "\xc2\xa0");
 }
 
-Test(text, well_formed_utf8_stays)
+Test(text, well_formed_utf8_is_unchanged)
 {
 	static const char *const good[] = {"\xc2\xa0",
 					   "\xdf\xbf", /* U+00A0, U+07FF: 2 bytes */

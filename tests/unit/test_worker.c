@@ -98,7 +98,7 @@ Test(worker, connections_have_a_limit)
 	serving_end();
 }
 
-static const char *greeting(void)
+static const char *configured_greeting(void)
 {
 	return *(char *const *)worker_config(serving.w);
 }
@@ -107,13 +107,13 @@ Test(worker, a_reload_reaches_the_service)
 {
 	serve("");
 	int client = client_new();
-	cr_assert_str_eq(greeting(), "hello");
+	cr_assert_str_eq(configured_greeting(), "hello");
 	cr_assert_eq(workers_behind(serving.workers, 1, NULL), 0);
 	cr_assert_eq(workers_behind(serving.workers, 2, NULL), 1);
 	serving_publish("test { greeting = \"moin\" }");
 	cr_assert(has_progress());
 	cr_assert_eq(serving.n_reloaded, 1);
-	cr_assert_str_eq(greeting(), "moin");
+	cr_assert_str_eq(configured_greeting(), "moin");
 	cr_assert_eq(serving.n_closed, 0);
 	cr_assert_eq(serving.w->snapshot->generation, 2);
 	close(client);

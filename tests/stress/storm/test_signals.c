@@ -183,7 +183,7 @@ Test(storm_signals, flood_is_accounted_starves_no_client_and_delays_no_stop)
 	start_slow_daemon();
 	int client = client_connect("main");
 	struct pump blocked = {.fd = client_connect("main"), .total = 64 << 20};
-	pump_stuff(&blocked); /* it never reads, so the drain lasts until drain_timeout */
+	pump_fill(&blocked); /* it never reads, so the drain lasts until drain_timeout */
 	struct load *clients = start_clients(2);
 	AWAIT(!strstr(proc_fds(), "stats.prom")); /* the dump is renamed before it is closed */
 	strcpy(before, proc_fds());

@@ -124,7 +124,7 @@ Test(storm_time, setting_the_wall_clock_moves_no_timer)
 	daemon_prepare = preload_clock_offset;
 	daemon_start(BASE "limits { idle_timeout = 60 }\ndrain_timeout = 60\n");
 	struct pump blocked = {.fd = client_connect("main"), .total = 64 << 20};
-	pump_stuff(&blocked);
+	pump_fill(&blocked);
 	int client = client_connect("main");
 	set_clock(400 * DAY_SECONDS); /* no client becomes idle, no worker is reported */
 	client_echo(client, "a year later\n");

@@ -38,15 +38,6 @@ property() { # NAME [UNIT]
 	systemctl show --value --property="$1" "${2-skeld}"
 }
 
-# Succeeds as soon as COMMAND does; gives up after ten seconds.
-eventually() { # COMMAND...
-	local output deadline=$((SECONDS + 10))
-	until output=$("$@" 2>&1); do
-		((SECONDS < deadline)) || { echo "$output" && return 1; }
-		sleep 0.02
-	done
-}
-
 # COMMAND prints WANTED, nothing else.
 prints() { # WANTED COMMAND...
 	local wanted=$1 output
@@ -95,7 +86,7 @@ talk() { # [PORT]
 	local answer LC_ALL=C
 	exec {peer}<>"/dev/tcp/127.0.0.1/${1-$PORT}" || return 1
 	printf %s "$QUESTION" >&"$peer"
-	answer=$(timeout 10 head -c ${#ANSWER} <&"$peer" && echo .)
+	answer=$(timeout $((10 * slow)) head -c ${#ANSWER} <&"$peer" && echo .)
 	exec {peer}>&-
 	[[ $answer == "$ANSWER." ]] || { echo "got: $answer" && return 1; }
 }
