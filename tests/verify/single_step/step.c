@@ -27,7 +27,7 @@ bool step_possible(void)
 	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-int step_resume(pid_t pid, int request, int signal)
+int step_resume(pid_t pid, enum __ptrace_request request, int signal)
 {
 	int status;
 	if (ptrace(request, pid, NULL, (void *)(intptr_t)signal) < 0)
