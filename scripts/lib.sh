@@ -15,6 +15,8 @@ libconfuse >= 3.3; its tests need Criterion >= 2.3.
   Debian: gcc libc6-dev cmake ninja-build pkg-config libevent-dev libconfuse-dev libcriterion-dev
   Fedora: gcc cmake ninja-build pkgconf-pkg-config libevent-devel libconfuse-devel'
 
+# In Turkish, [a-z] does not match i.
+export LC_ALL=C.UTF-8
 export CMAKE_GENERATOR=${CMAKE_GENERATOR:-Ninja}
 
 die() {
