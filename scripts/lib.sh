@@ -48,6 +48,9 @@ is_available() { # PACKAGE
 	python3-yaml) /usr/bin/python3 -c 'import yaml' ;;
 	libmemcached-tools) has_command memccp ;;
 	netcat-openbsd) has_command nc ;;
+	musl-tools) has_command musl-gcc ;;
+	qemu-user-static) has_command qemu-aarch64-static ;;
+	gcc-*-linux-gnu) has_command "${1#gcc-}-gcc" ;;
 	*) has_command "$1" ;;
 	esac &>/dev/null
 }
