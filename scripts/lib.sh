@@ -15,6 +15,8 @@ libconfuse >= 3.3; its tests need Criterion >= 2.3.
   Debian: gcc libc6-dev cmake ninja-build pkg-config libevent-dev libconfuse-dev libcriterion-dev
   Fedora: gcc cmake ninja-build pkgconf-pkg-config libevent-devel libconfuse-devel'
 
+# In Turkish, [a-z] does not match i.
+export LC_ALL=C.UTF-8
 export CMAKE_GENERATOR=${CMAKE_GENERATOR:-Ninja}
 
 die() {
@@ -46,6 +48,9 @@ is_available() { # PACKAGE
 	python3-yaml) /usr/bin/python3 -c 'import yaml' ;;
 	libmemcached-tools) has_command memccp ;;
 	netcat-openbsd) has_command nc ;;
+	musl-tools) has_command musl-gcc ;;
+	qemu-user-static) has_command qemu-aarch64-static ;;
+	gcc-*-linux-gnu) has_command "${1#gcc-}-gcc" ;;
 	*) has_command "$1" ;;
 	esac &>/dev/null
 }

@@ -133,7 +133,7 @@ bool config_decode(const char *bytes, size_t n, const struct service_schema *ser
 		good = text;
 	}
 	if (good && n_errors > ERRORS_MAX)
-		e->n += n_errors - ERRORS_MAX;
+		e->n += (size_t)n_errors - ERRORS_MAX;
 	*c = good && !n_errors ? config_new(service) : NULL;
 	good = good && (n_errors || (*c && read_config(&r, *c)));
 	const char *last = good ? read_string(&r) : NULL;

@@ -1,6 +1,7 @@
 #include "config/loader.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "config/codec.h"
 
 #include <errno.h>

@@ -141,11 +141,11 @@ bool notify_store(struct notify *n, const char *name, const int *fds, size_t n_f
 				 .msg_iovlen = 1};
 	if (n_fds) {
 		message.msg_control = control.bytes;
-		message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		message.msg_controllen = (socklen_t)CMSG_SPACE(n_fds * sizeof(int));
 		struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
 		rights->cmsg_level = SOL_SOCKET;
 		rights->cmsg_type = SCM_RIGHTS;
-		rights->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		rights->cmsg_len = (socklen_t)CMSG_LEN(n_fds * sizeof(int));
 		memcpy(CMSG_DATA(rights), fds, n_fds * sizeof(int));
 	}
 	if (sendmsg(n->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)

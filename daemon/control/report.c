@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *const state_names[N_STATES] = {"starting",	"running",  "reloading",
 					   "lame_duck", "draining", "stopped"};

@@ -31,7 +31,7 @@ void daemon_leave(struct daemon *d, int exit_code)
 void daemon_set_timer(struct daemon *d, struct event *e, long long seconds)
 {
 	event_base_update_cache_time(d->base);
-	event_add(e, &(struct timeval){.tv_sec = seconds});
+	event_add(e, &(struct timeval){.tv_sec = (time_t)seconds});
 }
 
 struct config *daemon_adjust_config(struct daemon *d, struct config *c)

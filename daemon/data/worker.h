@@ -9,6 +9,7 @@
 #ifndef SKELD_WORKER_H
 #define SKELD_WORKER_H
 
+#include "base/compat.h"
 #include "data/snapshot.h"
 #include "service.h"
 
@@ -17,7 +18,6 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <sys/queue.h>
 
 enum { SCRATCH_SIZE = 65536 }; /* the most bytes that one recv(2) returns */
 

@@ -20,3 +20,6 @@ file(WRITE ${share}/lintian/overrides/${CPACK_PACKAGE_NAME}
 
 file(GLOB manual ${share}/man/man*/*.[1-8])
 execute_process(COMMAND gzip -9n ${doc}/changelog.Debian ${manual} COMMAND_ERROR_IS_FATAL ANY)
+
+# The umask of the builder must not decide who may read the files.
+execute_process(COMMAND chmod -R u=rwX,go=rX ${CPACK_TEMPORARY_INSTALL_DIRECTORY} COMMAND_ERROR_IS_FATAL ANY)

@@ -24,7 +24,8 @@
 
 enum { SOURCE_ADDRESSES = 64 };
 
-_Noreturn static void die_with(int error, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) _Noreturn static void die_with(int error, const char *format,
+								     va_list arguments)
 {
 	fprintf(stderr, "%s: ", program_invocation_short_name);
 	vfprintf(stderr, format, arguments);

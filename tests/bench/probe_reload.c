@@ -111,14 +111,14 @@ static void measure_reload(const struct config *config, pid_t pid, unsigned shor
 	began = clock_us();
 	if (kill(pid, SIGHUP))
 		die("cannot signal process %d", pid);
-	for (unsigned source = 0; !settled || elapsed < settled + QUIET_US; source++) {
+	for (unsigned source = 0; settled <= 0 || elapsed < settled + QUIET_US; source++) {
 		int generation = read_generation(port, request, source);
 
 		elapsed = clock_us() - began;
 		times->errors += generation == 0;
 		if (generation == number) {
-			served = served ? served : elapsed;
-			settled = settled ? settled : elapsed;
+			served = served > 0 ? served : elapsed;
+			settled = settled > 0 ? settled : elapsed;
 		} else {
 			settled = 0;
 		}

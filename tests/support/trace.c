@@ -28,6 +28,15 @@ bool trace_allowed(void)
 	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
+bool is_wait_for_events(long call)
+{
+#ifdef SYS_epoll_wait /* arm64 has only epoll_pwait */
+	if (call == SYS_epoll_wait)
+		return true;
+#endif
+	return call == SYS_epoll_pwait;
+}
+
 /*
  * Continue the process, with a signal if SIGNO is not 0, until it stops. Returns the stop signal.
  */
@@ -125,7 +134,7 @@ int trace_start(int stop)
 		stops++;
 		read_notices();
 		ready = ready || (notices.size && strstr(notices.bytes, "READY=1"));
-		if (ready && (call == SYS_epoll_wait || call == SYS_epoll_pwait))
+		if (ready && is_wait_for_events(call))
 			break;
 	}
 	if (stops == stop)

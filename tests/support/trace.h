@@ -7,6 +7,9 @@
 
 bool trace_allowed(void);
 
+/* Is CALL, the number of a system call, epoll_wait(2) or its variant? */
+bool is_wait_for_events(long call);
+
 /*
  * Deliver SIGNALS to daemon_pid in order. The first one is sent at once; the others are sent when
  * the main thread calls openat(2) while it handles the first. Each has reached its handler before

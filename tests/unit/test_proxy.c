@@ -149,7 +149,7 @@ Test(proxy, each_byte_of_the_signature_counts)
  * input. A fuzzer tries more; this test runs in every build. */
 static void expect_consistent(const unsigned char *bytes, size_t n)
 {
-	struct proxy_header p, q;
+	struct proxy_header p, q = {0};
 	enum proxy_result before = PROXY_NEEDS_MORE, now;
 	for (size_t i = 0; i <= n; i++, before = now) {
 		p = (struct proxy_header){0};

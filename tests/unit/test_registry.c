@@ -176,8 +176,8 @@ Test(registry, quantiles_are_bucket_bounds)
 		histogram_add(&h, 2e-5);
 	histogram_add(&h, 0.2);
 	histogram_add(&h, 0.7);
-	cr_assert_eq(histogram_quantile(&h, 0.5), 2.5e-5);
-	cr_assert_eq(histogram_quantile(&h, 0.98), 2.5e-5);
+	cr_assert_float_eq(histogram_quantile(&h, 0.5), 2.5e-5, 1e-9);
+	cr_assert_float_eq(histogram_quantile(&h, 0.98), 2.5e-5, 1e-9);
 	cr_assert_eq(histogram_quantile(&h, 0.99), 0.25);
 	cr_assert_eq(histogram_quantile(&h, 1), 1);
 	for (int i = 0; i < 1000; i++)

@@ -1,6 +1,7 @@
 #include "moment.h"
 
 #include "observe.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -53,7 +54,7 @@ static bool go_on(int deliver, int *status)
 static bool is_over(enum phase phase, long call)
 {
 	read_notices();
-	if ((call != SYS_epoll_wait && call != SYS_epoll_pwait) || phase == DRAIN || phase == STOP)
+	if (!is_wait_for_events(call) || phase == DRAIN || phase == STOP)
 		return false;
 	if (phase == DUMP)
 		return runtime_file_exists("stats.prom");

@@ -83,8 +83,9 @@ int trial_get(struct trial *t, const char *path)
 
 bool trial_serves(struct trial *t, int side)
 {
-	return trial_talk(t, MAIN, 5) == ANSWERED && trial_talk(t, LOCAL_A + side, 5) == ANSWERED &&
-	       trial_talk(t, PORT_A + side, 5) == ANSWERED &&
-	       trial_talk(t, LOCAL_A + !side, 5) == REFUSED &&
-	       trial_talk(t, PORT_A + !side, 5) == REFUSED;
+	enum place local[] = {LOCAL_A, LOCAL_B}, port[] = {PORT_A, PORT_B};
+	return trial_talk(t, MAIN, 5) == ANSWERED && trial_talk(t, local[side], 5) == ANSWERED &&
+	       trial_talk(t, port[side], 5) == ANSWERED &&
+	       trial_talk(t, local[!side], 5) == REFUSED &&
+	       trial_talk(t, port[!side], 5) == REFUSED;
 }

@@ -20,18 +20,14 @@ void bail_out(const char *what)
 
 bool step_possible(void)
 {
-#ifndef __x86_64__
-	return false;
-#else
 	pid_t pid = fork();
 	if (pid == 0)
 		_exit(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0 ? 0 : 1);
 	int status = 1;
 	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
-#endif
 }
 
-int step_resume(pid_t pid, int request, int signal)
+int step_resume(pid_t pid, enum __ptrace_request request, int signal)
 {
 	int status;
 	if (ptrace(request, pid, NULL, (void *)(intptr_t)signal) < 0)

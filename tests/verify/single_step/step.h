@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/ptrace.h>
 #include <sys/types.h>
 
 bool step_possible(void);
@@ -16,7 +17,7 @@ struct point {
 };
 
 /* Let PID go on, with a signal if any. Returns the wait status of its next stop, or of its end. */
-int step_resume(pid_t pid, int request, int signal);
+int step_resume(pid_t pid, enum __ptrace_request request, int signal);
 
 uintptr_t step_pc(pid_t pid);
 

@@ -1,0 +1,43 @@
+/* What the C library lacks: musl has neither closefrom(3) nor the lists of queue(7). */
+#ifndef SKELD_COMPAT_H
+#define SKELD_COMPAT_H
+
+#include <limits.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef __GLIBC__
+static inline void closefrom(int first)
+{
+	syscall(SYS_close_range, (unsigned)first, UINT_MAX, 0);
+}
+#endif
+
+#if __has_include(<sys/queue.h>)
+#include <sys/queue.h>
+#else
+/* The macros of queue(7) that the daemon uses. */
+#define TAILQ_HEAD(name, type)                                                                     \
+	struct name {                                                                              \
+		struct type *tqh_first, **tqh_last;                                                \
+	}
+#define TAILQ_ENTRY(type)                                                                          \
+	struct {                                                                                   \
+		struct type *tqe_next, **tqe_prev;                                                 \
+	}
+#define TAILQ_FIRST(head)	((head)->tqh_first)
+#define TAILQ_EMPTY(head)	(!TAILQ_FIRST(head))
+#define TAILQ_NEXT(item, field) ((item)->field.tqe_next)
+#define TAILQ_FOREACH(item, head, field)                                                           \
+	for ((item) = TAILQ_FIRST(head); (item); (item) = TAILQ_NEXT(item, field))
+#define TAILQ_INIT(head) ((head)->tqh_first = NULL, (head)->tqh_last = &(head)->tqh_first)
+#define TAILQ_INSERT_TAIL(head, item, field)                                                       \
+	((item)->field.tqe_next = NULL, (item)->field.tqe_prev = (head)->tqh_last,                 \
+	 *(head)->tqh_last = (item), (head)->tqh_last = &(item)->field.tqe_next)
+#define TAILQ_REMOVE(head, item, field)                                                            \
+	(*((item)->field.tqe_next ? &(item)->field.tqe_next->field.tqe_prev : &(head)->tqh_last) = \
+		 (item)->field.tqe_prev,                                                           \
+	 *(item)->field.tqe_prev = (item)->field.tqe_next)
+#endif
+
+#endif
