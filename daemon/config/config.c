@@ -139,9 +139,10 @@ struct config *config_parse(const char *file, const struct service_schema *servi
 		errors_add_no_memory(e, file, 0);
 	if (e->n == before)
 		validate(c, file, e);
-	c->file = file ? realpath(file, NULL) : NULL;
-	if (e->n == before)
+	if (e->n == before) {
+		c->file = file ? realpath(file, NULL) : NULL;
 		return c;
+	}
 	config_unref(c);
 	return NULL;
 }

@@ -58,12 +58,9 @@ static unsigned choose_workers(const struct config *c, char *why, size_t size)
 		return (unsigned)c->workers;
 	}
 	cpus_count(&cpus);
-	if (cpus.usable > WORKERS_MAX)
-		snprintf(why, size, "maximum, %u processors", cpus.allowed);
-	else if (cpus.quota > 0 && cpus.quota < cpus.allowed)
-		snprintf(why, size, "cgroup quota %.2f of %u processors", cpus.quota, cpus.allowed);
-	else
-		snprintf(why, size, "%u processors", cpus.allowed);
+	int n = snprintf(why, size, "processors=%u", cpus.allowed);
+	if (cpus.quota > 0)
+		snprintf(why + n, size - (size_t)n, " quota=%.2f", cpus.quota);
 	return cpus.usable > WORKERS_MAX ? WORKERS_MAX : cpus.usable;
 }
 

@@ -170,7 +170,9 @@ Test(machine, a_quota_of_half_a_processor_gives_one_worker)
 	skip_unless_mountable();
 	daemon_prepare = with_quota;
 	daemon_start("admin { address = \"\" }\n" LISTEN_MAIN);
-	AWAIT(log_contains("workers=1 (cgroup quota 0.50 of "));
+	AWAIT(log_contains(" quota=0.50)"));
+	const char *line = log_line_with("ready: ");
+	cr_assert(strstr(line, "workers=1 (processors="), "%s", line);
 	daemon_finish();
 }
 
@@ -180,7 +182,7 @@ Test(machine, the_number_of_workers_is_explained)
 	AWAIT(log_contains("workers=1 (configured)"));
 	daemon_finish();
 	daemon_start("admin { address = \"\" }\n" LISTEN_MAIN);
-	AWAIT(log_contains(" processors)"));
+	AWAIT(log_contains(" (processors="));
 	daemon_finish();
 }
 
