@@ -75,7 +75,8 @@ Test(privileges, a_configuration_that_the_user_cannot_read_is_a_warning)
 	MUST(chmod(config_path, 0600) == 0);
 	daemon_spawn();
 	notify_wait("READY=1");
-	cr_assert(log_contains("configuration unreadable as user=\"nobody\" group="), "%s", log_text());
+	cr_assert(log_contains("configuration unreadable as user=\"nobody\" group="), "%s",
+		  log_text());
 	daemon_reload_and_wait();
 	expect_rejected(1, "Permission denied");
 	daemon_finish();
