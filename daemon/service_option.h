@@ -16,7 +16,10 @@ enum service_option_type {
 	OPTION_FLAG,	/* int64_t, 1 for true, 0 for false */
 	OPTION_TEXT,	/* char *, never NULL */
 	OPTION_PATH,	/* char *, an absolute path, or "" for none */
+	OPTION_SECRET,	/* char *, a text that appears in no log, status or output of -T */
 	OPTION_ADDRESS, /* char *, "host:port", "[v6]:port", "unix:/path", or "" for off */
+	OPTION_USER,	/* char *, an existing user or its number, or "" for none */
+	OPTION_GROUP,	/* char *, an existing group or its number, or "" for none */
 };
 
 struct service_option {

@@ -31,12 +31,33 @@ static bool parse_v4(const char *host, struct address *a)
 	return inet_pton(AF_INET, host, &in->sin_addr) == 1;
 }
 
+/* The interface of a link-local address may not exist yet: it is an address that cannot be bound.
+ */
+static bool parse_without_interface(const char *host, struct address *a)
+{
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&a->sa;
+	char number[INET6_ADDRSTRLEN];
+	size_t n = strcspn(host, "%"), scope = host[n] ? strlen(host + n + 1) : 0;
+	if (n >= sizeof(number) || scope == 0 || scope >= IF_NAMESIZE || strchr(host + n, '/'))
+		return false;
+	memcpy(number, host, n);
+	number[n] = '\0';
+	in6->sin6_family = AF_INET6;
+	a->length = sizeof(*in6);
+	a->no_interface = true;
+	return inet_pton(AF_INET6, number, &in6->sin6_addr) == 1 &&
+	       (IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr) ||
+		IN6_IS_ADDR_MC_LINKLOCAL(&in6->sin6_addr));
+}
+
 /* getaddrinfo(3) parses a scope, fe80::1%eth0. AI_NUMERICHOST: it queries no name server. */
 static bool parse_v6(const char *host, struct address *a)
 {
 	struct addrinfo hints = {.ai_family = AF_INET6, .ai_flags = AI_NUMERICHOST}, *found;
-	if (!strchr(host, ':') || getaddrinfo(host, NULL, &hints, &found) != 0)
+	if (!strchr(host, ':'))
 		return false;
+	if (getaddrinfo(host, NULL, &hints, &found) != 0)
+		return parse_without_interface(host, a);
 	memcpy(&a->sa, found->ai_addr, found->ai_addrlen);
 	a->length = found->ai_addrlen;
 	freeaddrinfo(found);
@@ -106,7 +127,8 @@ bool address_equal(const struct address *a, const struct address *b)
 {
 	const struct sockaddr_in6 *x = (const struct sockaddr_in6 *)&a->sa;
 	const struct sockaddr_in6 *y = (const struct sockaddr_in6 *)&b->sa;
-	if (a->sa.ss_family != b->sa.ss_family || address_port(a) != address_port(b))
+	if (a->sa.ss_family != b->sa.ss_family || address_port(a) != address_port(b) ||
+	    a->no_interface || b->no_interface)
 		return false;
 	if (a->sa.ss_family == AF_INET)
 		return ((const struct sockaddr_in *)x)->sin_addr.s_addr ==

@@ -25,6 +25,8 @@ void command_open_standard_files(void)
 	int fd;
 	do {
 		fd = open("/dev/null", O_RDWR); /* the lowest number that is free */
+		if (fd < 0) /* there is no /dev: reads and writes fail, but harm no other file */
+			fd = open("/", O_PATH);
 	} while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		close(fd);
@@ -65,7 +67,7 @@ int command_check(const struct arguments *a, const struct service *svc)
 struct target {
 	const char *dir;
 	pid_t pid;
-	int pidfd; /* readable when the process has ended */
+	int pidfd; /* readable when the process has ended; -1: an old kernel or a filter has none */
 	int watch; /* inotify: a file in the runtime directory was replaced; -1: none */
 	char status[STATUS_MAX];
 	unsigned long long wanted; /* -s reload: wait until the daemon has done so many reloads */
@@ -126,6 +128,12 @@ static bool is_stopping(const struct target *t)
 	return in_state(t, "lame_duck") || in_state(t, "draining") || in_state(t, "stopped");
 }
 
+/* For lack of a pidfd, too. The end of a process releases its lock. */
+static bool has_ended(const struct target *t)
+{
+	return runtime_owner(t->dir) != t->pid;
+}
+
 static int find_daemon(struct target *t, const char *dir)
 {
 	*t = (struct target){.dir = dir, .pidfd = -1, .watch = -1, .stats = -1};
@@ -141,12 +149,8 @@ static int find_daemon(struct target *t, const char *dir)
 	}
 	if (t->pid > 0)
 		t->pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
-	if (t->pid > 0 && t->pidfd < 0 && errno != ESRCH) {
-		fprintf(stderr, "skeld: cannot watch pid %d: %s\n", (int)t->pid, strerror(errno));
-		return EXIT_FAILURE;
-	}
 	/* The pid may have been reused before pidfd_open(2): read the owner again. */
-	if (t->pid <= 0 || t->pidfd < 0 || runtime_owner(dir) != t->pid) {
+	if (t->pid <= 0 || has_ended(t)) {
 		fprintf(stderr, "skeld: not running: no process holds %s/skeld.pid\n", dir);
 		return EXIT_NOT_RUNNING;
 	}
@@ -173,10 +177,11 @@ static enum wait_result wait_for_change(struct target *t, double deadline)
 	struct pollfd fds[] = {{t->watch, POLLIN, 0}, {t->pidfd, POLLIN, 0}};
 	double left = deadline - clock_seconds(CLOCK_MONOTONIC);
 	/* Without inotify (a user has a limited number of instances), poll the file. */
-	int ms = t->watch >= 0 ? (int)(left * 1000) + 1 : POLL_MS;
-	if (left <= 0 || (poll(fds, 2, ms) <= 0 && t->watch >= 0))
+	bool is_polling = t->watch < 0 || t->pidfd < 0;
+	int ms = is_polling ? POLL_MS : (int)(left * 1000) + 1;
+	if (left <= 0 || (poll(fds, 2, ms) <= 0 && !is_polling))
 		return WAIT_TIMEOUT;
-	if (fds[1].revents)
+	if (fds[1].revents || (t->pidfd < 0 && has_ended(t)))
 		return WAIT_ENDED;
 	char events[4096];
 	while (read(t->watch, events, sizeof(events)) > 0)
@@ -185,10 +190,20 @@ static enum wait_result wait_for_change(struct target *t, double deadline)
 	return WAIT_CHANGED;
 }
 
-/* INFO NULL: as by kill(2). If the daemon has ended, wait_for_change() reports it. */
-static int send_signal(const struct target *t, int signal, siginfo_t *info)
+/* QUEUED: as sigqueue(3) does, else as kill(2). If the daemon has ended, wait_for_change() reports
+ * it. */
+static int send_signal(const struct target *t, int signal, bool queued)
 {
-	if (syscall(SYS_pidfd_send_signal, t->pidfd, signal, info, 0) == 0 || errno == ESRCH)
+	siginfo_t info = {.si_signo = signal, .si_code = SI_QUEUE};
+	info.si_pid = getpid();
+	info.si_uid = getuid();
+	int result = -1;
+	if (t->pidfd >= 0)
+		result = (int)syscall(SYS_pidfd_send_signal, t->pidfd, signal,
+				      queued ? &info : NULL, 0);
+	if (result < 0 && (t->pidfd < 0 || errno == ENOSYS || errno == EPERM))
+		result = queued ? sigqueue(t->pid, signal, info.si_value) : kill(t->pid, signal);
+	if (result == 0 || errno == ESRCH)
 		return 0;
 	fprintf(stderr, "skeld: cannot signal pid %d: %s\n", (int)t->pid, strerror(errno));
 	return EXIT_FAILURE;
@@ -247,7 +262,7 @@ static int command_reload(struct target *t)
 	char text[2048];
 	/* A running reload may have read the old file: wait for the one after it. */
 	t->wanted = reloads_done(t) + (in_state(t, "reloading") ? 2 : 1);
-	int failed = send_signal(t, SIGHUP, NULL);
+	int failed = send_signal(t, SIGHUP, false);
 	if (!failed)
 		failed = wait_until(t, is_reloaded, "reload");
 	if (failed)
@@ -273,12 +288,10 @@ static int command_stop(struct target *t)
 	/*
 	 * A second SIGTERM would close the connections that a drain waits for. So send it as
 	 * sigqueue(3) does: the daemon ignores a queued one while it drains (control/signals.c).
-	 * And send none if the daemon is known to be stopping, because the kernel may drop INFO.
+	 * And send none if the daemon is known to be stopping, because the kernel may drop the
+	 * mark.
 	 */
-	siginfo_t info = {.si_signo = SIGTERM, .si_code = SI_QUEUE};
-	info.si_pid = getpid();
-	info.si_uid = getuid();
-	int failed = is_stopping(t) ? 0 : send_signal(t, SIGTERM, &info);
+	int failed = is_stopping(t) ? 0 : send_signal(t, SIGTERM, true);
 	if (failed)
 		return failed;
 	int seconds =
@@ -314,7 +327,7 @@ static int command_stats(struct target *t)
 	char path[4096];
 	/* While it is open, no new file can get its inode number. */
 	t->stats = open(path_of_stats(t, path), O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	int failed = send_signal(t, SIGUSR1, NULL);
+	int failed = send_signal(t, SIGUSR1, false);
 	if (!failed)
 		failed = wait_until(t, is_dumped, "stats");
 	if (failed)

@@ -28,6 +28,7 @@ static void write_location(const struct location *l, FILE *out)
 
 static void write_config(const struct config *c, FILE *out)
 {
+	write_string(c->file ? c->file : "", out);
 	write_location(&c->log.location, out);
 	write_location(&c->admin.location, out);
 	write_number(c->n_listen, out);
@@ -82,15 +83,21 @@ static bool read_number(struct reader *r, unsigned long long max, unsigned long 
 	return false;
 }
 
+/* "" becomes NULL. */
+static bool read_optional(struct reader *r, char **out)
+{
+	const char *text = read_string(r);
+	*out = text && *text ? strdup(text) : NULL;
+	return text && (*out || !*text);
+}
+
 static bool read_location(struct reader *r, struct location *l)
 {
 	unsigned long long line;
-	const char *file = read_string(r);
-	if (!file || !read_number(r, UINT_MAX, &line))
+	if (!read_optional(r, &l->file) || !read_number(r, UINT_MAX, &line))
 		return false;
 	l->line = (unsigned)line;
-	l->file = *file ? strdup(file) : NULL;
-	return l->file || !*file;
+	return true;
 }
 
 /* C holds the defaults. Returns false if the bytes are wrong or memory is short. */
@@ -99,8 +106,8 @@ static bool read_config(struct reader *r, struct config *c)
 	char expected[256];
 	const char *text;
 	unsigned long long n;
-	if (!read_location(r, &c->log.location) || !read_location(r, &c->admin.location) ||
-	    !read_number(r, CONFIG_LISTEN_MAX, &n))
+	if (!read_optional(r, &c->file) || !read_location(r, &c->log.location) ||
+	    !read_location(r, &c->admin.location) || !read_number(r, CONFIG_LISTEN_MAX, &n))
 		return false;
 	while (c->n_listen < n) {
 		text = read_string(r);

@@ -7,8 +7,10 @@
 #include "config/schema.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct config *config_new(const struct service_schema *service)
 {
@@ -47,6 +49,7 @@ void config_unref(struct config *c)
 		free(c->listen[j].title);
 		free(c->listen[j].location.file);
 	}
+	free(c->file);
 	free(c->log.location.file);
 	free(c->admin.location.file);
 	free(c->service);
@@ -68,6 +71,23 @@ static const char *file_of(const struct location *l, const char *file)
 	return l->file ? l->file : file;
 }
 
+/* The log is opened later, by another process. A missing directory does not come back by itself. */
+static void check_log_directory(const struct config *c, const char *file, struct errors *e)
+{
+	struct stat st;
+	const struct location *where = &c->log.location;
+	int length = (int)(strrchr(c->log.file, '/') - c->log.file);
+	char *directory = strndup(c->log.file, length ? (size_t)length : 1);
+	if (!directory)
+		errors_add_no_memory(e, file_of(where, file), where->line);
+	else if (stat(directory, &st) == 0 ? !S_ISDIR(st.st_mode)
+					   : errno == ENOENT || errno == ENOTDIR)
+		errors_add(e, file_of(where, file), where->line,
+			   "log.file = \"%s\": expected a file in an existing directory",
+			   c->log.file);
+	free(directory);
+}
+
 /* Check the rules that involve more than one option. */
 static void validate(const struct config *c, const char *file, struct errors *e)
 {
@@ -75,6 +95,8 @@ static void validate(const struct config *c, const char *file, struct errors *e)
 	if (c->log.target == LOG_TO_FILE && !*c->log.file)
 		errors_add(e, file_of(log_section, file), log_section->line,
 			   "log.target = \"file\": expected log.file = \"/path\" beside it");
+	else if (c->log.target == LOG_TO_FILE)
+		check_log_directory(c, file, e);
 	if (!SKELD_ADMIN && *c->admin.address)
 		errors_add(e, file_of(admin_section, file), admin_section->line,
 			   "admin.address = \"%s\": expected \"\", this build has no admin server",
@@ -117,10 +139,24 @@ struct config *config_parse(const char *file, const struct service_schema *servi
 		errors_add_no_memory(e, file, 0);
 	if (e->n == before)
 		validate(c, file, e);
-	if (e->n == before)
+	if (e->n == before) {
+		c->file = file ? realpath(file, NULL) : NULL;
 		return c;
+	}
 	config_unref(c);
 	return NULL;
+}
+
+/* A secret becomes a comment, so that the output is a valid file. */
+static void print_value(const struct service_option *o, const void *base, FILE *out)
+{
+	if (o->type == OPTION_SECRET && !schema_is_empty(o, base)) {
+		fprintf(out, "# %s = (secret)\n", o->name);
+		return;
+	}
+	fprintf(out, "%s = ", o->name);
+	schema_print_quoted(o, base, out);
+	fputc('\n', out);
 }
 
 static void print_section(const struct config *c, const struct section *s, size_t index, FILE *out)
@@ -141,10 +177,8 @@ static void print_section(const struct config *c, const struct section *s, size_
 		*accepts = (char)toupper((unsigned char)*accepts);
 		fprintf(out, "%s# %s.\n%s# %s; default ", indent, o->help, indent, accepts);
 		schema_print_default(o, out);
-		fprintf(out, "; %s.\n%s%s = ", o->needs_restart ? "needs a restart" : "live",
-			indent, o->name);
-		schema_print_quoted(o, schema_struct(s, c, index), out);
-		fputc('\n', out);
+		fprintf(out, "; %s.\n%s", o->needs_restart ? "needs a restart" : "live", indent);
+		print_value(o, schema_struct(s, c, index), out);
 	}
 	if (*s->name)
 		fprintf(out, "}\n");
@@ -177,13 +211,20 @@ static void compare_option(const struct service_option *o, const char *prefix, c
 		return;
 	}
 	fprintf(out, "%s%s: ", prefix, o->name);
-	schema_print_quoted(o, old, out);
-	fprintf(out, " -> ");
-	schema_print_quoted(o, new, out);
-	if (o->needs_restart) {
-		fprintf(out, " needs a restart, keeping ");
-		to->complete = schema_copy(o, new, old) && to->complete;
+	if (o->type == OPTION_SECRET) {
+		fprintf(out, "(changed)");
+	} else {
+		schema_print_quoted(o, old, out);
+		fprintf(out, " -> ");
 		schema_print_quoted(o, new, out);
+	}
+	if (o->needs_restart) {
+		to->complete = schema_copy(o, new, old) && to->complete;
+		fprintf(out, " needs a restart, keeping ");
+		if (o->type == OPTION_SECRET)
+			fprintf(out, "(secret)");
+		else
+			schema_print_quoted(o, new, out);
 	}
 	if (text_close_stream(out, &line))
 		to->report(to->context, line);

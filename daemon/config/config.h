@@ -37,11 +37,12 @@ struct listen_config {
 };
 
 /*
- * The configuration owns every string in it. No string is NULL, except in a location. The schema
- * (config/schema.c) has limited every number to its range.
+ * The configuration owns every string in it. No string is NULL, except `file` and in a location.
+ * The schema (config/schema.c) has limited every number to its range.
  */
 struct config {
 	_Atomic unsigned refs;
+	char *file;	 /* the absolute path that was read, without symbolic links; NULL: none */
 	int64_t workers; /* 0: one per CPU that the process may use */
 	char *user, *group;
 	int64_t lame_duck;     /* seconds */

@@ -70,6 +70,9 @@ static ssize_t read_all(int fd, char *text, size_t size)
 	return (ssize_t)n;
 }
 
+/* Some editors begin a UTF-8 file with it. */
+static const char byte_order_mark[] = "\xef\xbb\xbf";
+
 /* Returns the number of lines, or 0 with an error. A NUL is one of the control characters. */
 static unsigned check_text(const char *path, const char *text, size_t n, struct errors *e)
 {
@@ -78,7 +81,13 @@ static unsigned check_text(const char *path, const char *text, size_t n, struct 
 		unsigned char ch = (unsigned char)text[i];
 		if (ch == '\n')
 			line++;
-		else if ((ch < 0x20 && ch != '\t' && ch != '\r') || ch == 0x7f) {
+		else if (ch == '\r' && (i + 1 == n || text[i + 1] != '\n')) {
+			/* In a file with such lines, one comment would hide the rest. */
+			errors_add(e, path, line,
+				   "carriage return (0x0d) without a newline: expected lines that "
+				   "end with a newline");
+			return 0;
+		} else if ((ch < 0x20 && ch != '\t' && ch != '\r') || ch == 0x7f) {
 			errors_add(e, path, line, "control character 0x%02x: expected text", ch);
 			return 0;
 		}
@@ -114,6 +123,8 @@ int config_file_read(const char *path, size_t budget, const char *from, unsigned
 			   CONFIG_SIZE_MAX);
 	} else if ((lines = check_text(path, text, (size_t)n, e))) {
 		text[n] = '\0';
+		if (strncmp(text, byte_order_mark, 3) == 0)
+			memset(text, ' ', 3);
 		char *fitted = realloc(text, (size_t)n + 1);
 		*f = (struct config_file){fitted ? fitted : text, (size_t)n, lines, st.st_dev,
 					  st.st_ino};

@@ -26,7 +26,8 @@ struct config_file {
 
 /*
  * Read the whole file PATH. Rejects everything but a regular file of 1 to BUDGET bytes that has no
- * control characters and ends with a newline. Does not open FIFOs and devices.
+ * control characters and whose lines all end with a newline. Does not open FIFOs and devices.
+ * Replaces a byte order mark by blanks.
  *
  * An error about PATH as a whole is placed at FROM:LINE, the include statement; FROM is NULL and
  * LINE 0 for the main file. Returns 0, or -1 with errors appended to E.

@@ -17,6 +17,7 @@
 
 enum {
 	ANSWER_MAX = 64 << 20, /* bytes */
+	FDS_MAX = 1 << 20,     /* closing more would take too long */
 	CANCEL_MS = 50,	       /* blocks the event loop */
 	STOP_MS = 1000,	       /* at the end of the process */
 	POLL_MS = 100,
@@ -52,10 +53,14 @@ static bool close_other_descriptors(int request_fd, int answer_fd)
 {
 	/* ANSWERS may be the number of ORDERS. */
 	int spare = fcntl(answer_fd, F_DUPFD, ANSWERS + 1);
-	bool good = spare >= 0 && dup2(request_fd, ORDERS) >= 0 && dup2(spare, ANSWERS) >= 0;
-	if (good)
-		closefrom(ANSWERS + 1);
-	return good;
+	if (spare < 0 || dup2(request_fd, ORDERS) < 0 || dup2(spare, ANSWERS) < 0)
+		return false;
+	/* Not closefrom(3): without close_range(2) and without /proc it aborts. */
+	long end = sysconf(_SC_OPEN_MAX);
+	if (close_range(ANSWERS + 1, ~0U, 0) < 0)
+		for (int fd = ANSWERS + 1; fd < FDS_MAX && fd < end; fd++)
+			close(fd);
+	return true;
 }
 
 /*

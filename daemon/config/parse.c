@@ -43,6 +43,7 @@ struct unknown {
 	char section[64], name[64];
 	unsigned line;
 	bool is_section; /* no "=" follows the name; what follows it cannot be checked */
+	bool is_secret;	 /* see is_secret() */
 };
 
 struct file {
@@ -73,11 +74,12 @@ struct parse {
 	bool collecting; /* the first pass: look for unknown names only */
 	struct unknown unknown[UNKNOWN_MAX];
 	size_t n_unknown;
-	unsigned end_line;   /* of END */
-	unsigned last_line;  /* of the last statement that was understood */
-	bool reached_end;    /* END was found at the top level */
-	bool in_listen;	     /* the last listen section of the configuration is not closed yet */
-	unsigned n_sections; /* listen sections that libconfuse had at the end of the last one */
+	unsigned end_line;    /* of END */
+	unsigned last_line;   /* of the last statement that was understood */
+	unsigned secret_line; /* of the last value of a secret option */
+	bool reached_end;     /* END was found at the top level */
+	bool in_listen;	      /* the last listen section of the configuration is not closed yet */
+	unsigned n_sections;  /* listen sections that libconfuse had at the end of the last one */
 };
 
 /* The parse that libconfuse's callbacks work on; libconfuse forces it to be global. */
@@ -107,6 +109,12 @@ static bool find_section(const char *name, struct section *s)
 
 /* Unknown names and syntax errors. */
 
+/* A name or text on the line of a secret may be the rest of it: password = correct horse */
+static bool is_secret(const cfg_t *cfg)
+{
+	return (unsigned)cfg->line == running->secret_line;
+}
+
 static void add_unknown(const cfg_t *cfg, const char *name)
 {
 	struct unknown *u = &running->unknown[running->n_unknown];
@@ -116,7 +124,7 @@ static void add_unknown(const cfg_t *cfg, const char *name)
 	    (!*section && find_section(name, &s)) || strlen(name) >= sizeof(u->name) ||
 	    strlen(section) >= sizeof(u->section))
 		return;
-	*u = (struct unknown){.line = (unsigned)cfg->line};
+	*u = (struct unknown){.line = (unsigned)cfg->line, .is_secret = is_secret(cfg)};
 	strcpy(u->section, section);
 	strcpy(u->name, name);
 	running->n_unknown++;
@@ -132,7 +140,8 @@ static void report_undeclared(const cfg_t *cfg, const char *name)
 		      section, cfg->title ? " \"" : "", cfg->title ? cfg->title : "",
 		      cfg->title ? "\"" : "");
 	else
-		WRONG(cfg, "unknown option %s%s%s", section, *section ? "." : "", name);
+		WRONG(cfg, "unknown option %s%s%s", section, *section ? "." : "",
+		      is_secret(cfg) ? "(secret)" : name);
 }
 
 /* An unknown name without "=" is a section: report_unknown() reports it, not on_message(). */
@@ -167,7 +176,8 @@ static void on_message(cfg_t *cfg, const char *format, va_list ap)
 		WRONG(cfg, "unexpected end of file: the statement after line %u is incomplete",
 		      running->last_line);
 	else
-		WRONG(cfg, "%s: expected name = value, section { ... } or include(\"path\")", text);
+		WRONG(cfg, "%s: expected name = value, section { ... } or include(\"path\")",
+		      is_secret(cfg) ? "(secret)" : text);
 }
 
 /* What is accepted in place of U: the sections, or the options of its section. */
@@ -197,7 +207,8 @@ static void report_unknown(const char *file, const struct unknown *u)
 		errors_add(running->errors, file, u->line,
 			   "unknown %s %s%s%s: expected one of:%s%s",
 			   u->is_section ? "section" : "option", u->section, *u->section ? "." : "",
-			   u->name, names, u->is_section ? "; its content was not checked" : "");
+			   u->is_secret ? "(secret)" : u->name, names,
+			   u->is_section ? "; its content was not checked" : "");
 }
 
 /* Known names. */
@@ -251,22 +262,34 @@ static void set_option(const cfg_t *cfg, const struct section *s, const struct s
 {
 	struct config *c = running->config;
 	size_t index = s->titled ? c->n_listen - 1 : 0;
+	void *base = schema_struct(s, c, index);
 	char expected[256];
 	check_duplicate(cfg, o, index);
-	if (!schema_set(o, schema_struct(s, c, index), value, expected, sizeof(expected)))
-		return;
-	if (errno == ENOMEM)
+	const char *wrong = schema_set(o, base, value, expected, sizeof(expected));
+	int error = wrong ? -errno : schema_resolve(o, base);
+	if (error == -ENOENT)
+		schema_describe(o, expected, sizeof(expected));
+	if (error == -ENOMEM)
 		errors_add_no_memory(running->errors, running->file->name, (unsigned)cfg->line);
-	else
+	else if (error == -EINVAL || error == -ENOENT)
 		WRONG(cfg, "%s%s%s = \"%.100s\": expected %s", s->name, *s->name ? "." : "",
 		      o->name, value, expected);
+	else if (error) {
+		WRONG(cfg, "cannot look up %s = \"%.100s\": %s", o->name, value, strerror(-error));
+		running->errors->transient = true;
+	}
 }
 
 /* Called by libconfuse for each `name = value`. A result other than 0 ends the parse. */
 static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
 	const char *section = section_name(cfg);
+	struct section s;
+	const struct service_option *o =
+		find_section(section, &s) ? schema_find(&s, opt->name) : NULL;
 	*(const char **)result = "";
+	if (o && o->type == OPTION_SECRET)
+		running->secret_line = (unsigned)cfg->line;
 	if (running->collecting)
 		return 0;
 	if (running->errors->n >= ERRORS_MAX)
@@ -282,9 +305,6 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 		return -1;
 	}
 	running->last_line = (unsigned)cfg->line;
-	struct section s;
-	const struct service_option *o =
-		find_section(section, &s) ? schema_find(&s, opt->name) : NULL;
 	if (!o)
 		return 0; /* report_unknown() reports it */
 	if (s.titled && !open_listen(cfg, cfg->title))
@@ -424,7 +444,7 @@ static bool run_pass(struct parse *p)
 		cfg_set_error_function(cfg, on_message);
 		cfg->filename = strdup(f->name);
 		p->reached_end = p->in_listen = false;
-		p->n_sections = p->last_line = 0;
+		p->n_sections = p->last_line = p->secret_line = 0;
 		p->end_line = f->content.lines + 1;
 		errno = 0;
 		good = cfg_parse_fp(cfg, in) == CFG_SUCCESS;

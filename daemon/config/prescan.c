@@ -1,5 +1,6 @@
 #include "config/prescan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@ struct scan {
 	unsigned depth; /* open sections */
 	const char *file;
 	struct errors *errors;
+	bool variable_unset; /* reported; the scan goes on, to find all of them */
 	void (*include)(void *context, const char *path, unsigned line);
 	void *context;
 };
@@ -38,8 +40,31 @@ static bool is_nul_escape(const char *p)
 	return n && strtol(digits, NULL, hex ? 16 : 8) == 0;
 }
 
+/* TEXT begins behind "${", and contains the brace. libconfuse would replace a variable that is not
+ * set by nothing: user = "${RUNAS}" would stay root. */
+static void check_variable(struct scan *s, const char *text)
+{
+	int length = (int)strcspn(text, "}"), name = (int)strcspn(text, ":}");
+	if (text[name] == ':' && text[name + 1] == '-') /* it has a default */
+		return;
+	char *copy = strndup(text, (size_t)length);
+	if (copy && getenv(copy)) {
+		free(copy);
+		return;
+	}
+	s->variable_unset = true;
+	if (copy)
+		errors_add(s->errors, s->file, s->line,
+			   "environment variable %s is not set: expected ${%s:-default} or a "
+			   "value in the environment",
+			   copy, copy);
+	else
+		errors_add_no_memory(s->errors, s->file, s->line);
+	free(copy);
+}
+
 /* Sets END to the character after the closing quote. */
-static bool find_string_end(const struct scan *s, char **end)
+static bool find_string_end(struct scan *s, char **end)
 {
 	char quote = *s->p;
 	for (char *p = s->p + 1; *p; p++) {
@@ -47,8 +72,11 @@ static bool find_string_end(const struct scan *s, char **end)
 			*end = p + 1;
 			return true;
 		}
-		if (quote == '"' && p[0] == '$' && p[1] == '{' && p[strcspn(p, "}\"\n")] != '}')
-			return WRONG(s, "\"${\" is not closed in this string");
+		if (quote == '"' && p[0] == '$' && p[1] == '{') {
+			if (p[strcspn(p, "}\"\n")] != '}')
+				return WRONG(s, "\"${\" is not closed in this string");
+			check_variable(s, p + 2);
+		}
 		if (*p == '\n') /* a missing quote would swallow the text up to the next string */
 			return WRONG(s, "this string is not closed on its line");
 		if (*p == '\\' && quote == '"' && is_nul_escape(p))
@@ -87,8 +115,22 @@ static bool scan_variable(struct scan *s)
 	const char *end = s->p + strcspn(s->p, "}\n");
 	if (*end != '}')
 		return WRONG(s, "\"${\" is not closed on its line");
+	check_variable(s, s->p + 2);
 	advance(s, end + 1, false);
 	return true;
+}
+
+/* A no-break space or a typographic quote looks like its ASCII character; libconfuse would read it
+ * as part of a name or a value. */
+static bool reject_character(struct scan *s)
+{
+	char bytes[4 * 3 + 1] = "";
+	size_t n = 0;
+	do {
+		n += (size_t)sprintf(bytes + n, " %02x", (unsigned char)*s->p++);
+	} while (((unsigned char)*s->p & 0xc0) == 0x80 && n + 4 <= sizeof(bytes));
+	return WRONG(s, "character outside of ASCII (bytes%s): quote a value that contains it",
+		     bytes);
 }
 
 static bool is_name(char ch)
@@ -125,7 +167,12 @@ bool prescan(char *text, const char *file,
 	     void (*include)(void *context, const char *path, unsigned line), void *context,
 	     struct errors *e)
 {
-	struct scan s = {text, 1, 0, file, e, include, context};
+	struct scan s = {.p = text,
+			 .line = 1,
+			 .file = file,
+			 .errors = e,
+			 .include = include,
+			 .context = context};
 	bool good = true;
 	while (good && *s.p) {
 		bool begins = s.p == text || !is_name(s.p[-1]); /* not in the middle of a word */
@@ -138,6 +185,8 @@ bool prescan(char *text, const char *file,
 			good = scan_variable(&s);
 		else if (*s.p == '#' || *s.p == '*' || *s.p == '+')
 			good = WRONG(&s, "unexpected %c: quote a value that contains it", *s.p);
+		else if ((unsigned char)*s.p >= 0x80)
+			good = reject_character(&s);
 		else if (begins && strncmp(s.p, "include", 7) == 0 && !is_name(s.p[7]))
 			good = scan_include(&s);
 		else {
@@ -146,5 +195,5 @@ bool prescan(char *text, const char *file,
 			advance(&s, s.p + 1, false);
 		}
 	}
-	return good;
+	return good && !s.variable_unset;
 }

@@ -5,6 +5,8 @@
  * - A string or comment that is not closed counts as closed at the end of the file.
  * - The "}" of a "${" is searched for beyond the end of the string.
  * - A "\0" escape ends the string. A "+" is skipped like a blank.
+ * - A "${NAME}" is replaced by nothing if the variable is not set.
+ * - Characters that look like blanks or quotes, but are not ASCII, are part of a name or a value.
  * - Comments make line numbers wrong, so they become blanks here.
  * - include() resolves relative paths against the working directory, reads any file type, and leaks
  *   its argument if the statement is incomplete. Include statements become blanks here, and the

@@ -1,5 +1,6 @@
 #include "config/schema.h"
 
+#include "base/account.h"
 #include "base/address.h"
 
 #include <errno.h>
@@ -12,10 +13,10 @@
 
 static const struct service_option top[] = {
 	{"workers", OPTION_NUMBER, AT(workers), "0", 0, WORKERS_MAX, "threads", NULL, true,
-	 "Worker threads, 0 = one per CPU"},
-	{"user", OPTION_TEXT, AT(user), "", 0, 0, NULL, NULL, true,
+	 "Worker threads, 0 = one per CPU that the affinity and the cgroup quota grant"},
+	{"user", OPTION_USER, AT(user), "", 0, 0, NULL, NULL, true,
 	 "User to change to when started as root"},
-	{"group", OPTION_TEXT, AT(group), "", 0, 0, NULL, NULL, true,
+	{"group", OPTION_GROUP, AT(group), "", 0, 0, NULL, NULL, true,
 	 "Group to change to when started as root, \"\" = the primary group of the user"},
 	{"lame_duck", OPTION_NUMBER, AT(lame_duck), "0", 0, 3600, "seconds", NULL, false,
 	 "Time between a stop signal and the drain: the daemon still serves, but is not ready"},
@@ -179,8 +180,11 @@ void schema_describe(const struct service_option *o, char *out, size_t size)
 	static const char *const accepted[] = {
 		[OPTION_FLAG] = "true or false",
 		[OPTION_TEXT] = "any text",
+		[OPTION_SECRET] = "any text, which is not shown",
 		[OPTION_PATH] = "an absolute path or \"\"",
-		[OPTION_ADDRESS] = ("an address: " ADDRESS_SYNTAX ", or \"\" for off")};
+		[OPTION_ADDRESS] = ("an address: " ADDRESS_SYNTAX ", or \"\" for off"),
+		[OPTION_USER] = "an existing user, its number, or \"\" for none",
+		[OPTION_GROUP] = "an existing group, its number, or \"\" for none"};
 	if (o->type == OPTION_NUMBER)
 		snprintf(out, size, "a whole number from %lld to %lld%s%s%s", (long long)o->min,
 			 (long long)o->max, o->unit ? " (" : "", o->unit ? o->unit : "",
@@ -207,6 +211,9 @@ const char *schema_set(const struct service_option *o, void *base, const char *t
 		valid = set_flag(o, base, text);
 		break;
 	case OPTION_TEXT:
+	case OPTION_SECRET:
+	case OPTION_USER: /* schema_resolve() looks it up */
+	case OPTION_GROUP:
 		break;
 	case OPTION_PATH:
 		valid = !*text || *text == '/';
@@ -220,6 +227,17 @@ const char *schema_set(const struct service_option *o, void *base, const char *t
 	errno = valid ? ENOMEM : EINVAL;
 	schema_describe(o, expected, size);
 	return expected;
+}
+
+int schema_resolve(const struct service_option *o, const void *base)
+{
+	struct account account;
+	const char *name = is_string(o) ? *string_at(o, base) : "";
+	if (*name && o->type == OPTION_USER)
+		return account_find_user(name, &account);
+	if (*name && o->type == OPTION_GROUP)
+		return account_find_group(name, &account.gid);
+	return 0;
 }
 
 /* A double-quoted string, which libconfuse reads back to the same bytes. */
@@ -277,6 +295,11 @@ bool schema_equal(const struct service_option *o, const void *a, const void *b)
 {
 	return is_string(o) ? strcmp(*string_at(o, a), *string_at(o, b)) == 0
 			    : *number_at(o, a) == *number_at(o, b);
+}
+
+bool schema_is_empty(const struct service_option *o, const void *base)
+{
+	return is_string(o) && !**string_at(o, base);
 }
 
 bool schema_copy(const struct service_option *o, void *to, const void *from)

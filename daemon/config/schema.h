@@ -37,6 +37,12 @@ struct listen_config *schema_add_listen(struct config *c, const char *title);
 const char *schema_set(const struct service_option *o, void *base, const char *text, char *expected,
 		       size_t size);
 
+/*
+ * Look up the user or group that the option in the structure at BASE names. Returns 0, also if it
+ * names none, -ENOENT, or another negative errno. May block: for the configuration loader.
+ */
+int schema_resolve(const struct service_option *o, const void *base);
+
 /* Print the value in the form that schema_set() accepts. */
 void schema_print(const struct service_option *o, const void *base, FILE *out);
 
@@ -47,6 +53,9 @@ void schema_print_text(const char *text, FILE *out);
 
 /* Write a description of the accepted values to OUT (SIZE bytes). */
 void schema_describe(const struct service_option *o, char *out, size_t size);
+
+/* Is the value ""? */
+bool schema_is_empty(const struct service_option *o, const void *base);
 
 bool schema_equal(const struct service_option *o, const void *a, const void *b);
 

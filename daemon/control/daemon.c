@@ -2,6 +2,7 @@
 
 #include "admin/http.h"
 #include "base/clock.h"
+#include "base/cpus.h"
 #include "base/event_loop.h"
 #include "base/log.h"
 #include "control/health.h"
@@ -13,8 +14,6 @@
 #include "control/systemd_sockets.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -38,6 +37,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (health_check(d) && d->watchdog_seconds > 0)
 		notify_send(&d->notify, "WATCHDOG=1");
+	health_check_socket_files(d);
 	report_tick(d);
 	notify_retry(&d->notify);
 	signals_check(d);
@@ -49,11 +49,19 @@ static void log_errors(struct errors *e)
 		log_error("%s", errors_text(e, i));
 }
 
-static unsigned count_cpus(void)
+/* Returns the number of workers, and the reason for it in WHY. */
+static unsigned choose_workers(const struct config *c, char *why, size_t size)
 {
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-	return n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
+	struct cpus cpus;
+	if (c->workers) {
+		snprintf(why, size, "configured");
+		return (unsigned)c->workers;
+	}
+	cpus_count(&cpus);
+	int n = snprintf(why, size, "processors=%u", cpus.allowed);
+	if (cpus.quota > 0)
+		snprintf(why + n, size - (size_t)n, " quota=%.2f", cpus.quota);
+	return cpus.usable > WORKERS_MAX ? WORKERS_MAX : cpus.usable;
 }
 
 /* Once a second; with a watchdog, four times in its interval, so that half of it is never missed.
@@ -104,7 +112,7 @@ static int open_configuration(struct daemon *d, struct config **config, struct e
 		log_set_level(config_log_level(c));
 	}
 	log_notice("starting: skeld " SKELD_VERSION " pid=%d config=%s runtime_dir=%s",
-		   (int)getpid(), d->config_file, d->runtime_dir);
+		   (int)getpid(), c->file ? c->file : d->config_file, d->runtime_dir);
 	return log ? 0 : EXIT_FAILURE;
 }
 
@@ -119,6 +127,19 @@ static int open_resources(struct daemon *d, struct config *c, unsigned n_workers
 	return 0;
 }
 
+/* Load the files again as the user, as a reload does. Root can read all of them. */
+static void warn_of_unreadable_files(struct daemon *d, const struct config *c)
+{
+	struct errors e = {0};
+	config_unref(loader_load(&d->loader, &e));
+	for (size_t i = 0; i < errors_stored(&e); i++)
+		log_warning(
+			"configuration unreadable as user=\"%s\" group=\"%s\": %s; reloads will "
+			"be rejected, allow this user to read the file",
+			c->user, c->group, errors_text(&e, i));
+	errors_clear(&e);
+}
+
 static int drop_privileges(struct daemon *d, struct errors *e)
 {
 	const struct config *c = d->current->config;
@@ -127,10 +148,10 @@ static int drop_privileges(struct daemon *d, struct errors *e)
 	if (privileges_drop(d->current, &d->runtime, e) < 0 ||
 	    (!d->loader.pid && loader_start(&d->loader, e) < 0))
 		return EXIT_FAILURE;
-	if (faccessat(AT_FDCWD, d->config_file, R_OK, AT_EACCESS) < 0)
-		log_warning("configuration unreadable after dropping privileges: %s as user=\"%s\" "
-			    "group=\"%s\": %s; reloads will be rejected",
-			    d->config_file, c->user, c->group, strerror(errno));
+	if (*c->user || *c->group) {
+		privileges_warn_of_limits(d->current);
+		warn_of_unreadable_files(d, c);
+	}
 	return 0;
 }
 
@@ -176,7 +197,7 @@ static int start(struct daemon *d, struct errors *e)
 	unsigned n = 0;
 	int code = open_configuration(d, &c, e);
 	if (code == 0) {
-		n = c->workers ? (unsigned)c->workers : count_cpus();
+		n = choose_workers(c, d->workers_reason, sizeof(d->workers_reason));
 		code = open_resources(d, c, n, e);
 	}
 	if (!d->current) /* else the snapshot owns the configuration */
@@ -290,8 +311,8 @@ static void on_libevent_fatal(int error)
 static void run(struct daemon *d)
 {
 	daemon_set_state(d, RUNNING);
-	log_notice("ready: generation=1 workers=%u start_ms=%.1f", workers_count(d->workers),
-		   (double)(now_ns() - d->started_ns) / 1e6);
+	log_notice("ready: generation=1 workers=%u (%s) start_ms=%.1f", workers_count(d->workers),
+		   d->workers_reason, (double)(now_ns() - d->started_ns) / 1e6);
 	if (d->hooks && d->hooks->ready)
 		d->hooks->ready(d->hooks->context, d);
 	event_base_dispatch(d->base);

@@ -36,6 +36,19 @@ bool health_check(struct daemon *d)
 	return all_respond;
 }
 
+void health_check_socket_files(struct daemon *d)
+{
+	for (size_t i = 0; i < d->current->n_listeners; i++) {
+		struct listener *l = d->current->listener[i];
+		if (l->reported_missing || !listener_file_missing(l))
+			continue;
+		l->reported_missing = true;
+		log_warning("socket file missing: %s (%s); clients cannot connect, a reload "
+			    "creates it anew",
+			    listener_path(l), l->title);
+	}
+}
+
 bool health_is_ready(const struct daemon *d, char *why, size_t size)
 {
 	double lag;

@@ -14,6 +14,9 @@ struct daemon;
  */
 bool health_check(struct daemon *d);
 
+/* Log each unix socket whose file was removed, once. */
+void health_check_socket_files(struct daemon *d);
+
 /* Is the daemon running, and does every worker answer? If not, WHY (SIZE bytes) gets the reason. */
 bool health_is_ready(const struct daemon *d, char *why, size_t size);
 

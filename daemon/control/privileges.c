@@ -1,13 +1,14 @@
 #include "control/privileges.h"
 
 #include "admin/http.h"
+#include "base/account.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <pwd.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -16,9 +17,33 @@
 /* SCHED_FLAG_KEEP_POLICY of linux/sched.h, which conflicts with sched.h. */
 enum { KEEP_POLICY = 0x08 };
 
+/* Look up the configured user and group. Without a user, the user stays; without a group, it is the
+ * primary group of the user. Returns 0, or -1 and an error. */
+static int find_account(const struct config *c, struct account *a, struct errors *e)
+{
+	int error = *c->user ? account_find_user(c->user, a) : 0;
+	if (error) {
+		errors_add(e, NULL, 0, "cannot change to user \"%s\": %s", c->user,
+			   error == -ENOENT ? "does not exist" : strerror(-error));
+		return -1;
+	}
+	error = *c->group ? account_find_group(c->group, &a->gid) : 0;
+	if (error)
+		errors_add(e, NULL, 0, "cannot change to group \"%s\": %s", c->group,
+			   error == -ENOENT ? "does not exist" : strerror(-error));
+	return error ? -1 : 0;
+}
+
+static bool change_to(const struct account *a)
+{
+	return (*a->login ? initgroups(a->login, a->gid) : setgroups(1, &a->gid)) == 0 &&
+	       setresgid(a->gid, a->gid, a->gid) == 0 && setresuid(a->uid, a->uid, a->uid) == 0;
+}
+
 int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e)
 {
 	const struct config *c = s->config;
+	struct account a = {0};
 	if (!*c->user && !*c->group)
 		return 0;
 	if (geteuid() != 0) {
@@ -27,35 +52,54 @@ int privileges_drop(const struct snapshot *s, const struct runtime *r, struct er
 			   "user = \"\" and group = \"\"");
 		return -1;
 	}
-	errno = 0;
-	const struct passwd *user = *c->user ? getpwnam(c->user) : NULL;
-	const struct group *group = *c->group ? getgrnam(c->group) : NULL;
-	if ((*c->user && !user) || (*c->group && !group)) {
-		errors_add(e, NULL, 0, "cannot change to %s \"%s\": %s",
-			   *c->user && !user ? "user" : "group",
-			   *c->user && !user ? c->user : c->group,
-			   errno ? strerror(errno) : "does not exist");
+	if (find_account(c, &a, e) < 0)
 		return -1;
-	}
-	uid_t uid = user ? user->pw_uid : 0;
-	gid_t gid = group ? group->gr_gid : user->pw_gid;
-	log_chown(uid, gid);
+	log_chown(a.uid, a.gid);
 	for (size_t i = 0; i < s->n_listeners; i++)
-		listener_chown(s->listener[i], uid, gid);
-	bool good = (!r->made || fchown(r->dir, uid, gid) == 0) && fchown(r->pid, uid, gid) == 0 &&
-		    (user ? initgroups(c->user, gid) : setgroups(1, &gid)) == 0 &&
-		    setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0;
-	if (!good) {
+		listener_chown(s->listener[i], a.uid, a.gid);
+	if ((r->made && fchown(r->dir, a.uid, a.gid) < 0) || fchown(r->pid, a.uid, a.gid) < 0 ||
+	    !change_to(&a)) {
 		errors_add(e, NULL, 0, "cannot change to user \"%s\", group \"%s\": %s", c->user,
 			   c->group, strerror(errno));
 		return -1;
 	}
-	if (faccessat(r->dir, ".", W_OK, AT_EACCESS) < 0) {
+	/* Not faccessat(3): it calls faccessat2(2), which an old filter rejects with EPERM. The
+	 * real and the effective ids are the same now. */
+	if (syscall(SYS_faccessat, r->dir, ".", W_OK) < 0) {
 		errors_add(e, NULL, 0, "user \"%s\" cannot write to the runtime directory %s: %s",
 			   c->user, r->path, strerror(errno));
 		return -1;
 	}
 	return 0;
+}
+
+/* Can this process create, rename and remove files beside PATH? */
+static bool can_replace(const char *path)
+{
+	int length = (int)(strrchr(path, '/') - path);
+	char *directory = strndup(path, length ? (size_t)length : 1);
+	bool possible = !directory || access(directory, W_OK | X_OK) == 0;
+	free(directory);
+	return possible;
+}
+
+void privileges_warn_of_limits(const struct snapshot *s)
+{
+	const struct config *c = s->config;
+	if (c->log.target == LOG_TO_FILE && !can_replace(c->log.file))
+		log_warning("log directory not writable as user=\"%s\" group=\"%s\": %s; after a "
+			    "rotation reloads are rejected, unless logrotate creates the file "
+			    "(create), or the directory belongs to this user",
+			    c->user, c->group, c->log.file);
+	for (size_t i = 0; i < s->n_listeners; i++) {
+		const char *path = listener_path(s->listener[i]);
+		if (path && !can_replace(path))
+			log_warning(
+				"socket directory not writable as user=\"%s\" group=\"%s\": %s; "
+				"the file cannot be removed at the end or created anew, "
+				"use a directory that belongs to this user",
+				c->user, c->group, path);
+	}
 }
 
 void privileges_prefer_this_thread(void)

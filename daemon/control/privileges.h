@@ -7,10 +7,16 @@
 
 /*
  * Change to the configured user and group for good. They become the owners of the log file, of the
- * unix sockets, and of the runtime directory if this process created it. Does nothing if no user is
- * configured. Called before the workers start. Returns 0, or -1 and an error.
+ * listening sockets, and of the runtime directory if this process created it. Does nothing if no
+ * user is configured. Called before the workers start. Returns 0, or -1 and an error.
  */
 int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e);
+
+/*
+ * After privileges_drop(): warn of what works once, at the start as root, and fails later: a log
+ * or a unix socket in a directory in which the user cannot create files.
+ */
+void privileges_warn_of_limits(const struct snapshot *s);
 
 /*
  * Request short time slices for this thread, so that it runs soon after it wakes although all

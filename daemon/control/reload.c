@@ -218,8 +218,10 @@ void reload_check(struct daemon *d)
 	uint64_t generation = d->current->generation;
 	if (d->state != RELOADING || d->loader.busy || workers_behind(d->workers, generation, NULL))
 		return;
-	log_notice("reloaded: generation=%llu duration_ms=%.1f; every worker serves it",
-		   (unsigned long long)generation, (double)(now_ns() - d->reload.started_ns) / 1e6);
+	const char *file = d->current->config->file;
+	log_notice("reloaded: generation=%llu duration_ms=%.1f config=%s; every worker serves it",
+		   (unsigned long long)generation, (double)(now_ns() - d->reload.started_ns) / 1e6,
+		   file ? file : d->config_file);
 	conclude(d, RELOAD_OK, NULL);
 }
 

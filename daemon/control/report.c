@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define STATUS_INTERVAL_NS 3000000000
+
 const char *const state_names[N_STATES] = {"starting",	"running",  "reloading",
 					   "lame_duck", "draining", "stopped"};
 
@@ -134,6 +136,7 @@ static void send_status(struct daemon *d, const char *lines)
 	char cut[401]; /* at a whole character: systemd ignores a text that is not UTF-8 */
 	text_escape(cut, sizeof(cut), error, strlen(error));
 	d->reported_connections = open;
+	d->status_sent_ns = now_ns();
 	notify_send(&d->notify, "%sSTATUS=%s, generation %llu, %zu connection%s%s%s", lines,
 		    state_names[d->state], (unsigned long long)d->current->generation, open,
 		    open == 1 ? "" : "s", *error ? "; last reload rejected: " : "", cut);
@@ -149,7 +152,9 @@ void report_tick(struct daemon *d)
 {
 	if (d->status_is_stale)
 		write_status(d);
-	if (workers_open_connections(d->workers) != d->reported_connections)
+	/* The state is sent at once; the number of connections changes all the time. */
+	if (workers_open_connections(d->workers) != d->reported_connections &&
+	    now_ns() - d->status_sent_ns >= STATUS_INTERVAL_NS)
 		send_status(d, "");
 }
 

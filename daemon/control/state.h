@@ -77,9 +77,11 @@ struct daemon {
 	struct admin *admin;
 	int workers_fd;		     /* eventfd: a worker has made progress */
 	size_t reported_connections; /* the number in the last STATUS= */
+	int64_t status_sent_ns;	     /* the last STATUS=, CLOCK_MONOTONIC */
 	bool status_is_stale;	     /* the status file could not be written */
 	struct event *workers_event, *tick, *stop_timer;
 	struct reload_state reload;
+	char workers_reason[64]; /* why there are so many workers, for the log */
 	bool *reported_stuck;	 /* for each worker: the log says that it does not answer */
 	bool past_deadline;	 /* drain_timeout is over */
 	double watchdog_seconds; /* interval that the service manager expects; 0: none */

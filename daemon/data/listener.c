@@ -50,6 +50,10 @@ static bool set_tcp_options(int fd, int family, bool share)
 static int open_socket(const struct address *a, bool share)
 {
 	int family = a->sa.ss_family;
+	if (a->no_interface) {
+		errno = ENODEV;
+		return -1;
+	}
 	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -1;
@@ -106,7 +110,7 @@ static void add_error(const struct listen_config *c, const struct address *a, st
 	char text[ADDRESS_TEXT_MAX];
 	address_format(a, text);
 	errors_add(e, c->location.file, c->location.line, "cannot listen on %s (listen \"%s\"): %s",
-		   text, c->title, strerror(error));
+		   a->no_interface ? c->address : text, c->title, strerror(error));
 }
 
 /* Returns a listener without sockets and with room for MAX_FDS, or NULL. */
@@ -320,11 +324,34 @@ void listener_revive(const struct listener *l)
 		setsockopt(l->fds[i], SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof(one));
 }
 
+const char *listener_path(const struct listener *l)
+{
+	return l->inode && l->keeper == KEEPER_NONE ? path_of(&l->actual) : NULL;
+}
+
+bool listener_file_missing(const struct listener *l)
+{
+	struct stat st;
+	const char *path = listener_path(l);
+	if (!path)
+		return false;
+	if (stat(path, &st) < 0)
+		return errno == ENOENT || errno == ENOTDIR;
+	return st.st_dev != l->device || st.st_ino != l->inode;
+}
+
 void listener_chown(const struct listener *l, uid_t uid, gid_t gid)
 {
-	if (l->inode && l->keeper == KEEPER_NONE && lchown(path_of(&l->actual), uid, gid) < 0)
-		log_warning("cannot change the owner of socket %s to uid %u: %s",
-			    path_of(&l->actual), (unsigned)uid, strerror(errno));
+	char address[ADDRESS_TEXT_MAX];
+	const char *path = listener_path(l);
+	bool good = !path || lchown(path, uid, gid) == 0;
+	bool ours = l->keeper != KEEPER_UNIT && l->actual.sa.ss_family != AF_UNIX;
+	for (size_t i = 0; ours && i < l->n_fds; i++)
+		good = fchown(l->fds[i], uid, gid) == 0 && good;
+	address_format(&l->actual, address);
+	if (!good)
+		log_warning("cannot change the owner of socket %s to uid %u: %s", address,
+			    (unsigned)uid, strerror(errno));
 }
 
 struct listener *listener_ref(struct listener *l)

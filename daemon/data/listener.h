@@ -32,6 +32,7 @@ struct listener {
 	struct address actual;	   /* as bound */
 	dev_t device;		   /* of the file of a unix socket; only this file is removed */
 	ino_t inode;		   /* 0: no file */
+	bool reported_missing;	   /* control thread: the log says that the file is missing */
 	size_t n_fds;
 	int fds[];
 };
@@ -42,8 +43,8 @@ struct listener {
  *
  * SHARE: a listener of this process that is being removed has an overlapping address, such as
  * 0.0.0.0:80 when A is 127.0.0.1:80. Both then share the port until the old one is closed. The
- * kernel allows that only if both sockets were created under the same user (socket(7),
- * SO_REUSEPORT), so not if the old one was opened before privileges were dropped.
+ * kernel allows that only if both sockets have the same owner (socket(7), SO_REUSEPORT): see
+ * listener_chown().
  */
 struct listener *listener_open(const struct listen_config *c, const struct address *a, size_t n,
 			       bool share, struct errors *e);
@@ -103,7 +104,14 @@ void listener_retire(const struct listener *l);
 /* Undo listener_retire() for a TCP listener. A retired unix socket cannot be used again. */
 void listener_revive(const struct listener *l);
 
-/* Change the owner of the socket file: connect(2) needs write permission on it, unix(7). */
+/* The path of the socket file that this process created, or NULL. */
+const char *listener_path(const struct listener *l);
+
+/* Is the socket file gone, so that no client can connect? Another file may be in its place. */
+bool listener_file_missing(const struct listener *l);
+
+/* Change the owner of the sockets, and of a socket file: connect(2) needs write permission on it,
+ * unix(7). */
 void listener_chown(const struct listener *l, uid_t uid, gid_t gid);
 
 /* Any thread. */

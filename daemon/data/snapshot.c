@@ -61,7 +61,7 @@ static struct listener *find_old_listener(const struct build *b, const struct ad
 {
 	for (size_t i = 0; b->old && i < b->old->n_listeners; i++) {
 		struct listener *l = b->old->listener[i];
-		if (has_address(l, a) && !snapshot_has(b->s, l))
+		if (has_address(l, a) && !snapshot_has(b->s, l) && !listener_file_missing(l))
 			return l;
 	}
 	return NULL;

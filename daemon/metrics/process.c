@@ -3,7 +3,7 @@
 #include "base/clock.h"
 
 #include <dirent.h>
-#include <string.h>
+#include <math.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -32,16 +32,17 @@ static const struct service_metric metrics[N_PROCESS_METRICS] = {
 			"Start of the process, in seconds since the epoch", NULL, NULL},
 };
 
+/* Each function returns NAN if the value cannot be read, for example because there is no /proc. */
+
 /* /proc/self/statm, proc(5): column 0 is the virtual size in pages, column 1 the resident size. */
 static double memory_bytes(unsigned column)
 {
-	unsigned long pages[2] = {0};
+	unsigned long pages[2];
 	FILE *in = fopen("/proc/self/statm", "re");
-	if (in && fscanf(in, "%lu %lu", &pages[0], &pages[1]) != 2)
-		memset(pages, 0, sizeof(pages));
+	bool good = in && fscanf(in, "%lu %lu", &pages[0], &pages[1]) == 2;
 	if (in)
 		fclose(in);
-	return (double)pages[column] * (double)sysconf(_SC_PAGESIZE);
+	return good ? (double)pages[column] * (double)sysconf(_SC_PAGESIZE) : NAN;
 }
 
 /* Since Linux 6.2, the size of this directory is the number of descriptors. Counting them takes
@@ -53,7 +54,7 @@ static double open_fds(void)
 		return (double)st.st_size;
 	DIR *d = opendir("/proc/self/fd");
 	if (!d)
-		return 0;
+		return NAN;
 	double n = -1; /* without the descriptor of D */
 	for (const struct dirent *e; (e = readdir(d));)
 		n += e->d_name[0] != '.';
@@ -64,7 +65,7 @@ static double open_fds(void)
 static double max_fds(void)
 {
 	struct rlimit r;
-	return getrlimit(RLIMIT_NOFILE, &r) == 0 ? (double)r.rlim_cur : 0;
+	return getrlimit(RLIMIT_NOFILE, &r) == 0 ? (double)r.rlim_cur : NAN;
 }
 
 static double value(const struct metric_family *f, unsigned i)

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/text.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,11 +89,14 @@ static void write_label(const struct metric_family *f, unsigned i, FILE *out)
 static void write_values(const struct metric_family *f, FILE *out)
 {
 	for (unsigned i = 0; i < f->n; i++) {
+		double v = f->value(f, i);
+		if (isnan(v))
+			continue;
 		fputs(f->metric->name, out);
 		if (f->label)
 			write_label(f, i, out);
 		fputc(' ', out);
-		print_number(f->value(f, i), out);
+		print_number(v, out);
 		fputc('\n', out);
 	}
 }
@@ -142,7 +146,7 @@ static void print_values(const struct metric_family *f, FILE *out)
 	bool any = false;
 	for (unsigned i = 0; i < f->n; i++) {
 		double v = f->value(f, i);
-		if (f->label && v == 0)
+		if (isnan(v) || (f->label && v == 0))
 			continue;
 		any = true;
 		if (f->label)
@@ -151,7 +155,7 @@ static void print_values(const struct metric_family *f, FILE *out)
 		print_number(v, out);
 	}
 	if (!any)
-		fputs(" none", out);
+		fputs(f->label ? " none" : " unknown", out);
 }
 
 static void print_family(const struct metric_family *f, FILE *out)

@@ -34,7 +34,8 @@ struct metric_family {
 	const char *label;	   /* NULL: no label, and N is 1 */
 	const char *const *labels; /* the N values of the label; NULL: "0", "1", ... */
 	unsigned n;
-	double (*value)(const struct metric_family *f, unsigned i); /* the current value I */
+	/* The current value I, or NAN if it cannot be read: then it is left out. */
+	double (*value)(const struct metric_family *f, unsigned i);
 	const struct histogram *histogram; /* METRIC_HISTOGRAM: used instead of `value` */
 	void *context;			   /* for `value` */
 	size_t tag;			   /* for `value` */

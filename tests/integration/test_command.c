@@ -63,7 +63,7 @@ Test(command, check_reports_the_errors_of_a_reload)
 Test(command, a_dumped_configuration_loads_to_the_same)
 {
 	char first[16384];
-	config_write(BASE "listen \"b\" { address = \"unix:/tmp/\\\"q\\\" ${x} \\\\ b\" }\n"
+	config_write(BASE "listen \"b\" { address = \"unix:/tmp/\\\"q\\\" ${x:-} \\\\ b\" }\n"
 			  "echo { banner = \"tab\\t, nl\\n, $ and \\\"\" }\n"
 			  "log { level = warning file = '/var/log/x' }\n");
 	cr_assert_eq(skeld_run("-T", "-c", config_path, NULL), 0);

@@ -61,7 +61,7 @@ Test(reload, a_long_rejection_is_cut_at_a_whole_character)
 		char name[600] = "odd";
 		for (size_t i = 2 + (size_t)odd; i < 598; i += 2)
 			memcpy(name + i, "\xc3\xa4", 3);
-		config_write(BASE "%s = 1\n", name);
+		config_write(BASE "\"%s\" = 1\n", name);
 		daemon_signal(SIGHUP);
 		notify_wait("RELOADING=1");
 		const char *text = strstr(notify_wait("READY=1"), "rejected: ");

@@ -22,6 +22,10 @@ static const struct service_option thing_options[] = {
 	 "Its place"},
 	{"peer", OPTION_ADDRESS, offsetof(struct thing, peer), "[::1]:7", 0, 0, NULL, NULL, false,
 	 "The peer"},
+	{"token", OPTION_SECRET, offsetof(struct thing, token), "", 0, 0, NULL, NULL, false,
+	 "What proves who it is"},
+	{"key", OPTION_SECRET, offsetof(struct thing, key), "", 0, 0, NULL, NULL, true,
+	 "What it is locked with"},
 	{0}};
 const struct service_schema thing_schema = {"thing", thing_options, sizeof(struct thing)};
 

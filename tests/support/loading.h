@@ -8,7 +8,7 @@ enum { ANY_SECONDS = 3600 }; /* the time limit of a loader on a slow machine */
 
 struct thing {
 	int64_t size, pool, colour;
-	char *name, *where, *peer;
+	char *name, *where, *peer, *token, *key;
 };
 extern const struct service_schema thing_schema;
 

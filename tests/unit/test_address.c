@@ -217,6 +217,24 @@ Test(address, the_scope_belongs_to_the_address)
 	expect_shown("[fe80::1%lo]:80", "[fe80::1%lo]:80");
 }
 
+/* It may appear later: at the start of the machine, or when a cable is plugged in. */
+Test(address, an_interface_may_be_missing)
+{
+	struct address one = parse("[fe80::1%nosuch0]:80"), other = parse("[fe80::1%nosuch1]:80");
+	cr_assert(one.no_interface);
+	cr_assert_eq(address_port(&one), 80);
+	cr_assert_not(address_equal(&one, &other));
+	cr_assert_not(address_equal(&one, &one));
+	struct address with = parse("[::1]:80");
+	cr_assert_not(with.no_interface);
+	static const char *const bad[] = {"[fe80::1%]:80", "[::1%nosuch0]:80",
+					  "[fe80::x%nosuch0]:80", "[fe80::1%0123456789abcdef]:80",
+					  "[fe80::1%a/b]:80"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		cr_assert_not(address_parse(bad[i], &one), "%s", bad[i]);
+	EXPECT_NOTHING_LEFT();
+}
+
 Test(address, a_port_can_be_read_and_set)
 {
 	struct address a = parse("127.0.0.1:0");

@@ -38,6 +38,8 @@ static const struct row {
 	{"thing", "name", "\"it's \\\"\\$it\\\"\"", NULL, NULL, NULL, NULL},
 	{"thing", "where", "\"/srv\"", NULL, NULL, NULL, NULL},
 	{"thing", "peer", "\"[::1]:7\"", NULL, NULL, NULL, NULL},
+	{"thing", "token", "\"\"", NULL, NULL, NULL, NULL},
+	{"thing", "key", "\"\"", NULL, NULL, NULL, NULL},
 };
 enum { N_ROWS = sizeof(rows) / sizeof(*rows) };
 

@@ -177,7 +177,7 @@ Test(config_bytes, mutations_of_an_include_statement_do_no_harm)
 {
 	char text[2 * PATH_IN_MAX], included[PATH_IN_MAX];
 	file_write("x", "drain_timeout = 5\n");
-	snprintf(text, sizeof(text), "workers = 1\ninclude ( \"%s\" )\nuser = x\n",
+	snprintf(text, sizeof(text), "workers = 1\ninclude ( \"%s\" )\nlame_duck = 1\n",
 		 path_in("x", included));
 	cr_assert(loads(text, strlen(text)));
 	for (part = 0; part < 3; part++)

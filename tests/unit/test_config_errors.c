@@ -49,13 +49,13 @@ Test(config_errors, lines_are_right_after_each_kind_of_comment)
 
 Test(config_errors, lines_are_right_after_strings)
 {
-	expect_error("user = \"a\\\nb\"\nworkers = x\n", "skeld.conf:3: workers");
-	expect_error("user = 'a\\\nb'\nworkers = x\n", "skeld.conf:3: workers");
-	expect_error("user = \"# // /*\"\ngroup = '/* # //'\nworkers = x\n",
+	expect_error("thing { name = \"a\\\nb\" }\nworkers = x\n", "skeld.conf:3: workers");
+	expect_error("thing { name = 'a\\\nb' }\nworkers = x\n", "skeld.conf:3: workers");
+	expect_error("thing { name = \"# // /*\" }\nlisten '/* # //' { }\nworkers = x\n",
 		     "skeld.conf:3: workers");
-	expect_error("user = \"\\\"\\\n#\" group = '\\'\\\n#'\nworkers = x\n",
+	expect_error("thing { name = \"\\\"\\\n#\" } listen '\\'\\\n#' { }\nworkers = x\n",
 		     "skeld.conf:4: workers");
-	expect_error("user = a\\x\nworkers = x\n", "skeld.conf:2: workers");
+	expect_error("thing { name = a\\x }\nworkers = x\n", "skeld.conf:2: workers");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -222,7 +222,8 @@ Test(config_errors, an_error_is_one_line)
 {
 	expect_error("log { level = \"a\\nskeld.conf:9: \\x1b[31m\" }\n",
 		     "skeld.conf:1: log.level = \"a\\x0askeld.conf:9: \\x1b[31m\": expected one");
-	expect_error("user = x\n\"a\\nb\" = 1\n", "skeld.conf:2: unknown option a\\x0ab: expected");
+	expect_error("lame_duck = 1\n\"a\\nb\" = 1\n",
+		     "skeld.conf:2: unknown option a\\x0ab: expected");
 	expect_error("listen \"\\x9b\" { }\nlisten \"\\x9b\" { }\n",
 		     "skeld.conf:2: listen \"\\x9b\" is already defined");
 	EXPECT_NOTHING_LEFT();
@@ -238,7 +239,7 @@ Test(config_errors, a_string_cannot_imitate_the_end_of_the_file)
 	expect_error("log { \"\\x01\" = 1 }\n", "skeld.conf:1: unknown option log.\\x01");
 	MUST(setenv("ONE", "\001", 1) == 0);
 	expect_error("${ONE} = 1\n", "skeld.conf:1: unknown option \\x01");
-	config_unref(load_good("user = \"\\x01\" group = ${ONE}\n"));
+	config_unref(load_good("thing { name = \"\\x01\" } listen ${ONE} { }\n"));
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -246,17 +247,19 @@ Test(config_errors, a_string_cannot_imitate_the_end_of_the_file)
  * name. */
 Test(config_errors, a_variable_ends_at_its_brace)
 {
-	static const char *const values[] = {"${a //}", "${a #}", "${a \"}", "${a '}", "${a {}"};
+	static const char *const values[] = {"${a:-//}", "${a:-#}", "${a:-\"}", "${a:-'}",
+					     "${a:-{}"};
 	char text[128];
 	for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++) {
-		snprintf(text, sizeof(text), "user = %s\nlog { level = debug }\n", values[i]);
+		snprintf(text, sizeof(text), "thing { name = %s }\nlog { level = debug }\n",
+			 values[i]);
 		struct config *c = load_good(text);
 		char *level = shown(c, "log", "level");
 		cr_assert_str_eq(level, "\"debug\"", "%s", values[i]);
 		free(level);
 		config_unref(c);
 	}
-	expect_error("user = ${a /*} */\nlog { level = debug }\n", "skeld.conf:1: unexpected *");
+	expect_error("user = ${a:-/*} */\nlog { level = debug }\n", "skeld.conf:1: unexpected *");
 	expect_error("user = ${a\nworkers = 1\n}\n", "skeld.conf:1: \"${\" is not closed on");
 	EXPECT_NOTHING_LEFT();
 }

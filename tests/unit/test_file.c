@@ -170,7 +170,7 @@ Test(file, a_last_line_without_newline_is_rejected)
 {
 	expect_text_refused("a = 1", "file:1: no newline at the end");
 	expect_text_refused("a = 1\nb = 80", "file:2: no newline at the end");
-	expect_text_refused("a = 1\r", "file:1: no newline at the end");
+	expect_text_refused("a = 1\r", "file:1: carriage return");
 	expect_read("\n", "\n");
 	EXPECT_NOTHING_LEFT();
 }

@@ -4,6 +4,7 @@
 #include "metrics/registry.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +64,19 @@ static const struct service_metric counter = {"a_total", METRIC_COUNTER, "Things
 static const struct service_metric gauge = {"b_bytes", METRIC_GAUGE, "Bytes held", "work", "held"};
 static const struct service_metric silent = {"c", METRIC_GAUGE, "Not for the log", NULL, NULL};
 static const struct service_metric other = {"d_total", METRIC_COUNTER, "Others", "rest", "others"};
+
+Test(registry, values_that_cannot_be_read_are_left_out)
+{
+	static const char *const kinds[] = {"x", "y"};
+	double numbers[] = {NAN, NAN, 2};
+	add(&counter, &numbers[0]);
+	cr_assert(registry_add(&all, &(struct metric_family){&gauge, "kind", kinds, 2, number,
+							     .context = &numbers[1]}));
+	expect(false, "# HELP a_total Things done.\n# TYPE a_total counter\n"
+		      "# HELP b_bytes Bytes held.\n# TYPE b_bytes gauge\nb_bytes{kind=\"y\"} 2\n");
+	expect(true, "notice  stats work: done unknown, held y 2\n");
+	EXPECT_NOTHING_LEFT();
+}
 
 Test(registry, counters_and_gauges_are_written)
 {

@@ -227,7 +227,8 @@ bool is_complete(const char *text, size_t n, on_included *included, void *contex
 	for (size_t i = 0; i < n; i++)
 		if ((iscntrl((unsigned char)text[i]) && !strchr("\t\r\n", text[i])) || !text[i])
 			return false;
-	struct reader r = {.text = text, .at = text, .end = text + n};
+	size_t mark = n > 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* byte order */
+	struct reader r = {.text = text, .at = text + mark, .end = text + n};
 	read_token(&r);
 	return read_statements(&r, "", included, context) && r.token == 0;
 }

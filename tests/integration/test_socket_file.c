@@ -1,0 +1,79 @@
+/* The file of a unix socket is removed while the daemon listens on it. */
+#include "client.h"
+#include "observe.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+DAEMON_SUITE(socket_file);
+
+/* The datagrams of the watchdog count the ticks. */
+static void with_watchdog(void)
+{
+	setenv("WATCHDOG_USEC", "400000", 1);
+}
+
+static void start_on_unix_sockets(void)
+{
+	daemon_prepare = with_watchdog;
+	config_write(
+		"workers = 2\nadmin { address = \"\" }\nlisten \"u\" { address = \"unix:%s/u\" }\n"
+		"listen \"other\" { address = \"unix:%s/other\" }\n",
+		test_dir, test_dir);
+	daemon_spawn();
+	notify_wait("READY=1");
+}
+
+static void remove_file(const char *name)
+{
+	char path[64];
+	MUST(unlink(path_in(name, path)) == 0);
+}
+
+Test(socket_file, a_reload_creates_a_removed_socket_anew)
+{
+	start_on_unix_sockets();
+	int before = client_unix("u");
+	client_echo(before, "before\n");
+	remove_file("u");
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	client_echo(client_unix("u"), "after\n");
+	client_echo(client_unix("other"), "other\n");
+	client_echo(before, "still open\n");
+	daemon_finish();
+	char path[64];
+	cr_assert_neq(access(path_in("u", path), F_OK), 0, "the new file was left");
+}
+
+Test(socket_file, a_moved_socket_with_a_link_in_its_place_is_kept)
+{
+	char from[64], to[64];
+	start_on_unix_sockets();
+	MUST(rename(path_in("u", from), path_in("moved", to)) == 0);
+	MUST(symlink(to, from) == 0);
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	client_echo(client_unix("u"), "the same socket\n");
+	cr_assert_not(log_contains("no longer listening"), "%s", log_text());
+	daemon_finish();
+}
+
+Test(socket_file, a_removed_socket_is_reported_once)
+{
+	start_on_unix_sockets();
+	remove_file("u");
+	AWAIT(log_contains("socket file missing: "));
+	for (int i = 0; i < 4; i++)
+		notify_wait("WATCHDOG=1");
+	cr_assert_eq(log_count("socket file missing: "), 1, "%s", log_text());
+	cr_assert(strstr(log_line_with("socket file missing: "), "/u (u)"), "%s", log_text());
+	daemon_reload_and_wait();
+	remove_file("u");
+	AWAIT(log_count("socket file missing: ") == 2);
+	daemon_finish();
+}
