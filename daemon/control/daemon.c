@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -31,6 +32,18 @@ static void on_workers(evutil_socket_t fd, short what, void *arg)
 	shutdown_check(d);
 }
 
+/*
+ * PID 1 of a container inherits the orphans of other processes there, for example of health checks;
+ * without a wait they fill the container's limit of processes. __WNOTHREAD leaves out the children
+ * of the workers: the service waits for them.
+ */
+static void reap_orphans(struct daemon *d)
+{
+	pid_t pid;
+	while (getpid() == 1 && (pid = waitpid(-1, NULL, WNOHANG | __WNOTHREAD)) > 0)
+		loader_reaped(&d->loader, pid);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
@@ -41,6 +54,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	report_tick(d);
 	notify_retry(&d->notify);
 	signals_check(d);
+	reap_orphans(d);
 }
 
 static void log_errors(struct errors *e)
@@ -137,7 +151,7 @@ static int drop_privileges(struct daemon *d, struct errors *e)
 static int start_workers(struct daemon *d, unsigned n, struct errors *e)
 {
 	d->reported_stuck = calloc(n, sizeof(*d->reported_stuck));
-	if (!d->reported_stuck || !make_events(d)) {
+	if (!d->reported_stuck || !make_events(d) || signals_protect_children() != 0) {
 		errors_add(e, NULL, 0, "cannot create the event loop: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
