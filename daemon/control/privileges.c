@@ -9,6 +9,7 @@
 #include <pwd.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,9 +17,9 @@
 /* SCHED_FLAG_KEEP_POLICY of linux/sched.h, which conflicts with sched.h. */
 enum { KEEP_POLICY = 0x08 };
 
-int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e)
+int privileges_find_owner(const struct config *c, struct owner *owner, struct errors *e)
 {
-	const struct config *c = s->config;
+	*owner = (struct owner){geteuid(), getegid()};
 	if (!*c->user && !*c->group)
 		return 0;
 	if (geteuid() != 0) {
@@ -37,14 +38,24 @@ int privileges_drop(const struct snapshot *s, const struct runtime *r, struct er
 			   errno ? strerror(errno) : "does not exist");
 		return -1;
 	}
-	uid_t uid = user ? user->pw_uid : 0;
-	gid_t gid = group ? group->gr_gid : user->pw_gid;
+	*owner = (struct owner){user ? user->pw_uid : 0, group ? group->gr_gid : user->pw_gid};
+	return 0;
+}
+
+int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e)
+{
+	const struct config *c = s->config;
+	uid_t uid = r->owner.uid;
+	gid_t gid = r->owner.gid;
+	if (!*c->user && !*c->group)
+		return 0;
 	log_chown(uid, gid);
 	for (size_t i = 0; i < s->n_listeners; i++)
 		listener_chown(s->listener[i], uid, gid);
-	bool good = (!r->made || fchown(r->dir, uid, gid) == 0) && fchown(r->pid, uid, gid) == 0 &&
-		    (user ? initgroups(c->user, gid) : setgroups(1, &gid)) == 0 &&
-		    setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0;
+	bool good = (*c->user ? initgroups(c->user, gid) : setgroups(1, &gid)) == 0 &&
+		    setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0 &&
+		    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+	prctl(PR_SET_DUMPABLE, 1); /* a core dump and a debugger still work, prctl(2) */
 	if (!good) {
 		errors_add(e, NULL, 0, "cannot change to user \"%s\", group \"%s\": %s", c->user,
 			   c->group, strerror(errno));

@@ -13,16 +13,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-FIXTURE_SUITE(children, fixture_use(f, CHILDREN_BINARY));
+DAEMON_SUITE(children, daemon_use(CHILDREN_BINARY));
 
 static void expect_output(const char *how, const char *command, const char *expected)
 {
 	char line[512];
 	int n = snprintf(line, sizeof(line), "%s %s\n", how, command);
-	int client = client_connect(f, "main");
-	client_send(f, client, line, (size_t)n);
-	client_expect(f, client, expected, strlen(expected));
-	client_close(f, client);
+	int client = client_connect("main");
+	client_send_bytes(client, line, (size_t)n);
+	client_expect(client, expected);
+	client_close(client);
 }
 
 /* kill(1) works on the child. glibc ignores its internal signals 32 and 33 in a spawned one. */
@@ -31,62 +31,62 @@ static void expect_output(const char *how, const char *command, const char *expe
 
 Test(children, child_of_fork_has_default_signal_handling)
 {
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	expect_output("fork", SIGNALS, DEFAULT);
-	daemon_reload_and_wait(f);
-	daemon_finish(f);
+	daemon_reload_and_wait();
+	daemon_finish();
 }
 
 Test(children, spawned_child_has_default_signal_handling)
 {
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	expect_output("spawn", SIGNALS, DEFAULT);
 	expect_output("spawn", "kill -TERM $$; echo alive", "status 15\n");
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(children, spawned_child_has_the_standard_descriptors_only)
 {
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	expect_output("spawn", "echo /proc/self/fd/*; read x; echo $?",
 		      "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n1\n"
 		      "status 0\n"); /* 3 is the directory */
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(children, child_of_fork_inherits_no_descriptor_across_exec)
 {
-	daemon_start(f, BASE);
+	daemon_start(BASE);
 	expect_output("fork", "echo /proc/self/fd/*",
 		      "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n"
 		      "status 0\n");
-	daemon_finish(f);
+	daemon_finish();
 }
 
 Test(children, child_that_outlives_the_daemon_does_not_block_the_next_start)
 {
 	char line[32] = "";
-	daemon_start(f, BASE);
-	int client = client_connect(f, "main");
-	client_send(f, client, "keep\n", 5);
-	await_fd(f, client, POLLIN, deadline(), "the pid of the child");
+	daemon_start(BASE);
+	int client = client_connect("main");
+	client_send(client, "keep\n");
+	await_fd(client, POLLIN, deadline(), "the pid of the child");
 	MUST(read(client, line, sizeof(line) - 1) > 0);
 	pid_t child = (pid_t)strtol(line, NULL, 10);
-	client_close(f, client);
-	cr_assert_eq(daemon_stop(f, SIGKILL), 128 + SIGKILL);
+	client_close(client);
+	cr_assert_eq(daemon_stop(SIGKILL), 128 + SIGKILL);
 	cr_assert_eq(kill(child, 0), 0);
-	daemon_start(f, BASE);
-	daemon_finish(f);
+	daemon_start(BASE);
+	daemon_finish();
 	MUST(kill(child, SIGTERM) == 0);
-	await(f, kill(child, 0) < 0 && errno == ESRCH);
+	AWAIT(kill(child, 0) < 0 && errno == ESRCH);
 }
 
-/* The children of the only child of f->pid: the daemon, which is PID 1 in its namespace. */
+/* The children of the only child of daemon_pid: the daemon, which is PID 1 in its namespace. */
 static pid_t inner_pid(void)
 {
 	char path[64];
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)f->pid, (int)f->pid);
-	const char *text = file_text(f, path);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)daemon_pid, (int)daemon_pid);
+	const char *text = file_text(path);
 	return text ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
@@ -95,15 +95,14 @@ static size_t count_children(pid_t pid)
 	char path[64];
 	size_t n = 0;
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
-	for (const char *at = file_text(f, path); at && *at; at++)
+	for (const char *at = file_text(path); at && *at; at++)
 		n += *at == ' ';
 	return n;
 }
 
-static void into_pid_namespace(struct fixture *fixture)
+static void into_pid_namespace(void)
 {
 	int status;
-	(void)fixture;
 	if (unshare(CLONE_NEWPID) < 0)
 		_exit(99);
 	pid_t pid = fork();
@@ -141,22 +140,22 @@ Test(children, orphans_are_reaped_by_pid_1_and_reloads_go_on)
 	char path[64];
 	if (getuid() != 0)
 		cr_skip_test("only root can make a pid namespace");
-	f->prepare = into_pid_namespace;
-	daemon_start(f, BASE);
+	daemon_prepare = into_pid_namespace;
+	daemon_start(BASE);
 	pid_t daemon = inner_pid();
 	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)daemon);
 	int ns = open(path, O_RDONLY | O_CLOEXEC);
 	MUST(ns >= 0 && setns(ns, CLONE_NEWPID) == 0);
 	for (int i = 0; i < 5; i++)
 		leave_orphan();
-	await(f, count_children(daemon) == 1); /* the configuration loader */
+	AWAIT(count_children(daemon) == 1); /* the configuration loader */
 	expect_output("spawn", "exit 3", "status 768\n");
 	MUST(kill(daemon, SIGHUP) == 0);
-	notify_wait(f, "RELOADING=1");
-	notify_wait(f, "READY=1");
-	expect_status(f, "last_reload", "ok");
+	notify_wait("RELOADING=1");
+	notify_wait("READY=1");
+	expect_status("last_reload", "ok");
 	MUST(kill(daemon, SIGINT) == 0);
-	cr_assert_eq(daemon_wait_exit(f), 0, "%s", log_text(f));
+	cr_assert_eq(daemon_wait_exit(), 0, "%s", log_text());
 }
 
 /* Its end is noticed by the wait for orphans: the next reload starts another one. */
@@ -164,17 +163,17 @@ Test(children, configuration_loader_of_pid_1_is_replaced_when_it_is_killed)
 {
 	if (getuid() != 0)
 		cr_skip_test("only root can make a pid namespace");
-	f->prepare = into_pid_namespace;
-	daemon_start(f, BASE);
+	daemon_prepare = into_pid_namespace;
+	daemon_start(BASE);
 	pid_t daemon = inner_pid();
 	char path[64];
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)daemon, (int)daemon);
-	MUST(kill((pid_t)strtol(file_text(f, path), NULL, 10), SIGKILL) == 0);
-	await(f, count_children(daemon) == 0);
+	MUST(kill((pid_t)strtol(file_text(path), NULL, 10), SIGKILL) == 0);
+	AWAIT(count_children(daemon) == 0);
 	MUST(kill(daemon, SIGHUP) == 0);
-	notify_wait(f, "RELOADING=1");
-	notify_wait(f, "READY=1");
-	expect_status(f, "last_reload", "ok");
+	notify_wait("RELOADING=1");
+	notify_wait("READY=1");
+	expect_status("last_reload", "ok");
 	MUST(kill(daemon, SIGINT) == 0);
-	cr_assert_eq(daemon_wait_exit(f), 0, "%s", log_text(f));
+	cr_assert_eq(daemon_wait_exit(), 0, "%s", log_text());
 }

@@ -16,7 +16,7 @@
 static int terminal = -1, terminal_end = -1;
 
 static void open_terminal(void);
-FIXTURE_SUITE(terminal, open_terminal());
+DAEMON_SUITE(terminal, open_terminal());
 
 /* A pseudoterminal: the daemon gets TERMINAL_END, and closing TERMINAL hangs it up. */
 static void open_terminal(void)
@@ -33,24 +33,22 @@ static void take_terminal(void)
 		_exit(99);
 }
 
-static void in_foreground(struct fixture *fixture)
+static void in_foreground(void)
 {
-	(void)fixture;
 	take_terminal();
 }
 
-static void under_nohup(struct fixture *fixture)
+static void under_nohup(void)
 {
-	in_foreground(fixture);
+	in_foreground();
 	signal(SIGHUP, SIG_IGN);
 }
 
 /* A shell with `stty tostop`, and the daemon as its background job. */
-static void in_background(struct fixture *fixture)
+static void in_background(void)
 {
 	struct termios t;
 	int status;
-	(void)fixture;
 	take_terminal();
 	if (tcgetattr(terminal_end, &t) < 0)
 		_exit(99);
@@ -70,56 +68,56 @@ static void in_background(struct fixture *fixture)
 
 Test(terminal, vanished_terminal_drains)
 {
-	f->prepare = in_foreground;
-	daemon_start(f, BASE);
+	daemon_prepare = in_foreground;
+	daemon_start(BASE);
 	close(terminal_end);
 	close(terminal);
-	notify_wait(f, "STOPPING=1");
-	cr_assert_eq(daemon_wait_exit(f), 0, "%s", log_text(f));
-	cr_assert(log_contains(f, "SIGHUP from the terminal: drain and stop"), "%s", log_text(f));
-	cr_assert(!strstr(f->notices.bytes, "RELOADING=1"));
+	notify_wait("STOPPING=1");
+	cr_assert_eq(daemon_wait_exit(), 0, "%s", log_text());
+	cr_assert(log_contains("SIGHUP from the terminal: drain and stop"), "%s", log_text());
+	cr_assert(!strstr(notices.bytes, "RELOADING=1"));
 }
 
 Test(terminal, vanished_terminal_during_a_reload_drains)
 {
-	f->prepare = in_foreground;
-	daemon_start(f, BASE);
-	MUST(kill(loader_pid(f), SIGSTOP) == 0);
-	daemon_signal(f, SIGHUP);
-	notify_wait(f, "RELOADING=1");
+	daemon_prepare = in_foreground;
+	daemon_start(BASE);
+	MUST(kill(loader_pid(), SIGSTOP) == 0);
+	daemon_signal(SIGHUP);
+	notify_wait("RELOADING=1");
 	close(terminal_end);
 	close(terminal);
-	cr_assert_eq(daemon_wait_exit(f), 0, "%s", log_text(f));
+	cr_assert_eq(daemon_wait_exit(), 0, "%s", log_text());
 }
 
 Test(terminal, sighup_of_a_process_reloads_in_the_foreground_of_a_terminal)
 {
-	f->prepare = in_foreground;
-	daemon_start(f, BASE);
-	daemon_reload_and_wait(f);
-	daemon_finish(f);
+	daemon_prepare = in_foreground;
+	daemon_start(BASE);
+	daemon_reload_and_wait();
+	daemon_finish();
 }
 
 Test(terminal, nohup_outlives_its_terminal)
 {
-	f->prepare = under_nohup;
-	daemon_start(f, BASE);
+	daemon_prepare = under_nohup;
+	daemon_start(BASE);
 	close(terminal_end);
 	close(terminal);
-	await(f, log_contains(f, "SIGHUP from the terminal: ignored"));
-	client_echo(f, client_connect(f, "main"), "still here\n");
-	daemon_reload_and_wait(f);
-	daemon_finish(f);
+	AWAIT(log_contains("SIGHUP from the terminal: ignored"));
+	client_echo(client_connect("main"), "still here\n");
+	daemon_reload_and_wait();
+	daemon_finish();
 }
 
 Test(terminal, background_job_may_write_to_a_terminal_with_tostop)
 {
-	f->prepare = in_background;
-	f->stderr_fd = terminal_end;
-	config_write(f, "%s", BASE);
-	daemon_spawn(f);
-	notify_wait(f, "READY=1");
-	f->prepare = NULL;
-	cr_assert_eq(skeld_run(f, "-r", f->runtime, "-s", "stop", NULL), 0, "%s", f->err.bytes);
-	cr_assert_eq(daemon_wait_exit(f), 0);
+	daemon_prepare = in_background;
+	daemon_stderr = terminal_end;
+	config_write("%s", BASE);
+	daemon_spawn();
+	notify_wait("READY=1");
+	daemon_prepare = NULL;
+	cr_assert_eq(skeld_run("-r", runtime_dir, "-s", "stop", NULL), 0, "%s", command_err.bytes);
+	cr_assert_eq(daemon_wait_exit(), 0);
 }
