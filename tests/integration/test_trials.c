@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-DAEMON_SUITE(selftest_output);
+DAEMON_SUITE(trials);
 
-Test(selftest_output, empty_part_of_the_list_is_a_usage_error)
+Test(trials, empty_part_of_the_list_is_a_usage_error)
 {
 	static const char *const lists[] = {"--self-test=", "--self-test=order,",
 					    "--self-test=,order", "--self-test=order,,burst"};
@@ -17,14 +17,14 @@ Test(selftest_output, empty_part_of_the_list_is_a_usage_error)
 	}
 }
 
-Test(selftest_output, tap_is_for_the_self_test)
+Test(trials, tap_is_for_the_self_test)
 {
 	cr_assert_eq(skeld_run("--tap", "-c", config_path, NULL), 64);
 	cr_assert(strstr(command_err.bytes, "--tap is for --self-test"), "%s", command_err.bytes);
 }
 
 /* Each line is a result, a comment, or the plan at the end, which counts the results. */
-Test(selftest_output, tap_output_is_complete)
+Test(trials, tap_output_is_complete)
 {
 	int results = 0, plan = 0, number = 0;
 	cr_assert_eq(skeld_run("--self-test=order,burst", "--tap", NULL), 0, "%s",
@@ -42,7 +42,7 @@ Test(selftest_output, tap_output_is_complete)
 }
 
 /* Two signals from another process are pending at a time; the kernel alone would swap them. */
-Test(selftest_output, order_has_two_external_signals_pending)
+Test(trials, order_has_two_external_signals_pending)
 {
 	cr_assert_eq(skeld_run("--self-test=order", NULL), 0, "%s", command_out.bytes);
 	cr_assert(strstr(command_out.bytes, "handled in the order sent: SIGUSR2 SIGHUP SIGUSR2"),
