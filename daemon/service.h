@@ -83,9 +83,10 @@ struct service {
 
 	/*
 	 * Called once in each worker whose `start` succeeded, after the last connection was closed
-	 * and the event loop has ended. Free what `start` allocated. All workers together have 2
-	 * seconds to close connections and return from `stop`; then the process ends without them,
-	 * with exit code 1. May be NULL.
+	 * and the event loop has ended. Free what `start` allocated, and write what must not be
+	 * lost. After a drain, all workers together have the rest of drain_timeout and 2 seconds to
+	 * return from `stop`; after a forced stop, or another stop signal, 2 seconds. Then the
+	 * process ends without them, with exit code 1. May be NULL.
 	 */
 	void (*stop)(struct worker *w);
 

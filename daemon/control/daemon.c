@@ -215,6 +215,17 @@ static void log_failed_start(const struct daemon *d, struct errors *e)
 	} while (log_switch_to_stderr());
 }
 
+/* After a drain, the service's `stop` may use what is left of drain_timeout, or until the next stop
+ * signal. */
+static void await_workers(struct daemon *d)
+{
+	const double check_seconds = 0.1;
+	uint64_t stops = signals_stops_received();
+	while (d->exit_code == 0 && clock_seconds(CLOCK_MONOTONIC) < d->drain_deadline &&
+	       signals_stops_received() == stops && !workers_quit(d->workers, check_seconds))
+		;
+}
+
 /* Returns false if a worker is stuck: what it uses must then stay allocated. */
 static bool end_workers(struct daemon *d)
 {
@@ -222,6 +233,7 @@ static bool end_workers(struct daemon *d)
 	if (!d->workers)
 		return true;
 	workers_close_connections(d->workers);
+	await_workers(d);
 	unsigned stuck = workers_join(d->workers, JOIN_SECONDS, &first);
 	if (!stuck)
 		return true;

@@ -198,6 +198,12 @@ int signals_start(struct daemon *d)
 	return pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
 
+uint64_t signals_stops_received(void)
+{
+	return signal_queue_received(SIGINT) + signal_queue_received(SIGTERM) +
+	       signal_queue_received(SIGQUIT);
+}
+
 void signals_close(struct daemon *d)
 {
 	signals_block();

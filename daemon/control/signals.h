@@ -48,6 +48,9 @@ int signals_start(struct daemon *d);
  */
 void signals_check(struct daemon *d);
 
+/* Signals that stop the daemon, delivered so far, handled or not. */
+uint64_t signals_stops_received(void);
+
 /* Block all signals for good, and handle those that have arrived. */
 void signals_close(struct daemon *d);
 

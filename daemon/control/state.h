@@ -82,6 +82,7 @@ struct daemon {
 	struct reload_state reload;
 	bool *reported_stuck;	 /* for each worker: the log says that it does not answer */
 	bool past_deadline;	 /* drain_timeout is over */
+	double drain_deadline;	 /* monotonic seconds; 0: no drain has begun */
 	double watchdog_seconds; /* interval that the service manager expects; 0: none */
 };
 

@@ -4,11 +4,14 @@
  *     fork COMMAND     runs the shell command in a child of fork(2), and answers its output
  *     spawn COMMAND    the same with service_spawn()
  *     keep             leaves a child of fork(2) behind, which sleeps, and answers its pid
+ *
+ * Its `stop` takes the time that the option stop_ms says, as if it wrote to a slow disk.
  */
 #include "service.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -74,4 +77,31 @@ static size_t children_data(struct connection *c, const char *bytes, size_t n)
 	return length + 1;
 }
 
-const struct service service = {.name = "children", .data = children_data};
+struct children_config {
+	int64_t stop_ms;
+};
+
+static const struct service_option options[] = {
+	{.name = "stop_ms",
+	 .type = OPTION_NUMBER,
+	 .offset = offsetof(struct children_config, stop_ms),
+	 .default_value = "0",
+	 .max = 3600000,
+	 .unit = "milliseconds",
+	 .help = "How long stop takes"},
+	{0},
+};
+
+static void children_stop(struct worker *w)
+{
+	const struct children_config *config = worker_config(w);
+	worker_log(w, LOG_NOTICE, "writing");
+	poll(NULL, 0, (int)config->stop_ms);
+	worker_log(w, LOG_NOTICE, "written");
+}
+
+const struct service service = {.name = "children",
+				.options = options,
+				.config_size = sizeof(struct children_config),
+				.stop = children_stop,
+				.data = children_data};
