@@ -23,12 +23,18 @@ static const char usage[] =
 	"exit: 0 success, 1 failure or forced stop, 3 not running (-s), 64 usage,\n"
 	"      75 no outcome in time (-s), 78 configuration\n";
 
-static const struct option longs[] = {
-	{"config", required_argument, NULL, 'c'}, {"runtime-dir", required_argument, NULL, 'r'},
-	{"check", no_argument, NULL, 't'},	  {"dump-config", no_argument, NULL, 'T'},
-	{"signal", required_argument, NULL, 's'}, {"self-test", optional_argument, NULL, 'S'},
-	{"tap", no_argument, NULL, 'P'},	  {"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'V'},	  {0}};
+/* clang-format off */
+static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
+				      {"runtime-dir", required_argument, NULL, 'r'},
+				      {"check", no_argument, NULL, 't'},
+				      {"dump-config", no_argument, NULL, 'T'},
+				      {"signal", required_argument, NULL, 's'},
+				      {"self-test", optional_argument, NULL, 'S'},
+				      {"tap", no_argument, NULL, 'P'},
+				      {"help", no_argument, NULL, 'h'},
+				      {"version", no_argument, NULL, 'V'},
+				      {0}};
+/* clang-format on */
 
 /* Returns NULL if there is none, or if its name is too long for a path. */
 static const char *default_runtime_dir(struct arguments *a)

@@ -153,7 +153,8 @@ static int drop_privileges(struct daemon *d, struct errors *e)
 static int start_workers(struct daemon *d, unsigned n, struct errors *e)
 {
 	d->reported_stuck = calloc(n, sizeof(*d->reported_stuck));
-	if (!d->reported_stuck || !make_events(d) || signals_protect_children() != 0) {
+	if (!d->reported_stuck || !make_events(d) ||
+	    (errno = signals_protect_children()) != 0) {
 		errors_add(e, NULL, 0, "cannot create the event loop: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
