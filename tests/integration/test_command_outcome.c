@@ -39,7 +39,7 @@ Test(command_outcome, stop_of_a_daemon_that_is_killed_is_no_success)
 	config_write(BASE LISTEN_BUSY "drain_timeout = 3600\n", test_dir);
 	daemon_spawn();
 	notify_wait("READY=1");
-	client_stubborn();
+	client_connect_busy();
 	pid_t killer = start_killer();
 	cr_assert_eq(send_command("stop"), 1, "%s", command_out.bytes);
 	cr_assert_eq(command_out.size, 0, "%s", command_out.bytes);

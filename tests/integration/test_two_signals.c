@@ -18,7 +18,7 @@ static void send_two(int signal)
 	config_write(BASE LISTEN_BUSY "drain_timeout = 3600\n", test_dir);
 	daemon_spawn();
 	notify_wait("READY=1");
-	client_stubborn();
+	client_connect_busy();
 	trace_burst(burst, 3);
 }
 
