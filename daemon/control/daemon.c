@@ -153,8 +153,7 @@ static int drop_privileges(struct daemon *d, struct errors *e)
 static int start_workers(struct daemon *d, unsigned n, struct errors *e)
 {
 	d->reported_stuck = calloc(n, sizeof(*d->reported_stuck));
-	if (!d->reported_stuck || !make_events(d) ||
-	    (errno = signals_protect_children()) != 0) {
+	if (!d->reported_stuck || !make_events(d) || (errno = signals_protect_children()) != 0) {
 		errors_add(e, NULL, 0, "cannot create the event loop: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
