@@ -31,7 +31,7 @@ _skeld() {
 		;;
 	*)
 		mapfile -t COMPREPLY < <(compgen -W '-c --config -r --runtime-dir -t --check
-			-T --dump-config -s --signal --self-test -h --help -V --version' -- "$current")
+			-T --dump-config -s --signal --self-test --tap -h --help -V --version' -- "$current")
 		;;
 	esac
 }

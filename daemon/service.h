@@ -28,6 +28,14 @@
  * that the service watches in worker_base(). Such a thread inherits a signal mask that blocks all
  * signals, and must keep it: signals belong to the daemon.
  *
+ * CHILD PROCESSES. Start a program with service_spawn(), also a shell command, as
+ * {"/bin/sh", "-c", command, NULL}. fork(2) is safe, too: its child has default signal handling.
+ * Not posix_spawn(3) without such attributes, system(3) or popen(3): their child inherits the mask
+ * of the thread, so that kill(1) cannot end it. Open descriptors with O_CLOEXEC, as the daemon
+ * does; a child of fork(2) that does not call exec(2) keeps the listening sockets open. The locks
+ * of the daemon are not inherited. Wait for the child, for example with waitpid(2) when a
+ * pidfd_open(2) in worker_base() is readable.
+ *
  * ERRORS. Functions that return int return 0, or -1 on failure, unless stated otherwise. A service
  * does not have to handle a failed connection_write(): the daemon closes the connection.
  *
@@ -44,6 +52,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <syslog.h> /* LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG */
 
 struct worker;	   /* one thread of the data plane */
@@ -74,9 +83,10 @@ struct service {
 
 	/*
 	 * Called once in each worker whose `start` succeeded, after the last connection was closed
-	 * and the event loop has ended. Free what `start` allocated. All workers together have 2
-	 * seconds to close connections and return from `stop`; then the process ends without them,
-	 * with exit code 1. May be NULL.
+	 * and the event loop has ended. Free what `start` allocated, and write what must not be
+	 * lost. After a drain, all workers together have the rest of drain_timeout and 2 seconds to
+	 * return from `stop`; after a forced stop, or another stop signal, 2 seconds. Then the
+	 * process ends without them, with exit code 1. May be NULL.
 	 */
 	void (*stop)(struct worker *w);
 
@@ -168,6 +178,14 @@ void worker_log(const struct worker *w, int level, const char *format, ...)
  * belongs to no connection. */
 void worker_hold(struct worker *w);
 void worker_release(struct worker *w);
+
+/*
+ * Start the program ARGV[0], which is searched in PATH, as a child process with default signal
+ * handling. FDS are its standard input, output and error, each above 2 or its own number; -1:
+ * /dev/null. The child has no other descriptor. Any thread may call this. Returns the pid, or -1
+ * and errno.
+ */
+pid_t service_spawn(const char *const argv[], const int fds[3]);
 
 /* Connections. */
 

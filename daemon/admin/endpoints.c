@@ -114,8 +114,8 @@ struct answer endpoints_answer(const struct request *r, bool is_loopback,
 	}
 	if (is_loopback && r->host && *r->host && !is_local_host(r->host))
 		return answer_text("421 Misdirected Request",
-				   "admin.address is a loopback address: the host must be a "
-				   "number or localhost\n");
+				   "on a loopback address, the host must be a number or "
+				   "localhost\n");
 	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++)
 		if (strcmp(r->path, paths[i].path) == 0)
 			return paths[i].get(r, callbacks);

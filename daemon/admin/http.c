@@ -19,6 +19,7 @@ enum {
 	HEAD_MAX = 1024,    /* bytes of an answer before its body */
 	ACCEPT_BATCH = 16,  /* clients accepted in one turn of the loop */
 	TICK_MS = 100,
+	WARN_SECONDS = 60, /* between two warnings */
 };
 static_assert(ACCEPT_BATCH <= ADMIN_CLIENTS / 2, "a client is read before others can evict it");
 
@@ -33,7 +34,7 @@ enum client_state {
 struct client {
 	enum client_state state;
 	int fd;
-	bool is_loopback; /* connected to a loopback address */
+	bool is_loopback; /* it connected to a loopback address */
 	int64_t expires;  /* monotonic ns */
 	struct event event;
 	struct admin *admin;
@@ -48,8 +49,8 @@ struct admin {
 	struct admin_callbacks callbacks;
 	const struct listener *listener; /* NULL: none */
 	struct event *accept;		 /* one for each socket of the listener; NULL: paused */
-	struct event timer; /* runs while there are clients, and while accepting is paused */
-	bool warned;	    /* that accepting is paused */
+	struct event timer;   /* runs while there are clients, and while accepting is paused */
+	int64_t silent_until; /* monotonic ns: no other warning that accepting is paused */
 	struct client clients[ADMIN_CLIENTS]; /* pages that were never used take no memory */
 };
 
@@ -167,13 +168,23 @@ static void start_timer(struct admin *a)
 /* Stop accepting until the timer starts it again. */
 static void pause_accepting(struct admin *a, int error)
 {
-	if (!a->warned)
+	int64_t now = now_ns();
+	if (now >= a->silent_until) { /* a shortage may come and go with each client */
 		log_warning("admin: cannot accept connections: %s; they wait in the backlog, "
 			    "retrying every %d ms",
 			    strerror(error), TICK_MS);
-	a->warned = true;
+		a->silent_until = now + WARN_SECONDS * INT64_C(1000000000);
+	}
 	stop_accepting(a);
 	start_timer(a);
+}
+
+/* Of the connection, not of the listener: that one may have the address 0.0.0.0. */
+static bool is_loopback(int fd)
+{
+	struct address a = {.length = sizeof(a.sa)};
+	return getsockname(fd, (struct sockaddr *)&a.sa, &a.length) == 0 &&
+	       a.sa.ss_family != AF_UNIX && address_is_local(&a);
 }
 
 /* Returns false, and closes FD, if out of memory. */
@@ -187,8 +198,7 @@ static bool add_client(struct admin *a, int fd)
 		client_close(c);
 	c->state = READING;
 	c->fd = fd;
-	c->is_loopback = a->listener->actual.sa.ss_family != AF_UNIX &&
-			 address_is_local(&a->listener->actual);
+	c->is_loopback = is_loopback(fd);
 	c->expires = now_ns() + CLIENT_SECONDS * INT64_C(1000000000);
 	c->admin = a;
 	c->length = 0;
@@ -209,9 +219,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 		int error = client < 0 ? errno : add_client(a, client) ? 0 : ENOMEM;
 		if (error == EAGAIN)
 			return;
-		if (!error)
-			a->warned = false;
-		else if (error != ECONNABORTED && error != EPROTO && error != EINTR) {
+		if (error && error != ECONNABORTED && error != EPROTO && error != EINTR) {
 			pause_accepting(a, error);
 			return;
 		}

@@ -118,7 +118,8 @@ bool address_is_local(const struct address *a)
 {
 	const struct in6_addr *v6 = &((const struct sockaddr_in6 *)&a->sa)->sin6_addr;
 	if (a->sa.ss_family == AF_INET6)
-		return IN6_IS_ADDR_LOOPBACK(v6);
+		return IN6_IS_ADDR_LOOPBACK(v6) ||
+		       (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == IN_LOOPBACKNET);
 	return a->sa.ss_family == AF_UNIX ||
 	       ntohl(((const struct sockaddr_in *)&a->sa)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }

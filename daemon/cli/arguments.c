@@ -18,20 +18,23 @@ static const char usage[] =
 	"  -s, --signal COMMAND     reload | stats | stop | status: send it to the running "
 	"daemon,\n"
 	"                           wait for the outcome and print it\n"
-	"  --self-test[=LIST]       order,burst,storm (all by default)\n"
+	"  --self-test[=LIST]       order,burst,storm (all by default); with --tap: TAP output\n"
 	"  -h, --help   -V, --version\n"
 	"exit: 0 success, 1 failure or forced stop, 3 not running (-s), 64 usage,\n"
 	"      75 no outcome in time (-s), 78 configuration\n";
 
+/* clang-format off */
 static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
 				      {"runtime-dir", required_argument, NULL, 'r'},
 				      {"check", no_argument, NULL, 't'},
 				      {"dump-config", no_argument, NULL, 'T'},
 				      {"signal", required_argument, NULL, 's'},
 				      {"self-test", optional_argument, NULL, 'S'},
+				      {"tap", no_argument, NULL, 'P'},
 				      {"help", no_argument, NULL, 'h'},
 				      {"version", no_argument, NULL, 'V'},
 				      {0}};
+/* clang-format on */
 
 /* Returns NULL if there is none, or if its name is too long for a path. */
 static const char *default_runtime_dir(struct arguments *a)
@@ -82,6 +85,8 @@ static int complete(struct arguments *a, int argc, char **argv, int modes)
 		return usage_error("unexpected argument '%s'", argv[optind]);
 	if (modes > 1)
 		return usage_error("only one of -t, -T, -s and --self-test at a time");
+	if (a->tap && a->mode != MODE_SELF_TEST)
+		return usage_error("%s is for --self-test", "--tap");
 	if (!a->runtime_dir)
 		a->runtime_dir = default_runtime_dir(a);
 	if ((!a->runtime_dir || !*a->runtime_dir) &&
@@ -113,6 +118,9 @@ int arguments_parse(struct arguments *a, int argc, char **argv)
 			a->mode = mode_of(ch);
 			a->argument = optarg;
 			modes++;
+			break;
+		case 'P':
+			a->tap = true;
 			break;
 		case 'h':
 			return print(usage);

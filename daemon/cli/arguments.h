@@ -12,7 +12,8 @@ struct arguments {
 	bool config_given;	 /* by -c */
 	const char *runtime_dir; /* NULL: there is no default */
 	const char *argument;	 /* of --signal, --self-test; may be NULL for the latter */
-	char buffer[4096];	 /* memory for runtime_dir */
+	bool tap;
+	char buffer[4096]; /* memory for runtime_dir */
 };
 
 /* For -s, as the LSB defines it. The other exit codes are those of sysexits(3). */

@@ -20,6 +20,11 @@
 
 enum { STATUS_MAX = 8192, WAIT_SECONDS = 10, POLL_MS = 50, SECONDS_MAX = 3600 };
 
+/* A reload may have to wait for the one that is running, and the file system may hang for both. */
+enum { RELOAD_WAIT_SECONDS = 15 };
+_Static_assert((int)RELOAD_WAIT_SECONDS > 2 * (LOADER_TIMEOUT_SECONDS + 1),
+	       "the outcome of two reloads is known earlier");
+
 void command_open_standard_files(void)
 {
 	int fd;
@@ -67,8 +72,14 @@ int command_check(const struct arguments *a, const struct service *svc)
 struct target {
 	const char *dir;
 	pid_t pid;
+<<<<<<< HEAD
 	int pidfd; /* readable when the process has ended; -1: an old kernel or a filter has none */
 	int watch; /* inotify: a file in the runtime directory was replaced; -1: none */
+=======
+	int pidfd;    /* readable when the process has ended */
+	int watch;    /* inotify: a file in the runtime directory was replaced; -1: none */
+	int pid_file; /* opened with O_PATH: a clean end removes the file */
+>>>>>>> h-guard
 	char status[STATUS_MAX];
 	unsigned long long wanted; /* -s reload: wait until the daemon has done so many reloads */
 	int stats;		   /* -s stats: the old stats.prom, -1: none */
@@ -128,21 +139,50 @@ static bool is_stopping(const struct target *t)
 	return in_state(t, "lame_duck") || in_state(t, "draining") || in_state(t, "stopped");
 }
 
+<<<<<<< HEAD
 /* For lack of a pidfd, too. The end of a process releases its lock. */
 static bool has_ended(const struct target *t)
 {
 	return runtime_owner(t->dir) != t->pid;
+=======
+static int open_path_only(const char *dir, const char *name)
+{
+	char path[4096];
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static int not_running(const char *dir)
+{
+	fprintf(stderr, "skeld: not running: no process holds %s/skeld.pid\n", dir);
+	return EXIT_NOT_RUNNING;
+}
+
+/* OWNER is the pid of the daemon, or the reason why it is not known. */
+static int no_pid(const char *dir, pid_t owner)
+{
+	if (owner == RUNTIME_NO_OWNER)
+		return not_running(dir);
+	if (owner == RUNTIME_UNREADABLE)
+		fprintf(stderr, "skeld: cannot read %s/skeld.pid: %s\n", dir, strerror(EACCES));
+	else
+		fprintf(stderr,
+			"skeld: the daemon runs in another pid namespace, where this command must "
+			"run, see nsenter(1)\n");
+	return EXIT_FAILURE;
+>>>>>>> h-guard
 }
 
 static int find_daemon(struct target *t, const char *dir)
 {
-	*t = (struct target){.dir = dir, .pidfd = -1, .watch = -1, .stats = -1};
 	t->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (t->watch >= 0 && inotify_add_watch(t->watch, dir, IN_MOVED_TO) < 0) {
 		close(t->watch);
 		t->watch = -1;
 	}
+	t->pid_file = open_path_only(dir, "skeld.pid");
 	t->pid = runtime_owner(dir);
+<<<<<<< HEAD
 	if (t->pid < 0) {
 		fprintf(stderr, "skeld: cannot read %s/skeld.pid: %s\n", dir, strerror(errno));
 		return EXIT_FAILURE;
@@ -154,6 +194,18 @@ static int find_daemon(struct target *t, const char *dir)
 		fprintf(stderr, "skeld: not running: no process holds %s/skeld.pid\n", dir);
 		return EXIT_NOT_RUNNING;
 	}
+=======
+	if (t->pid <= 0)
+		return no_pid(dir, t->pid);
+	t->pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
+	if (t->pidfd < 0 && errno != ESRCH) {
+		fprintf(stderr, "skeld: cannot watch pid %d: %s\n", (int)t->pid, strerror(errno));
+		return EXIT_FAILURE;
+	}
+	/* The pid may have been reused before pidfd_open(2): read the owner again. */
+	if (t->pidfd < 0 || runtime_owner(dir) != t->pid)
+		return not_running(dir);
+>>>>>>> h-guard
 	read_file(dir, "status", t->status, sizeof(t->status));
 	return 0;
 }
@@ -164,6 +216,8 @@ static void close_target(struct target *t)
 		close(t->pidfd);
 	if (t->watch >= 0)
 		close(t->watch);
+	if (t->pid_file >= 0)
+		close(t->pid_file);
 	if (t->stats >= 0)
 		close(t->stats);
 }
@@ -235,9 +289,10 @@ static int no_outcome(const struct target *t, const char *what, int seconds)
 }
 
 /* Wait until IS_DONE. Returns 0, or an exit code after an error message. */
-static int wait_until(struct target *t, bool (*is_done)(const struct target *t), const char *what)
+static int wait_until(struct target *t, bool (*is_done)(const struct target *t), const char *what,
+		      int seconds)
 {
-	double deadline = clock_seconds(CLOCK_MONOTONIC) + WAIT_SECONDS;
+	double deadline = clock_seconds(CLOCK_MONOTONIC) + seconds;
 	while (!is_done(t))
 		switch (wait_for_change(t, deadline)) {
 		case WAIT_ENDED:
@@ -245,7 +300,7 @@ static int wait_until(struct target *t, bool (*is_done)(const struct target *t),
 				(int)t->pid);
 			return EXIT_NOT_RUNNING;
 		case WAIT_TIMEOUT:
-			return no_outcome(t, what, WAIT_SECONDS);
+			return no_outcome(t, what, seconds);
 		case WAIT_CHANGED:
 			break;
 		}
@@ -264,7 +319,7 @@ static int command_reload(struct target *t)
 	t->wanted = reloads_done(t) + (in_state(t, "reloading") ? 2 : 1);
 	int failed = send_signal(t, SIGHUP, false);
 	if (!failed)
-		failed = wait_until(t, is_reloaded, "reload");
+		failed = wait_until(t, is_reloaded, "reload", RELOAD_WAIT_SECONDS);
 	if (failed)
 		return failed;
 	if (reloads_done(t) < t->wanted) {
@@ -302,21 +357,26 @@ static int command_stop(struct target *t)
 		;
 	if (result == WAIT_TIMEOUT)
 		return no_outcome(t, "stop", seconds);
+	struct stat st;
+	if (t->pid_file >= 0 && fstat(t->pid_file, &st) == 0 && st.st_nlink > 0) {
+		fprintf(stderr,
+			"skeld: pid %d ended without a clean stop: it left %s/skeld.pid behind, it "
+			"may have been killed\n",
+			(int)t->pid, t->dir);
+		return EXIT_FAILURE;
+	}
 	printf("stopped: pid %d\n", (int)t->pid);
 	return EXIT_SUCCESS;
 }
 
-static const char *path_of_stats(const struct target *t, char path[4096])
-{
-	snprintf(path, 4096, "%s/stats.prom", t->dir);
-	return path;
-}
-
 static bool is_dumped(const struct target *t)
 {
-	char path[4096];
 	struct stat now, before;
-	return lstat(path_of_stats(t, path), &now) == 0 &&
+	int fd = open_path_only(t->dir, "stats.prom");
+	bool exists = fd >= 0 && fstat(fd, &now) == 0;
+	if (fd >= 0)
+		close(fd);
+	return exists &&
 	       (t->stats < 0 || fstat(t->stats, &before) < 0 || now.st_ino != before.st_ino);
 }
 
@@ -324,12 +384,16 @@ static bool is_dumped(const struct target *t)
 static int command_stats(struct target *t)
 {
 	static char text[1 << 20];
-	char path[4096];
 	/* While it is open, no new file can get its inode number. */
+<<<<<<< HEAD
 	t->stats = open(path_of_stats(t, path), O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	int failed = send_signal(t, SIGUSR1, false);
+=======
+	t->stats = open_path_only(t->dir, "stats.prom");
+	int failed = send_signal(t, SIGUSR1, NULL);
+>>>>>>> h-guard
 	if (!failed)
-		failed = wait_until(t, is_dumped, "stats");
+		failed = wait_until(t, is_dumped, "stats", WAIT_SECONDS);
 	if (failed)
 		return failed;
 	if (read_file(t->dir, "stats.prom", text, sizeof(text)) < 0)
@@ -338,8 +402,35 @@ static int command_stats(struct target *t)
 	return EXIT_SUCCESS;
 }
 
+/* Needs no right but to read the file. What is not known is on stderr. */
+static int command_status(const char *dir)
+{
+	struct target t = {.dir = dir};
+	char pid[32];
+	pid_t owner = runtime_owner(dir);
+	int error = read_file(dir, "status", t.status, sizeof(t.status));
+	if (owner == RUNTIME_NO_OWNER || (error && owner < 0))
+		return no_pid(dir, owner);
+	if (owner == RUNTIME_UNREADABLE) {
+		status_value(t.status, "pid", pid, sizeof(pid));
+		if (kill((pid_t)strtol(pid, NULL, 10), 0) < 0 && errno == ESRCH)
+			return not_running(dir);
+		fprintf(stderr,
+			"skeld: not verified that the daemon runs: cannot read %s/skeld.pid: %s\n",
+			dir, strerror(EACCES));
+	} else if (owner == RUNTIME_ELSEWHERE) {
+		fprintf(stderr, "skeld: the daemon runs in another pid namespace\n");
+	}
+	if (*obstacle(dir))
+		fprintf(stderr, "skeld: status may be out of date: %s\n", obstacle(dir));
+	fputs(*t.status ? t.status : "state=starting\n", stdout);
+	return EXIT_SUCCESS;
+}
+
 int command_signal(const struct arguments *a)
 {
+	static int (*const run[])(struct target * t) = {command_reload, command_stats,
+							command_stop};
 	static const char *const commands[] = {"reload", "stats", "stop", "status"};
 	size_t i = 0;
 	while (i < 4 && strcmp(a->argument, commands[i]) != 0)
@@ -349,15 +440,12 @@ int command_signal(const struct arguments *a)
 			a->argument);
 		return EX_USAGE;
 	}
-	struct target t;
 	unblock_signals();
-	int code = find_daemon(&t, a->runtime_dir);
-	if (code == 0 && i == 3 && *obstacle(t.dir))
-		fprintf(stderr, "skeld: status may be out of date: %s\n", obstacle(t.dir));
-	if (code == 0 && i == 3)
-		fputs(*t.status ? t.status : "state=starting\n", stdout);
-	else if (code == 0)
-		code = i == 0 ? command_reload(&t) : i == 1 ? command_stats(&t) : command_stop(&t);
+	struct target t = {
+		.dir = a->runtime_dir, .pidfd = -1, .watch = -1, .pid_file = -1, .stats = -1};
+	int code = i == 3 ? command_status(t.dir) : find_daemon(&t, t.dir);
+	if (code == 0 && i < 3)
+		code = run[i](&t);
 	close_target(&t);
 	return fflush(stdout) == 0 ? code : EXIT_FAILURE;
 }

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "cli/selftest_client.h"
+#include "cli/selftest_signaller.h"
 #include "control/daemon.h"
 #include "control/signal_queue.h"
 #include "control/state.h"
@@ -15,15 +16,13 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 enum {
 	FLOOD_RECEIVED = 2000,	   /* the flood ends when the daemon has received so many signals */
 	FLOOD_SENT_MAX = 20000000, /* or when so many were sent: the daemon is starved */
-	FLOOD_ROW = 4,		   /* signals of one kind in a row */
+	FLOOD_OF_ONE = 1000,	   /* signals of one kind, all in one turn of the loop */
 	FLOOD_CHECK_MS = 1,
 	HANDLED_MAX = 16,
 	TIME_LIMIT_SECONDS = 20
@@ -32,8 +31,18 @@ enum {
 struct script {
 	const char *name;
 	const int *signals; /* ended by 0 */
-	bool yields;	    /* returns to the loop after each signal, until it is handled */
-	bool flood;	    /* of SIGUSR1 and SIGHUP from another process before them */
+	/* Another process sends each signal, behind a WITNESS. Both wait in the queue when the
+	 * test returns to the loop, which then handles them. */
+	bool yields;
+	bool flood; /* of SIGUSR1 and SIGHUP from another process before them */
+};
+
+/* Its number is higher than those of the signals behind it: the kernel would swap them. */
+enum { WITNESS = SIGUSR2 };
+
+struct score {
+	bool tap; /* print TAP, the Test Anything Protocol */
+	unsigned passed, failed;
 };
 
 struct selftest {
@@ -41,26 +50,48 @@ struct selftest {
 	struct daemon_settings settings; /* of the daemon under test */
 	char dir[256];
 	struct daemon *daemon; /* NULL: not ready */
-	pid_t flooder;	       /* the process that floods the daemon; 0: none */
-	size_t sent;
+	struct signaller signaller;
+	bool flood_ended;
+	uint64_t in_one_turn;	  /* deliveries of one kind, while the loop did not turn */
+	size_t sent;		  /* signals of the script */
 	int handled[HANDLED_MAX]; /* a ring: the last signals handled */
 	size_t n_handled;
+	bool wrong_sender; /* an arrival did not name the process that sent it */
 	struct client client;
 	bool timed_out;
-	unsigned passed, failed;
+	struct score *score;
 };
 
 static void check(struct selftest *t, bool good, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 static void check(struct selftest *t, bool good, const char *format, ...)
 {
+	struct score *s = t->score;
 	va_list ap;
-	printf("%s %s: ", good ? "passed" : "FAILED", t->script->name);
+	*(good ? &s->passed : &s->failed) += 1;
+	if (s->tap)
+		printf("%s %u - %s: ", good ? "ok" : "not ok", s->passed + s->failed,
+		       t->script->name);
+	else
+		printf("%s %s: ", good ? "passed" : "FAILED", t->script->name);
 	va_start(ap, format);
 	vprintf(format, ap);
 	va_end(ap);
 	putchar('\n');
-	*(good ? &t->passed : &t->failed) += 1;
+}
+
+/* A line that is no result. */
+static void say(const struct score *s, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static void say(const struct score *s, const char *format, ...)
+{
+	va_list ap;
+	if (s->tap)
+		fputs("# ", stdout);
+	va_start(ap, format);
+	vprintf(format, ap);
+	va_end(ap);
+	putchar('\n');
 }
 
 /* Call CALLBACK from the event loop after MS milliseconds. */
@@ -78,41 +109,24 @@ static void send_signals(evutil_socket_t fd, short what, void *arg)
 	const struct script *s = t->script;
 	(void)fd;
 	(void)what;
-	while (s->signals[t->sent]) {
-		int signal = s->signals[t->sent++];
-		if (s->yields)
-			printf("sending %s\n", signal_name(signal));
+	for (int signal; !s->yields && (signal = s->signals[t->sent]); t->sent++)
 		kill(getpid(), signal);
-		if (s->yields) {
-			puts("yielding control");
-			break;
-		}
-	}
+	if (!s->yields)
+		return;
+	int signal = s->signals[t->sent++];
+	say(t->score, "sending %s", signal_name(signal));
+	signaller_send(&t->signaller, WITNESS, WITNESS, 1);
+	signaller_wait(&t->signaller);
+	signaller_send(&t->signaller, signal, signal, 1);
+	signaller_wait(&t->signaller);
+	say(t->score, "yielding control");
 }
 
 /* Send the next signal once all are handled and the daemon is not reloading. */
 static void send_next(struct selftest *t)
 {
-	if (t->script->yields && t->n_handled == t->sent && t->daemon->state == RUNNING)
+	if (t->script->yields && t->n_handled == 2 * t->sent && t->daemon->state == RUNNING)
 		call_after(t, send_signals, 0);
-}
-
-/* Runs in a child of a process with threads: async-signal-safe calls only. */
-static _Noreturn void run_flooder(pid_t daemon)
-{
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (unsigned i = 0; i < FLOOD_SENT_MAX; i++)
-		kill(daemon, i / FLOOD_ROW % 2 ? SIGHUP : SIGUSR1);
-	_exit(0);
-}
-
-static void end_flood(struct selftest *t)
-{
-	if (t->flooder <= 0)
-		return;
-	kill(t->flooder, SIGKILL);
-	waitpid(t->flooder, NULL, 0);
-	t->flooder = 0;
 }
 
 static uint64_t flood_received(void)
@@ -124,24 +138,30 @@ static uint64_t flood_received(void)
 static void await_flood(evutil_socket_t fd, short what, void *arg)
 {
 	struct selftest *t = arg;
-	if (flood_received() >= FLOOD_RECEIVED)
-		end_flood(t);
-	if (t->flooder > 0 || signal_queue_pending())
+	if (!t->flood_ended && flood_received() >= FLOOD_RECEIVED) {
+		signaller_stop(&t->signaller);
+		t->flood_ended = true;
+	}
+	if (!t->flood_ended || signal_queue_pending())
 		call_after(t, await_flood, FLOOD_CHECK_MS);
 	else
 		send_signals(fd, what, t);
 }
 
-static void start_flood(struct selftest *t)
+/*
+ * First a flood of one kind while this callback runs: the queue must limit it, or a faster one
+ * would keep all signals with a higher number pending. Then the flood that the loop handles.
+ */
+static void start_flood(evutil_socket_t fd, short what, void *arg)
 {
-	sigset_t all, before; /* the flooder must not run the daemon's handlers */
-	pid_t daemon = getpid();
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	t->flooder = fork();
-	if (t->flooder == 0)
-		run_flooder(daemon);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	struct selftest *t = arg;
+	(void)fd;
+	(void)what;
+	uint64_t before = signal_queue_received(SIGUSR1);
+	signaller_send(&t->signaller, SIGUSR1, SIGUSR1, FLOOD_OF_ONE);
+	signaller_wait(&t->signaller);
+	t->in_one_turn = signal_queue_received(SIGUSR1) - before;
+	signaller_send(&t->signaller, SIGUSR1, SIGHUP, FLOOD_SENT_MAX);
 	call_after(t, await_flood, FLOOD_CHECK_MS);
 }
 
@@ -199,11 +219,11 @@ static void on_ready(void *context, struct daemon *d)
 		client_start(&t->client);
 	}
 	call_after(t, on_time_limit, TIME_LIMIT_SECONDS * 1000);
-	printf("starting send_signals for %d\n", (int)getpid());
-	if (t->script->flood)
-		start_flood(t);
+	say(t->score, "starting send_signals for %d", (int)getpid());
+	if ((t->script->flood || t->script->yields) && !signaller_start(&t->signaller))
+		check(t, false, "cannot start a process: %s", strerror(errno));
 	else
-		call_after(t, send_signals, 0);
+		call_after(t, t->script->flood ? start_flood : send_signals, 0);
 }
 
 static void on_handled(void *context, struct daemon *d, const struct signal_arrival *a)
@@ -211,10 +231,12 @@ static void on_handled(void *context, struct daemon *d, const struct signal_arri
 	struct selftest *t = context;
 	(void)d;
 	t->handled[t->n_handled++ % HANDLED_MAX] = a->signal;
-	if (t->script->yields) {
-		printf("signal_handler('%s')\n", signal_name(a->signal));
-		send_next(t);
-	}
+	if (!t->script->yields)
+		return;
+	t->wrong_sender = t->wrong_sender || a->pid != t->signaller.pid;
+	if (a->signal != WITNESS)
+		say(t->score, "signal_handler('%s')", signal_name(a->signal));
+	send_next(t);
 }
 
 static void on_state_changed(void *context, struct daemon *d)
@@ -230,15 +252,15 @@ static uint64_t count_in_script(const struct script *s, int signal)
 {
 	uint64_t n = 0;
 	for (const int *p = s->signals; *p; p++)
-		n += *p == signal;
+		n += *p == signal || (s->yields && signal == WITNESS);
 	return n;
 }
 
 static void check_accounts(struct selftest *t, const struct daemon *d)
 {
-	static const int kinds[] = {SIGUSR1, SIGHUP, SIGINT};
+	static const int kinds[] = {SIGUSR1, SIGHUP, SIGUSR2, SIGINT};
 	bool flood = t->script->flood;
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
 		int kind = kinds[i];
 		uint64_t received = signal_queue_received(kind),
 			 sent = count_in_script(t->script, kind);
@@ -259,6 +281,9 @@ static void check_reloads(struct selftest *t, const struct daemon *d)
 	unsigned long long reloads = d->current->generation - 1;
 	uint64_t hups = signal_queue_received(SIGHUP);
 	if (t->script->flood) {
+		check(t, t->in_one_turn > 0 && t->in_one_turn <= MAX_PER_TURN,
+		      "at most %d signals of one kind in a turn of the loop: %llu of %d",
+		      MAX_PER_TURN, (unsigned long long)t->in_one_turn, FLOOD_OF_ONE);
 		check(t, flood_received() >= FLOOD_RECEIVED, "a flood of %llu signals arrived",
 		      (unsigned long long)flood_received());
 		check(t, reloads <= hups / 2, "few reloads: %llu for %llu SIGHUP", reloads,
@@ -273,29 +298,36 @@ static void check_reloads(struct selftest *t, const struct daemon *d)
 
 static void check_order(struct selftest *t)
 {
+	int expected[HANDLED_MAX];
 	size_t n = 0;
-	while (t->script->signals[n])
-		n++;
+	for (const int *p = t->script->signals; *p; p++) {
+		if (t->script->yields)
+			expected[n++] = WITNESS;
+		expected[n++] = *p;
+	}
 	/* After a flood, the script's signals are the last ones handled. */
 	bool same = t->script->flood ? t->n_handled >= n : t->n_handled == n;
 	size_t first = t->n_handled > n ? t->n_handled - n : 0;
 	char text[256] = "";
 	for (size_t i = first; i < t->n_handled; i++) {
 		int signal = t->handled[i % HANDLED_MAX];
-		same = same && signal == t->script->signals[i - first];
+		same = same && signal == expected[i - first];
 		strcat(strcat(text, " "), signal_name(signal));
 	}
 	check(t, same, "handled in the order sent:%s", text);
+	if (t->script->yields)
+		check(t, !t->wrong_sender, "each signal names its sender, pid %d",
+		      (int)t->signaller.pid);
 }
 
 static void on_stopping(void *context, struct daemon *d)
 {
 	struct selftest *t = context;
-	end_flood(t);
 	if (!t->daemon)
 		return;
 	check(t, !t->timed_out, "the daemon stopped within %d s", TIME_LIMIT_SECONDS);
 	check_order(t);
+	signaller_stop(&t->signaller);
 	check_accounts(t, d);
 	check_reloads(t, d);
 	if (!t->client.service->data)
@@ -345,9 +377,10 @@ static void choose_config(struct selftest *t, const struct arguments *a, const c
 
 /* Returns 0, or the exit code of a daemon that did not start. */
 static int run_script(const struct script *s, const struct arguments *a, const struct service *svc,
-		      unsigned *passed, unsigned *failed)
+		      struct score *score)
 {
-	struct selftest t = {.script = s, .client.service = svc};
+	struct selftest t = {.script = s, .client.service = svc, .score = score};
+	unsigned failed_before = score->failed;
 	char config[sizeof(t.dir) + sizeof("/skeld.conf")], log[sizeof(t.dir) + sizeof("/log")];
 	if (!make_directory(&t))
 		return EXIT_FAILURE;
@@ -359,18 +392,17 @@ static int run_script(const struct script *s, const struct arguments *a, const s
 	int code = daemon_run(&t.settings, svc, &hooks);
 	if (t.daemon)
 		check(&t, code == 0, "exit code %d", code);
-	if (t.failed)
+	if (score->failed > failed_before)
 		show_log(&t);
 	unlink(log);
 	unlink(config);
 	rmdir(t.dir);
-	*passed += t.passed;
-	*failed += t.failed;
 	return t.daemon ? 0 : code;
 }
 
 static const int order[] = {SIGHUP, SIGHUP, SIGUSR1, SIGINT, 0};
-static const int burst[] = {SIGUSR1, SIGHUP, SIGUSR1, SIGUSR2, SIGHUP, SIGINT, 0};
+/* Two toggles are two: they are not merged. */
+static const int burst[] = {SIGUSR1, SIGHUP, SIGUSR1, SIGUSR2, SIGUSR2, SIGHUP, SIGINT, 0};
 static const int storm[] = {SIGINT, 0};
 static const struct script scripts[] = {{"order", order, .yields = true},
 					{"burst", burst, .yields = false},
@@ -380,9 +412,9 @@ enum { N_SCRIPTS = sizeof(scripts) / sizeof(*scripts) };
 /* Mark the scripts of LIST ("order,storm") as wanted. Returns false and prints an unknown name. */
 static bool parse_list(const char *list, bool wanted[N_SCRIPTS])
 {
-	for (size_t n; *list; list += n + (list[n] == ',')) {
-		size_t i = 0;
-		n = strcspn(list, ",");
+	for (const char *end = ","; *end; list = end + 1) { /* an empty name is unknown, too */
+		size_t i = 0, n = strcspn(list, ",");
+		end = list + n;
 		while (i < N_SCRIPTS &&
 		       (strlen(scripts[i].name) != n || strncmp(list, scripts[i].name, n) != 0))
 			i++;
@@ -399,16 +431,20 @@ static bool parse_list(const char *list, bool wanted[N_SCRIPTS])
 int selftest_run(const struct arguments *a, const struct service *svc)
 {
 	bool wanted[N_SCRIPTS] = {0};
-	unsigned passed = 0, failed = 0;
+	struct score score = {.tap = a->tap};
 	if (!parse_list(a->argument ? a->argument : "order,burst,storm", wanted))
 		return EX_USAGE;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	unsetenv("NOTIFY_SOCKET"); /* a self-test in a unit must not look like the service */
 	for (size_t i = 0; i < N_SCRIPTS; i++) {
-		int code = wanted[i] ? run_script(&scripts[i], a, svc, &passed, &failed) : 0;
+		int code = wanted[i] ? run_script(&scripts[i], a, svc, &score) : 0;
+		if (code && a->tap)
+			puts("Bail out! the daemon did not start");
 		if (code)
 			return code; /* the daemon did not start; its errors are printed */
 	}
-	printf("%u passed, %u failed\n", passed, failed);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	say(&score, "self-test: %u checks passed, %u failed", score.passed, score.failed);
+	if (a->tap)
+		printf("1..%u\n", score.passed + score.failed);
+	return score.failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -163,6 +163,7 @@ int loader_start(struct loader *l, struct errors *e)
 	close(answer_fd[1]);
 	setpgid(l->pid, l->pid); /* here and in the loader: either may run first */
 	l->group = l->pid;
+	l->is_reaped = false;
 	l->request_fd = request_fd[0];
 	l->answer_fd = answer_fd[0];
 	return 0;
@@ -186,6 +187,16 @@ static bool reap_group(const struct loader *l, int ms)
 	}
 }
 
+static bool has_ended(const struct loader *l)
+{
+	return l->is_reaped || waitpid(l->pid, NULL, WNOHANG) != 0;
+}
+
+void loader_reaped(struct loader *l, pid_t pid)
+{
+	l->is_reaped = l->is_reaped || pid == l->pid;
+}
+
 static void disconnect(struct loader *l)
 {
 	close(l->request_fd);
@@ -204,7 +215,7 @@ static void free_answer(struct loader *l)
 static void stop(struct loader *l, int ms)
 {
 	/* Kill only a child that has not been waited for: its pid cannot have been reused. */
-	if (l->pid && waitpid(l->pid, NULL, WNOHANG) == 0)
+	if (l->pid && !has_ended(l))
 		kill(l->pid, SIGKILL);
 	if (l->pid)
 		disconnect(l);
@@ -237,8 +248,8 @@ static void report_failure(struct loader *l, struct errors *e)
 int loader_request(struct loader *l, struct errors *e)
 {
 	l->conclusive = false;
-	if (l->pid && waitpid(l->pid, NULL, WNOHANG) != 0)
-		disconnect(l); /* it has ended */
+	if (l->pid && has_ended(l))
+		disconnect(l);
 	if (!l->pid && !reap_group(l, CANCEL_MS)) {
 		errors_add(e, l->file, 0,
 			   "the previous configuration loader has not ended: the file system may "

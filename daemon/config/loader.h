@@ -40,6 +40,7 @@ struct loader {
 
 	/* Private, except that the caller waits until one of the descriptors is readable. */
 	pid_t pid;	/* 0: there is no process */
+	bool is_reaped; /* loader_reaped() was called for it */
 	pid_t group;	/* process group of the last loader and its parsers; 0: none yet */
 	int request_fd; /* sequenced-packet socket: requests to the loader, wait statuses from it */
 	int answer_fd;	/* pipe: answers from the parsers */
@@ -83,5 +84,8 @@ struct config *loader_load(struct loader *l, struct errors *e);
  */
 void loader_cancel(struct loader *l);
 void loader_stop(struct loader *l);
+
+/* The caller has waited for PID, which may be the process. */
+void loader_reaped(struct loader *l, pid_t pid);
 
 #endif

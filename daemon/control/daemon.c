@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -30,6 +31,18 @@ static void on_workers(evutil_socket_t fd, short what, void *arg)
 	shutdown_check(d);
 }
 
+/*
+ * PID 1 of a container inherits the orphans of other processes there, for example of health checks;
+ * without a wait they fill the container's limit of processes. __WNOTHREAD leaves out the children
+ * of the workers: the service waits for them.
+ */
+static void reap_orphans(struct daemon *d)
+{
+	pid_t pid;
+	while (getpid() == 1 && (pid = waitpid(-1, NULL, WNOHANG | __WNOTHREAD)) > 0)
+		loader_reaped(&d->loader, pid);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
@@ -41,6 +54,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	report_tick(d);
 	notify_retry(&d->notify);
 	signals_check(d);
+	reap_orphans(d);
 }
 
 static void log_errors(struct errors *e)
@@ -119,7 +133,9 @@ static int open_configuration(struct daemon *d, struct config **config, struct e
 static int open_resources(struct daemon *d, struct config *c, unsigned n_workers, struct errors *e)
 {
 	size_t connections = privileges_raise_nofile(c, n_workers); /* listeners need some, too */
-	if (runtime_open(&d->runtime, d->runtime_dir, e) == 0)
+	struct owner owner;
+	if (privileges_find_owner(c, &owner, e) == 0 &&
+	    runtime_open(&d->runtime, d->runtime_dir, &owner, e) == 0)
 		d->current = snapshot_new(c, NULL, &d->passed, &d->retired, n_workers, e);
 	if (!d->current)
 		return EXIT_FAILURE;
@@ -158,7 +174,7 @@ static int drop_privileges(struct daemon *d, struct errors *e)
 static int start_workers(struct daemon *d, unsigned n, struct errors *e)
 {
 	d->reported_stuck = calloc(n, sizeof(*d->reported_stuck));
-	if (!d->reported_stuck || !make_events(d)) {
+	if (!d->reported_stuck || !make_events(d) || (errno = signals_protect_children()) != 0) {
 		errors_add(e, NULL, 0, "cannot create the event loop: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
@@ -220,6 +236,17 @@ static void log_failed_start(const struct daemon *d, struct errors *e)
 	} while (log_switch_to_stderr());
 }
 
+/* After a drain, the service's `stop` may use what is left of drain_timeout, or until the next stop
+ * signal. */
+static void await_workers(struct daemon *d)
+{
+	const double check_seconds = 0.1;
+	uint64_t stops = signals_stops_received();
+	while (d->exit_code == 0 && clock_seconds(CLOCK_MONOTONIC) < d->drain_deadline &&
+	       signals_stops_received() == stops && !workers_quit(d->workers, check_seconds))
+		;
+}
+
 /* Returns false if a worker is stuck: what it uses must then stay allocated. */
 static bool end_workers(struct daemon *d)
 {
@@ -227,6 +254,7 @@ static bool end_workers(struct daemon *d)
 	if (!d->workers)
 		return true;
 	workers_close_connections(d->workers);
+	await_workers(d);
 	unsigned stuck = workers_join(d->workers, JOIN_SECONDS, &first);
 	if (!stuck)
 		return true;

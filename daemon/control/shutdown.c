@@ -1,5 +1,6 @@
 #include "control/shutdown.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "control/reload.h"
 #include "control/state.h"
@@ -23,6 +24,7 @@ static void drain(struct daemon *d)
 	}
 	workers_drain(d->workers);
 	daemon_set_timer(d, d->stop_timer, seconds);
+	d->drain_deadline = clock_seconds(CLOCK_MONOTONIC) + (double)seconds;
 }
 
 void shutdown_begin(struct daemon *d)

@@ -13,6 +13,7 @@ static struct {
 	volatile sig_atomic_t woken; /* libevent was called for the arrivals in the queue */
 	uint64_t received[NSIG];
 	unsigned in_turn[NSIG]; /* deliveries since signal_queue_resume() */
+	bool merges[NSIG];	/* see signal_queue_install() */
 	struct sigaction libevents[NSIG];
 	sigset_t handled;
 } queue;
@@ -22,7 +23,7 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 	int saved = errno;
 	struct signal_arrival *last = queue.n ? &queue.arrivals[queue.n - 1] : NULL;
 	queue.received[signal]++;
-	if (last && last->signal == signal && last->pid == info->si_pid)
+	if (last && last->signal == signal && last->pid == info->si_pid && queue.merges[signal])
 		last->count++;
 	else if (queue.n < SIGNAL_QUEUE_SIZE) /* always true, see SIGNAL_QUEUE_SIZE */
 		queue.arrivals[queue.n++] = (struct signal_arrival){.signal = signal,
@@ -41,9 +42,10 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 	errno = saved;
 }
 
-int signal_queue_install(int signal, const sigset_t *handled)
+int signal_queue_install(int signal, const sigset_t *handled, bool merges)
 {
 	queue.handled = *handled;
+	queue.merges[signal] = merges;
 	if (sigaction(signal, NULL, &queue.libevents[signal]) < 0)
 		return -1;
 	struct sigaction ours = {.sa_flags = SA_SIGINFO | SA_RESTART, .sa_mask = *handled};

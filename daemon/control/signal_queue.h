@@ -4,7 +4,8 @@
  * libevent alone writes one byte per delivery into a pipe that holds 65,536, and runs a batch in
  * the order of signal numbers. The handler of the queue records each delivery with its sender and
  * time, in order, and calls libevent's handler once for all arrivals that have not been taken.
- * Consecutive deliveries of one signal from one sender are one arrival with a count.
+ * Consecutive deliveries of one signal from one sender are one arrival with a count, if the signal
+ * merges: one reload is enough for them, but a second stop means something else than the first.
  *
  * Control thread only: all other threads block all signals.
  */
@@ -43,9 +44,10 @@ enum { SIGNAL_QUEUE_SIZE = 2 * MAX_PER_TURN * QUEUED_SIGNALS_MAX };
 /*
  * Put the queue in front of the handler that libevent has installed for SIGNAL in event_add().
  * HANDLED are all signals of the queue, at most QUEUED_SIGNALS_MAX: their handlers do not interrupt
- * each other. Returns 0, or -1 and errno.
+ * each other. MERGES: consecutive deliveries from one sender become one arrival. Returns 0, or -1
+ * and errno.
  */
-int signal_queue_install(int signal, const sigset_t *handled);
+int signal_queue_install(int signal, const sigset_t *handled, bool merges);
 
 /* Move all arrivals to BATCH, in order. Returns their number. */
 size_t signal_queue_take(struct signal_arrival batch[SIGNAL_QUEUE_SIZE]);

@@ -8,12 +8,14 @@
 #include "control/signal_queue.h"
 #include "control/state.h"
 
+#include <pthread.h>
 #include <string.h>
 
 struct action {
 	const char *text; /* logged after the sender */
 	void (*run)(struct daemon *d);
 	const struct action *if_queued; /* instead, for a signal sent with sigqueue(3) */
+	const struct action *if_hangup; /* instead, if the controlling terminal is gone */
 };
 
 static void toggle_debug(struct daemon *d)
@@ -26,13 +28,14 @@ static void toggle_debug(struct daemon *d)
 					: "debug logging on: until SIGUSR2 or a reload");
 }
 
-static const struct action reload = {"reload the configuration", reload_begin, NULL};
-static const struct action queue = {"queue one more reload", reload_queue, NULL};
-static const struct action dump = {"dump statistics", report_dump, NULL};
-static const struct action debug = {"toggle debug logging", toggle_debug, NULL};
-static const struct action drain = {"drain and stop", shutdown_begin, NULL};
-static const struct action stop = {"stop now", shutdown_now, NULL};
-static const struct action ignore = {"ignored, already stopping", NULL, NULL};
+static const struct action drain = {"drain and stop", .run = shutdown_begin};
+static const struct action reload = {"reload the configuration", reload_begin, .if_hangup = &drain};
+static const struct action queue = {"queue one more reload", reload_queue, .if_hangup = &drain};
+static const struct action dump = {"dump statistics", .run = report_dump};
+static const struct action debug = {"toggle debug logging", .run = toggle_debug};
+static const struct action stop = {"stop now", .run = shutdown_now};
+static const struct action ignore = {"ignored, already stopping", .run = NULL};
+static const struct action outlive = {"ignored, started by nohup(1)", .run = NULL};
 
 /* `skeld -s stop` queues its signal: several of these commands wait for the same drain. */
 static const struct action force = {"stop now", shutdown_now, .if_queued = &ignore};
@@ -42,18 +45,22 @@ static const struct action force = {"stop now", shutdown_now, .if_queued = &igno
 static const struct {
 	int signal;
 	const char *name;
+	bool merges; /* several in a row from one sender act once */
 	const struct action *in[N_STATES];
 } table[N_SIGNALS] = {
-	/*                     STARTING  RUNNING  RELOADING LAME_DUCK  DRAINING  STOPPED  */
-	{SIGHUP, "SIGHUP",   {&ignore, &reload, &queue,   &ignore,   &ignore,  &ignore}},
-	{SIGUSR1, "SIGUSR1", {&ignore, &dump,   &dump,    &dump,     &dump,    &ignore}},
-	{SIGUSR2, "SIGUSR2", {&ignore, &debug,  &debug,   &debug,    &debug,   &ignore}},
-	{SIGINT, "SIGINT",   {&ignore, &drain,  &drain,   &force,    &force,   &ignore}},
-	{SIGTERM, "SIGTERM", {&ignore, &drain,  &drain,   &force,    &force,   &ignore}},
-	{SIGQUIT, "SIGQUIT", {&ignore, &stop,   &stop,    &stop,     &stop,    &ignore}},
-	/* SIGPIPE and SIGXFSZ are ignored: write(2) returns EPIPE and EFBIG instead. */
+	/*                           STARTING  RUNNING  RELOADING LAME_DUCK  DRAINING  STOPPED  */
+	{SIGHUP, "SIGHUP", true,    {&ignore, &reload, &queue,   &ignore,   &ignore,  &ignore}},
+	{SIGUSR1, "SIGUSR1", true,  {&ignore, &dump,   &dump,    &dump,     &dump,    &ignore}},
+	{SIGUSR2, "SIGUSR2", false, {&ignore, &debug,  &debug,   &debug,    &debug,   &ignore}},
+	{SIGINT, "SIGINT", false,   {&ignore, &drain,  &drain,   &force,    &force,   &ignore}},
+	{SIGTERM, "SIGTERM", false, {&ignore, &drain,  &drain,   &force,    &force,   &ignore}},
+	{SIGQUIT, "SIGQUIT", false, {&ignore, &stop,   &stop,    &stop,     &stop,    &ignore}},
 };
 /* clang-format on */
+
+/* write(2) then returns EPIPE or EFBIG, and works in the background of a terminal. */
+static const int ignored[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
+enum { N_IGNORED = sizeof(ignored) / sizeof(*ignored) };
 
 _Static_assert((int)N_SIGNALS <= QUEUED_SIGNALS_MAX, "the signal queue has room for all of them");
 
@@ -72,6 +79,9 @@ static const struct action *find_action(const struct daemon *d, const struct sig
 	while (table[i].signal != a->signal)
 		i++;
 	const struct action *action = table[i].in[d->state];
+	/* Only the kernel sends SIGHUP with this code: tty_vhangup(9) and the end of a session. */
+	if (a->code == SI_KERNEL && action->if_hangup)
+		return d->signals.ignores_hangup ? &outlive : action->if_hangup;
 	return a->code == SI_QUEUE && action->if_queued ? action->if_queued : action;
 }
 
@@ -133,27 +143,65 @@ void signals_check(struct daemon *d)
 void signals_block(void)
 {
 	sigset_t set = handled_set();
-	/* Also those that are about to be ignored: until then they would end the process. */
-	sigaddset(&set, SIGPIPE);
-	sigaddset(&set, SIGXFSZ);
+	/* Also those that are about to be ignored: until then they would end or stop the process.
+	 */
+	for (size_t i = 0; i < N_IGNORED; i++)
+		sigaddset(&set, ignored[i]);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGCHLD, SIG_DFL); /* if it were ignored, waitpid(2) would find no children */
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
+	for (size_t i = 0; i < N_IGNORED; i++)
+		signal(ignored[i], SIG_IGN);
+}
+
+static pthread_t control_thread;
+
+/*
+ * In the child of a fork(2) by the service: the program that it executes must not inherit blocked
+ * and ignored signals, else no one can end it with kill(1). The child must not run the queue's
+ * handler either: it shares libevent's pipe with the daemon. The control thread forks the
+ * configuration loader, which sets its own signals.
+ */
+static void reset_in_child(void)
+{
+	sigset_t none;
+	if (pthread_equal(pthread_self(), control_thread))
+		return;
+	for (size_t i = 0; i < N_SIGNALS; i++)
+		signal(table[i].signal, SIG_DFL);
+	for (size_t i = 0; i < N_IGNORED; i++)
+		signal(ignored[i], SIG_DFL);
+	sigemptyset(&none);
+	pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
+int signals_protect_children(void)
+{
+	control_thread = pthread_self();
+	return pthread_atfork(NULL, NULL, reset_in_child);
 }
 
 int signals_start(struct daemon *d)
 {
 	sigset_t set = handled_set(), none;
+	struct sigaction inherited;
+	d->signals.ignores_hangup =
+		sigaction(SIGHUP, NULL, &inherited) == 0 && inherited.sa_handler == SIG_IGN;
 	for (size_t i = 0; i < N_SIGNALS; i++) {
 		struct event *e = evsignal_new(d->base, table[i].signal, on_signals, d);
 		d->signals.event[i] = e;
-		if (!e || event_add(e, NULL) < 0 || signal_queue_install(table[i].signal, &set) < 0)
+		if (!e || event_add(e, NULL) < 0 ||
+		    signal_queue_install(table[i].signal, &set, table[i].merges) < 0)
 			return -1;
 	}
 	/* An empty mask: our parent may have left other signals blocked. */
 	sigemptyset(&none);
 	return pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
+uint64_t signals_stops_received(void)
+{
+	return signal_queue_received(SIGINT) + signal_queue_received(SIGTERM) +
+	       signal_queue_received(SIGQUIT);
 }
 
 void signals_close(struct daemon *d)

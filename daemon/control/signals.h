@@ -25,6 +25,7 @@ struct signals {
 	uint64_t handled[NSIG], coalesced[NSIG]; /* by signal number */
 	struct histogram latency;		 /* from arrival to handler */
 	struct sender_cache sender;		 /* cleared by a reload */
+	bool ignores_hangup;			 /* started by nohup(1) */
 	/* A ring: the latest signal is at (n_recent - 1) % RECENT_SIGNALS. */
 	struct handled_signal recent[RECENT_SIGNALS];
 	size_t n_recent;
@@ -32,6 +33,10 @@ struct signals {
 
 /* Block all handled signals until signals_start(). main() calls this first. */
 void signals_block(void);
+
+/* From now on a child that the service forks gets default signal handling. Before the workers
+ * start. Returns 0, or an errno. */
+int signals_protect_children(void);
 
 /* Install the handlers, then unblock. Returns 0, or -1 and errno. */
 int signals_start(struct daemon *d);
@@ -42,6 +47,9 @@ int signals_start(struct daemon *d);
  * the handler only once.
  */
 void signals_check(struct daemon *d);
+
+/* Signals that stop the daemon, delivered so far, handled or not. */
+uint64_t signals_stops_received(void);
 
 /* Block all signals for good, and handle those that have arrived. */
 void signals_close(struct daemon *d);

@@ -84,6 +84,7 @@ struct daemon {
 	char workers_reason[64]; /* why there are so many workers, for the log */
 	bool *reported_stuck;	 /* for each worker: the log says that it does not answer */
 	bool past_deadline;	 /* drain_timeout is over */
+	double drain_deadline;	 /* monotonic seconds; 0: no drain has begun */
 	double watchdog_seconds; /* interval that the service manager expects; 0: none */
 };
 

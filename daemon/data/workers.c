@@ -146,16 +146,22 @@ static bool all_ended(const struct workers *ws)
 	return true;
 }
 
-unsigned workers_join(struct workers *ws, double seconds, unsigned *first)
+bool workers_quit(struct workers *ws, double seconds)
 {
 	struct pollfd progress = {.fd = ws->progress_fd, .events = POLLIN};
 	double deadline = clock_seconds(CLOCK_MONOTONIC) + seconds, left;
-	unsigned stuck = 0;
 	eventfd_t n;
 	send_order(ws, ORDER_QUIT);
 	while (!all_ended(ws) && (left = deadline - clock_seconds(CLOCK_MONOTONIC)) > 0)
 		if (poll(&progress, 1, (int)(left * 1000) + 1) > 0)
 			eventfd_read(ws->progress_fd, &n);
+	return all_ended(ws);
+}
+
+unsigned workers_join(struct workers *ws, double seconds, unsigned *first)
+{
+	unsigned stuck = 0;
+	workers_quit(ws, seconds);
 	for (unsigned i = 0; i < ws->n_started; i++)
 		if (atomic_load(&ws->worker[i].ended))
 			pthread_join(ws->worker[i].thread, NULL);

@@ -56,6 +56,9 @@ size_t workers_open_connections(const struct workers *ws);
 /* Returns the number of connections that workers_close_connections() closed unfinished. */
 uint64_t workers_cut_off(const struct workers *ws);
 
+/* Order the threads to end, and wait SECONDS for them. Returns true if all have ended. */
+bool workers_quit(struct workers *ws, double seconds);
+
 /*
  * End the threads and wait for them, SECONDS at most. Returns how many are stuck, the index of the
  * first one in FIRST. If any are, do not call workers_free().

@@ -35,7 +35,7 @@ int main(void)
 
 	sigemptyset(&handled);
 	sigaddset(&handled, SIGUSR2);
-	if (!event || event_add(event, NULL) || signal_queue_install(SIGUSR2, &handled)) {
+	if (!event || event_add(event, NULL) || signal_queue_install(SIGUSR2, &handled, true)) {
 		fprintf(stderr, "queued_signal: cannot start libevent\n");
 		return 1;
 	}

@@ -308,7 +308,6 @@ Test(admin, address_that_other_machines_reach_is_a_warning)
 	config_write("workers = 1\nadmin { address = \"0.0.0.0:0\" }\n" LISTEN_MAIN);
 	daemon_reload_and_wait();
 	cr_assert(log_line_with("can be reached from other machines"), "%s", log_text());
-	cr_assert_eq(http_ask("GET /livez HTTP/1.1\r\nHost: any.example\r\n\r\n"), 200);
 	daemon_reload_and_wait();
 	cr_assert_eq(log_count("can be reached"), 1, "%s", log_text());
 	daemon_finish();
@@ -342,5 +341,14 @@ Test(admin, loopback_address_answers_numbers_and_localhost_only)
 	}
 	cr_assert_eq(http_ask("GET /status HTTP/1.0\r\n\r\n"), 200);
 	cr_assert_eq(http_ask("GET http://evil.example/status HTTP/1.1\r\n%s\r\n\r\n"), 421);
+	daemon_finish();
+}
+
+/* The same for a browser on this machine while the server listens on all addresses. */
+Test(admin, connection_to_a_loopback_address_has_the_host_check_also_on_0_0_0_0)
+{
+	daemon_start("workers = 1\nadmin { address = \"0.0.0.0:0\" }\n" LISTEN_MAIN);
+	cr_assert_eq(http_ask("GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n"), 421);
+	cr_assert_eq(http_get("/livez"), 200);
 	daemon_finish();
 }

@@ -19,7 +19,7 @@ static void expect_passed(int code)
 	while (start && text[start - 1] != '\n')
 		start--;
 	int passed = 0, failed = -1, end = 0;
-	sscanf(text + start, "%d passed, %d failed%n", &passed, &failed, &end);
+	sscanf(text + start, "self-test: %d checks passed, %d failed%n", &passed, &failed, &end);
 	cr_assert(passed > 0 && failed == 0 && end && text[start + (size_t)end] == '\n', "%s",
 		  text + start);
 }

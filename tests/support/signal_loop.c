@@ -44,7 +44,7 @@ void signal_loop_start(void)
 	for (size_t i = 0; i < N_KINDS; i++) {
 		loop.event[i] = evsignal_new(loop.base, kinds[i], take_all, NULL);
 		MUST(loop.event[i] && event_add(loop.event[i], NULL) == 0);
-		MUST(signal_queue_install(kinds[i], &set) == 0);
+		MUST(signal_queue_install(kinds[i], &set, kinds[i] != SIGTERM) == 0);
 	}
 }
 

@@ -1,5 +1,5 @@
 /* admin/http: slow, silent and surplus clients. The test runs each turn of the loop. */
-/* build: WRAP clock_gettime accept4 calloc */
+/* build: WRAP clock_gettime accept4 calloc log_line */
 /* test: NEEDS ADMIN */
 #include "admin/http.h"
 #include "fixture.h"
@@ -73,6 +73,15 @@ void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_calloc(size_t n, size_t size)
 {
 	return refuses_memory ? NULL : __real_calloc(n, size);
+}
+
+/* Warnings that nothing can be accepted. */
+static unsigned warnings;
+void __wrap_log_line(int level, const char *format, ...);
+void __wrap_log_line(int level, const char *format, ...)
+{
+	(void)level;
+	warnings += strstr(format, "cannot accept") != NULL;
 }
 
 static struct event_base *base;
@@ -285,5 +294,52 @@ Test(http, listening_is_retried_after_a_lack_of_memory)
 	cr_assert(!is_closed(fd));
 	refuses_memory = false;
 	expect_status(fd, "HTTP/1.1 200 OK");
+	end();
+}
+
+/* A client is accepted between two failures. */
+static void suffer_shortage(void)
+{
+	accept_error = EMFILE;
+	int fd = dial();
+	for (int turn = 0; turn < 200; turn++) {
+		step();
+		poll(NULL, 0, 1);
+	}
+	accept_error = 0;
+	descriptors++;
+	expect_clients(1);
+	close(fd);
+	descriptors--;
+	expect_clients(0);
+}
+
+Test(http, shortage_that_comes_and_goes_warns_once_a_minute)
+{
+	serve();
+	for (int i = 0; i < 5; i++)
+		suffer_shortage();
+	cr_assert_eq(warnings, 1);
+	ahead = 61;
+	suffer_shortage();
+	cr_assert_eq(warnings, 2);
+	end();
+}
+
+/* No time passes: its five seconds are not over. */
+Test(http, connect_is_answered_and_closed_at_once)
+{
+	static const char request[] = "CONNECT evil.example:443 HTTP/1.1\r\n\r\n";
+	char head[128] = "";
+	serve();
+	descriptors++;
+	int fd = dial();
+	expect_clients(1);
+	ahead = -1000;
+	MUST(send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0);
+	read_answer(fd, head, sizeof(head));
+	cr_assert_eq(strncmp(head, "HTTP/1.1 405 ", 13), 0, "%s", head);
+	descriptors--;
+	expect_clients(0);
 	end();
 }

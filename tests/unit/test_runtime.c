@@ -31,7 +31,7 @@ Test(runtime, a_missing_directory_is_created_and_removed_at_the_end)
 	open_well(&r, "run");
 	cr_assert(r.made);
 	cr_assert_eq(mode_of("run"), S_IFDIR | 0755);
-	cr_assert_eq(mode_of("run/skeld.pid"), S_IFREG | 0644);
+	cr_assert_eq(mode_of("run/skeld.pid"), S_IFREG | 0600);
 	runtime_close(&r);
 	cr_assert_not(file_exists("run"));
 	EXPECT_NOTHING_LEFT();
@@ -98,13 +98,17 @@ Test(runtime, a_symbolic_link_as_pid_file_is_rejected)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(runtime, a_pid_file_with_a_second_link_is_rejected)
+Test(runtime, a_pid_file_with_a_second_link_is_replaced)
 {
+	struct runtime r;
+	struct errors e = {0};
 	MUST(mkdir("run", 0755) == 0);
 	file_write("precious", "keep me\n");
-	MUST(link("precious", "run/skeld.pid") == 0);
-	expect_refused("run", "cannot use run/skeld.pid: the file has more than one link");
+	MUST(chmod("precious", 0600) == 0 && link("precious", "run/skeld.pid") == 0);
+	open_well(&r, "run");
+	cr_assert_eq(runtime_announce(&r, &e), 0);
 	cr_assert_str_eq(file_text("precious"), "keep me\n");
+	runtime_close(&r);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -126,7 +130,7 @@ Test(runtime, a_directory_that_cannot_be_created_is_reported_with_the_reason)
 	struct errors e = {0};
 	if (access("/sys", F_OK) < 0)
 		cr_skip_test("/sys is not mounted");
-	cr_assert_eq(runtime_open(&r, "/sys/skeld-test", &e), -1);
+	cr_assert_eq(runtime_open(&r, "/sys/skeld-test", NULL, &e), -1);
 	cr_assert(strstr(errors_text(&e, 0), "cannot create the runtime directory /sys/skeld-test"),
 		  "%s", errors_text(&e, 0));
 	cr_assert_null(strstr(errors_text(&e, 0), strerror(ENOENT)));

@@ -173,7 +173,7 @@ Test(signal_queue, installing_sigkill_fails_with_einval)
 {
 	sigset_t set = all_kinds();
 	errno = 0;
-	cr_assert_eq(signal_queue_install(SIGKILL, &set), -1);
+	cr_assert_eq(signal_queue_install(SIGKILL, &set, true), -1);
 	cr_assert_eq(errno, EINVAL);
 	signal_loop_end();
 }

@@ -33,7 +33,7 @@ static struct other other_start(const char *path)
 		struct runtime r;
 		struct errors e = {0};
 		close(end[1]);
-		if (runtime_open(&r, path, &e) == 0 && runtime_announce(&r, &e) == 0 &&
+		if (runtime_open(&r, path, NULL, &e) == 0 && runtime_announce(&r, &e) == 0 &&
 		    write(ready[1], "", 1) == 1 && read(end[0], &byte, 1) == 0)
 			runtime_close(&r);
 		_exit(e.n ? 1 : 0);
@@ -93,23 +93,39 @@ Test(single_instance, files_left_by_a_crash_are_taken_over)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* A process that may only read the file can take a read lock. It blocks a start, and no more. */
-Test(single_instance, a_read_lock_on_the_pid_file_has_no_owner)
+/* A process that may only read the file can take a read lock: it holds no daemon up. */
+Test(single_instance, a_read_lock_on_a_readable_pid_file_changes_nothing)
 {
 	struct runtime r;
-	struct errors e = {0};
-	open_well(&r, "run");
 	struct flock reads = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
-	file_write("run/skeld.pid.new", "1\n");
-	MUST(rename("run/skeld.pid.new", "run/skeld.pid") == 0);
+	MUST(mkdir("run", 0755) == 0);
+	file_write("run/skeld.pid", "1\n");
+	MUST(chmod("run/skeld.pid", 0644) == 0);
 	int fd = open("run/skeld.pid", O_RDONLY | O_CLOEXEC);
 	MUST(fd >= 0 && fcntl(fd, F_OFD_SETLK, &reads) == 0);
-	cr_assert_eq(runtime_owner("run"), 0);
-	expect_refused("run", "another instance is running: run/skeld.pid is locked, perhaps from");
+	cr_assert_eq(runtime_owner("run"), RUNTIME_NO_OWNER);
+	open_well(&r, "run");
 	close(fd);
-	cr_assert_eq(runtime_replace(&r, "status", "x\n", 2, &e), -1);
-	errors_clear(&e);
 	runtime_close(&r);
+	EXPECT_NOTHING_LEFT();
+}
+
+/* A lock that cannot be taken is reported: of this user, or of a daemon of an older version. */
+Test(single_instance, a_foreign_lock_on_a_private_pid_file_is_reported)
+{
+	struct flock reads = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+	struct flock writes = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	MUST(mkdir("run", 0755) == 0);
+	file_write("run/skeld.pid", "1\n");
+	MUST(chmod("run/skeld.pid", 0600) == 0);
+	int fd = open("run/skeld.pid", O_RDWR | O_CLOEXEC);
+	MUST(fd >= 0 && fcntl(fd, F_OFD_SETLK, &reads) == 0);
+	expect_refused("run", "another instance is running: run/skeld.pid is locked, perhaps from");
+	MUST(fcntl(fd, F_OFD_SETLK, &writes) == 0 && fchmod(fd, 0644) == 0);
+	expect_refused("run", "another instance is running: run/skeld.pid is locked, perhaps from");
+	cr_assert_eq(runtime_owner("run"), RUNTIME_ELSEWHERE);
+	close(fd);
+	EXPECT_NOTHING_LEFT();
 }
 
 /* An operator removed the pid file, and a second daemon was started in the directory. */
@@ -157,7 +173,7 @@ Test(single_instance, a_pid_file_removed_before_it_is_locked_is_created_again)
 		cr_skip_test("this file system has no leases");
 	pid_t child = fork();
 	if (child == 0) {
-		bool good = runtime_open(&r, "run", &e) == 0 && write(ready[1], "", 1) == 1;
+		bool good = runtime_open(&r, "run", NULL, &e) == 0 && write(ready[1], "", 1) == 1;
 		if (good)
 			pause();
 		_exit(1);
@@ -179,7 +195,7 @@ static int lock_in_turns(atomic_int *inside, int n)
 	while (n--) {
 		struct runtime r;
 		struct errors e = {0};
-		if (runtime_open(&r, "run", &e) == 0) {
+		if (runtime_open(&r, "run", NULL, &e) == 0) {
 			bad += atomic_fetch_add(inside, 1) != 0;
 			atomic_fetch_sub(inside, 1);
 			runtime_close(&r);

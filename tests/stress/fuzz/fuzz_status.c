@@ -40,7 +40,7 @@ static _Noreturn void hold_lock(int ready)
 	for (int i = 1; i < NSIG; i++)
 		signal(i, SIG_IGN);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	CHECK(runtime_open(&r, directory, &e) == 0, "%s", errors_text(&e, 0));
+	CHECK(runtime_open(&r, directory, NULL, &e) == 0, "%s", errors_text(&e, 0));
 	if (write(ready, "", 1) == 1)
 		for (;;)
 			pause();
