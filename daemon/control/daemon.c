@@ -133,7 +133,7 @@ static int open_configuration(struct daemon *d, struct config **config, struct e
 static int open_resources(struct daemon *d, struct config *c, unsigned n_workers, struct errors *e)
 {
 	size_t connections = privileges_raise_nofile(c, n_workers); /* listeners need some, too */
-	struct owner owner;
+	struct account owner;
 	if (privileges_find_owner(c, &owner, e) == 0 &&
 	    runtime_open(&d->runtime, d->runtime_dir, &owner, e) == 0)
 		d->current = snapshot_new(c, NULL, &d->passed, &d->retired, n_workers, e);

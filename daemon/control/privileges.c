@@ -18,9 +18,6 @@
 /* SCHED_FLAG_KEEP_POLICY of linux/sched.h, which conflicts with sched.h. */
 enum { KEEP_POLICY = 0x08 };
 
-<<<<<<< HEAD
-/* Look up the configured user and group. Without a user, the user stays; without a group, it is the
- * primary group of the user. Returns 0, or -1 and an error. */
 static int find_account(const struct config *c, struct account *a, struct errors *e)
 {
 	int error = *c->user ? account_find_user(c->user, a) : 0;
@@ -36,21 +33,9 @@ static int find_account(const struct config *c, struct account *a, struct errors
 	return error ? -1 : 0;
 }
 
-static bool change_to(const struct account *a)
+int privileges_find_owner(const struct config *c, struct account *owner, struct errors *e)
 {
-	return (*a->login ? initgroups(a->login, a->gid) : setgroups(1, &a->gid)) == 0 &&
-	       setresgid(a->gid, a->gid, a->gid) == 0 && setresuid(a->uid, a->uid, a->uid) == 0;
-}
-
-int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e)
-{
-	const struct config *c = s->config;
-	struct account a = {0};
-=======
-int privileges_find_owner(const struct config *c, struct owner *owner, struct errors *e)
-{
-	*owner = (struct owner){geteuid(), getegid()};
->>>>>>> h-guard
+	*owner = (struct account){geteuid(), getegid(), ""};
 	if (!*c->user && !*c->group)
 		return 0;
 	if (geteuid() != 0) {
@@ -59,40 +44,31 @@ int privileges_find_owner(const struct config *c, struct owner *owner, struct er
 			   "user = \"\" and group = \"\"");
 		return -1;
 	}
-	if (find_account(c, &a, e) < 0)
-		return -1;
-<<<<<<< HEAD
-	log_chown(a.uid, a.gid);
-	for (size_t i = 0; i < s->n_listeners; i++)
-		listener_chown(s->listener[i], a.uid, a.gid);
-	if ((r->made && fchown(r->dir, a.uid, a.gid) < 0) || fchown(r->pid, a.uid, a.gid) < 0 ||
-	    !change_to(&a)) {
-=======
+	return find_account(c, owner, e);
 }
-*owner = (struct owner){user ? user->pw_uid : 0, group ? group->gr_gid : user->pw_gid};
-return 0;
+
+static bool change_to(const struct account *a)
+{
+	return (*a->login ? initgroups(a->login, a->gid) : setgroups(1, &a->gid)) == 0 &&
+	       setresgid(a->gid, a->gid, a->gid) == 0 && setresuid(a->uid, a->uid, a->uid) == 0 &&
+	       prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
 }
 
 int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e)
 {
 	const struct config *c = s->config;
-	uid_t uid = r->owner.uid;
-	gid_t gid = r->owner.gid;
+	const struct account *a = &r->owner;
 	if (!*c->user && !*c->group)
 		return 0;
-	log_chown(uid, gid);
+	log_chown(a->uid, a->gid);
 	for (size_t i = 0; i < s->n_listeners; i++)
-		listener_chown(s->listener[i], uid, gid);
-	bool good = (*c->user ? initgroups(c->user, gid) : setgroups(1, &gid)) == 0 &&
-		    setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0 &&
-		    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
-	prctl(PR_SET_DUMPABLE, 1); /* a core dump and a debugger still work, prctl(2) */
-	if (!good) {
->>>>>>> h-guard
+		listener_chown(s->listener[i], a->uid, a->gid);
+	if (!change_to(a)) {
 		errors_add(e, NULL, 0, "cannot change to user \"%s\", group \"%s\": %s", c->user,
 			   c->group, strerror(errno));
 		return -1;
 	}
+	prctl(PR_SET_DUMPABLE, 1); /* a core dump and a debugger still work, prctl(2) */
 	/* Not faccessat(3): it calls faccessat2(2), which an old filter rejects with EPERM. The
 	 * real and the effective ids are the same now. */
 	if (syscall(SYS_faccessat, r->dir, ".", W_OK) < 0) {

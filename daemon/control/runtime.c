@@ -203,10 +203,10 @@ static int own_directory(const struct runtime *r, struct errors *e)
 	return -1;
 }
 
-int runtime_open(struct runtime *r, const char *path, const struct owner *owner, struct errors *e)
+int runtime_open(struct runtime *r, const char *path, const struct account *owner, struct errors *e)
 {
 	*r = (struct runtime){.path = path, .dir = -1, .pid = -1};
-	r->owner = owner ? *owner : (struct owner){geteuid(), getegid()};
+	r->owner = owner ? *owner : (struct account){geteuid(), getegid(), ""};
 	if (open_directory(r, e) < 0)
 		return -1;
 	if (own_directory(r, e) == 0 && lock(r, e)) {

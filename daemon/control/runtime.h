@@ -5,22 +5,17 @@
 #ifndef SKELD_RUNTIME_H
 #define SKELD_RUNTIME_H
 
+#include "base/account.h"
 #include "base/errors.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* The user and group that the daemon will run as; they own what it creates. */
-struct owner {
-	uid_t uid;
-	gid_t gid;
-};
-
 struct runtime {
 	const char *path;
-	struct owner owner;
-	int dir, pid; /* descriptors of the directory and of the locked pid file */
-	bool made;    /* this process created the directory, and removes it at the end */
+	struct account owner; /* the user and group that the daemon will run as */
+	int dir, pid;	      /* descriptors of the directory and of the locked pid file */
+	bool made;	      /* this process created the directory, and removes it at the end */
 };
 
 /*
@@ -33,7 +28,8 @@ struct runtime {
  * to the owner. No other user can open the pid file, because even a read lock would keep a daemon
  * from starting.
  */
-int runtime_open(struct runtime *r, const char *path, const struct owner *owner, struct errors *e);
+int runtime_open(struct runtime *r, const char *path, const struct account *owner,
+		 struct errors *e);
 
 /* Write our pid into the locked file, for scripts: the daemon has started. */
 int runtime_announce(const struct runtime *r, struct errors *e);

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 enum { USER = 65534, OTHER = 65533 };
-static const struct owner user = {USER, USER};
+static const struct account user = {USER, USER, ""};
 
 static void setup(void)
 {

@@ -45,7 +45,7 @@ static const char *check_batch(const struct signal_arrival *a, size_t n, const s
 	return NULL;
 }
 
-static const char *check_order(const struct account *o, const struct note *expected, size_t n)
+static const char *check_order(const struct tally *o, const struct note *expected, size_t n)
 {
 	if (o->n_delivered != n)
 		return WRONG("the kernel delivered %zu signals of %zu", o->n_delivered, n);
@@ -58,7 +58,7 @@ static const char *check_order(const struct account *o, const struct note *expec
 	return NULL;
 }
 
-static const char *check_counts(const struct account *o)
+static const char *check_counts(const struct tally *o)
 {
 	uint64_t delivered[NSIG] = {0};
 	for (size_t i = 0; i < o->n_delivered; i++)
@@ -75,7 +75,7 @@ static const char *check_counts(const struct account *o)
 }
 
 /* Signals are resumed after the first batch was taken, no sooner. */
-static const char *check_limit(const struct account *o)
+static const char *check_limit(const struct tally *o)
 {
 	unsigned in_turn[NSIG] = {0};
 	for (size_t i = 0; i < o->n_delivered; i++)
@@ -85,7 +85,7 @@ static const char *check_limit(const struct account *o)
 	return NULL;
 }
 
-const char *oracle(const struct account *o, const struct note *expected, size_t n)
+const char *oracle(const struct tally *o, const struct note *expected, size_t n)
 {
 	size_t at = 0, deliveries = 0;
 	const char *why = check_order(o, expected, n);

@@ -5,6 +5,6 @@
 #include "subject.h"
 
 /* Returns NULL, or a description of the failure. EXPECTED are the deliveries, in order. */
-const char *oracle(const struct account *o, const struct note *expected, size_t n);
+const char *oracle(const struct tally *o, const struct note *expected, size_t n);
 
 #endif

@@ -62,7 +62,7 @@ static struct scenario {
 };
 enum { N_SCENARIOS = sizeof(scenarios) / sizeof(*scenarios) };
 
-static struct account *shared;
+static struct tally *shared;
 static struct point seen[STEPS_MAX];
 
 static void prefill(struct note *out, size_t n)
@@ -93,8 +93,8 @@ static pid_t begin(const struct scenario *s)
 	struct note before[PREFILL_MAX];
 	int status;
 	/* The notes need no clearing. */
-	memset(shared, 0, offsetof(struct account, delivered));
-	memset(shared->received, 0, sizeof(*shared) - offsetof(struct account, received));
+	memset(shared, 0, offsetof(struct tally, delivered));
+	memset(shared->received, 0, sizeof(*shared) - offsetof(struct tally, received));
 	shared->due = s->prefill + 2;
 	prefill(before, s->prefill);
 	pid_t pid = fork();

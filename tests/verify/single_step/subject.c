@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 static struct {
-	struct account *account;
+	struct tally *account;
 	const struct note *prefill;
 	size_t n;
 	struct daemon daemon;
@@ -84,7 +84,7 @@ void shutdown_now(struct daemon *d)
 
 static void on_handled(void *context, struct daemon *d, const struct signal_arrival *a)
 {
-	struct account *o = context;
+	struct tally *o = context;
 	if (o->n_handled < NOTES_MAX)
 		o->handled[o->n_handled++] = *a;
 	subject.total += a->count;
@@ -98,7 +98,7 @@ size_t __real_signal_queue_take(struct signal_arrival batch[SIGNAL_QUEUE_SIZE]);
 
 static void __attribute__((noinline)) note_batch(size_t n)
 {
-	struct account *o = subject.account;
+	struct tally *o = subject.account;
 	if (o->n_batches < BATCHES_MAX)
 		o->batch[o->n_batches] = n;
 	o->n_batches++;
@@ -129,7 +129,7 @@ uintptr_t subject_taken(void)
 
 static void run(void)
 {
-	struct account *o = subject.account;
+	struct tally *o = subject.account;
 	struct daemon_hooks hooks = {.signal_handled = on_handled, .context = o};
 	struct snapshot snapshot = {0};
 	struct daemon *d = &subject.daemon;
@@ -163,7 +163,7 @@ static void run(void)
 	_exit(0);
 }
 
-_Noreturn void subject_run(struct account *o, const struct note *prefill, size_t n)
+_Noreturn void subject_run(struct tally *o, const struct note *prefill, size_t n)
 {
 	/* A fixed stack: the number of steps of a copy depends on its alignment. */
 	static _Alignas(4096) char stack[1 << 18];

@@ -20,7 +20,7 @@ struct note {
 };
 
 /* Shared by the subject and its tracer. Only one of them runs at a time. */
-struct account {
+struct tally {
 	uintptr_t callback; /* address of the callback */
 	size_t due;	    /* deliveries after which the subject leaves its loop */
 	size_t n_delivered, n_handled, n_batches;
@@ -40,7 +40,7 @@ void send_as(pid_t pid, int signal, pid_t sender);
  * until the signals that are due have been handled. Does not return. SIGALRM ends a loop that is
  * not woken.
  */
-_Noreturn void subject_run(struct account *o, const struct note *prefill, size_t n);
+_Noreturn void subject_run(struct tally *o, const struct note *prefill, size_t n);
 
 /* An address that the callback reaches after signal_queue_take(). */
 uintptr_t subject_taken(void);
