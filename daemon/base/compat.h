@@ -1,15 +1,14 @@
-/* What the C library lacks: musl has neither closefrom(3) nor the lists of queue(7). */
+/* What the C library lacks: musl has neither close_range(2) nor the lists of queue(7). */
 #ifndef SKELD_COMPAT_H
 #define SKELD_COMPAT_H
 
-#include <limits.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef __GLIBC__
-static inline void closefrom(int first)
+static inline int close_range(unsigned first, unsigned last, int flags)
 {
-	syscall(SYS_close_range, (unsigned)first, UINT_MAX, 0);
+	return (int)syscall(SYS_close_range, first, last, flags);
 }
 #endif
 
