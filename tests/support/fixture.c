@@ -205,7 +205,7 @@ void await_fd(int fd, short events, int64_t until, const char *what)
 _Noreturn void fail_test(const char *format, ...)
 {
 	char reason[1024];
-	struct text details = {0};
+	static struct text details;
 	va_list ap;
 	va_start(ap, format);
 	vsnprintf(reason, sizeof(reason), format, ap);

@@ -32,14 +32,15 @@ size_t noticed, n_clients;
 
 static void append_end(struct text *details, const char *title, const char *text)
 {
-	size_t n = text ? strlen(text) : 0, from = n > DETAILS_MAX ? n - DETAILS_MAX : 0;
+	size_t n = strlen(text), from = n > DETAILS_MAX ? n - DETAILS_MAX : 0;
 	text_append(details, title, strlen(title));
 	text_append(details, text + from, n - from);
 }
 
 static void append_details(struct text *details)
 {
-	append_end(details, "\ndatagrams to the service manager:\n", notices.bytes);
+	append_end(details, "\ndatagrams to the service manager:\n",
+		   notices.bytes ? notices.bytes : "");
 	append_end(details, "\nlog of the daemon:\n", log_text());
 }
 
