@@ -72,14 +72,9 @@ int command_check(const struct arguments *a, const struct service *svc)
 struct target {
 	const char *dir;
 	pid_t pid;
-<<<<<<< HEAD
 	int pidfd; /* readable when the process has ended; -1: an old kernel or a filter has none */
 	int watch; /* inotify: a file in the runtime directory was replaced; -1: none */
-=======
-	int pidfd;    /* readable when the process has ended */
-	int watch;    /* inotify: a file in the runtime directory was replaced; -1: none */
 	int pid_file; /* opened with O_PATH: a clean end removes the file */
->>>>>>> h-guard
 	char status[STATUS_MAX];
 	unsigned long long wanted; /* -s reload: wait until the daemon has done so many reloads */
 	int stats;		   /* -s stats: the old stats.prom, -1: none */
@@ -139,12 +134,12 @@ static bool is_stopping(const struct target *t)
 	return in_state(t, "lame_duck") || in_state(t, "draining") || in_state(t, "stopped");
 }
 
-<<<<<<< HEAD
 /* For lack of a pidfd, too. The end of a process releases its lock. */
 static bool has_ended(const struct target *t)
 {
 	return runtime_owner(t->dir) != t->pid;
-=======
+}
+
 static int open_path_only(const char *dir, const char *name)
 {
 	char path[4096];
@@ -170,7 +165,6 @@ static int no_pid(const char *dir, pid_t owner)
 			"skeld: the daemon runs in another pid namespace, where this command must "
 			"run, see nsenter(1)\n");
 	return EXIT_FAILURE;
->>>>>>> h-guard
 }
 
 static int find_daemon(struct target *t, const char *dir)
@@ -182,30 +176,12 @@ static int find_daemon(struct target *t, const char *dir)
 	}
 	t->pid_file = open_path_only(dir, "skeld.pid");
 	t->pid = runtime_owner(dir);
-<<<<<<< HEAD
-	if (t->pid < 0) {
-		fprintf(stderr, "skeld: cannot read %s/skeld.pid: %s\n", dir, strerror(errno));
-		return EXIT_FAILURE;
-	}
-	if (t->pid > 0)
-		t->pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
-	/* The pid may have been reused before pidfd_open(2): read the owner again. */
-	if (t->pid <= 0 || has_ended(t)) {
-		fprintf(stderr, "skeld: not running: no process holds %s/skeld.pid\n", dir);
-		return EXIT_NOT_RUNNING;
-	}
-=======
 	if (t->pid <= 0)
 		return no_pid(dir, t->pid);
 	t->pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
-	if (t->pidfd < 0 && errno != ESRCH) {
-		fprintf(stderr, "skeld: cannot watch pid %d: %s\n", (int)t->pid, strerror(errno));
-		return EXIT_FAILURE;
-	}
 	/* The pid may have been reused before pidfd_open(2): read the owner again. */
-	if (t->pidfd < 0 || runtime_owner(dir) != t->pid)
+	if (has_ended(t))
 		return not_running(dir);
->>>>>>> h-guard
 	read_file(dir, "status", t->status, sizeof(t->status));
 	return 0;
 }
@@ -385,13 +361,8 @@ static int command_stats(struct target *t)
 {
 	static char text[1 << 20];
 	/* While it is open, no new file can get its inode number. */
-<<<<<<< HEAD
-	t->stats = open(path_of_stats(t, path), O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	int failed = send_signal(t, SIGUSR1, false);
-=======
 	t->stats = open_path_only(t->dir, "stats.prom");
-	int failed = send_signal(t, SIGUSR1, NULL);
->>>>>>> h-guard
+	int failed = send_signal(t, SIGUSR1, false);
 	if (!failed)
 		failed = wait_until(t, is_dumped, "stats", WAIT_SECONDS);
 	if (failed)

@@ -18,7 +18,6 @@
 /* SCHED_FLAG_KEEP_POLICY of linux/sched.h, which conflicts with sched.h. */
 enum { KEEP_POLICY = 0x08 };
 
-<<<<<<< HEAD
 /* Look up the configured user and group. Without a user, the user stays; without a group, it is the
  * primary group of the user. Returns 0, or -1 and an error. */
 static int find_account(const struct config *c, struct account *a, struct errors *e)
@@ -42,15 +41,10 @@ static bool change_to(const struct account *a)
 	       setresgid(a->gid, a->gid, a->gid) == 0 && setresuid(a->uid, a->uid, a->uid) == 0;
 }
 
-int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e)
-{
-	const struct config *c = s->config;
-	struct account a = {0};
-=======
 int privileges_find_owner(const struct config *c, struct owner *owner, struct errors *e)
 {
+	struct account a = {0};
 	*owner = (struct owner){geteuid(), getegid()};
->>>>>>> h-guard
 	if (!*c->user && !*c->group)
 		return 0;
 	if (geteuid() != 0) {
@@ -61,34 +55,24 @@ int privileges_find_owner(const struct config *c, struct owner *owner, struct er
 	}
 	if (find_account(c, &a, e) < 0)
 		return -1;
-<<<<<<< HEAD
-	log_chown(a.uid, a.gid);
-	for (size_t i = 0; i < s->n_listeners; i++)
-		listener_chown(s->listener[i], a.uid, a.gid);
-	if ((r->made && fchown(r->dir, a.uid, a.gid) < 0) || fchown(r->pid, a.uid, a.gid) < 0 ||
-	    !change_to(&a)) {
-=======
-}
-*owner = (struct owner){user ? user->pw_uid : 0, group ? group->gr_gid : user->pw_gid};
-return 0;
+	*owner = (struct owner){a.uid, a.gid};
+	return 0;
 }
 
 int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e)
 {
 	const struct config *c = s->config;
-	uid_t uid = r->owner.uid;
-	gid_t gid = r->owner.gid;
+	struct account a = {0};
 	if (!*c->user && !*c->group)
 		return 0;
-	log_chown(uid, gid);
+	if (find_account(c, &a, e) < 0)
+		return -1;
+	log_chown(a.uid, a.gid);
 	for (size_t i = 0; i < s->n_listeners; i++)
-		listener_chown(s->listener[i], uid, gid);
-	bool good = (*c->user ? initgroups(c->user, gid) : setgroups(1, &gid)) == 0 &&
-		    setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0 &&
-		    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+		listener_chown(s->listener[i], a.uid, a.gid);
+	bool good = change_to(&a) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
 	prctl(PR_SET_DUMPABLE, 1); /* a core dump and a debugger still work, prctl(2) */
 	if (!good) {
->>>>>>> h-guard
 		errors_add(e, NULL, 0, "cannot change to user \"%s\", group \"%s\": %s", c->user,
 			   c->group, strerror(errno));
 		return -1;

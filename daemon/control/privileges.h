@@ -9,15 +9,9 @@
 int privileges_find_owner(const struct config *c, struct owner *owner, struct errors *e);
 
 /*
-<<<<<<< HEAD
- * Change to the configured user and group for good. They become the owners of the log file, of the
- * listening sockets, and of the runtime directory if this process created it. Does nothing if no
- * user is configured. Called before the workers start. Returns 0, or -1 and an error.
-=======
  * Change to the configured user and group, R's owner, for good; programs that are executed cannot
- * gain privileges again. They become the owners of the log file and of the unix sockets. Does
+ * gain privileges again. They become the owners of the log file and of the listening sockets. Does
  * nothing if no user is configured. Called before the workers start. Returns 0, or -1 and an error.
->>>>>>> h-guard
  */
 int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e);
 
