@@ -26,8 +26,15 @@ static void toggle_debug(struct daemon *d)
 					: "debug logging on: until SIGUSR2 or a reload");
 }
 
+static void reopen_log(struct daemon *d)
+{
+	(void)d;
+	log_reopen();
+}
+
 static const struct action reload = {"reload the configuration", reload_begin, NULL};
 static const struct action queue = {"queue one more reload", reload_queue, NULL};
+static const struct action reopen = {"reopen the log file", reopen_log, NULL};
 static const struct action dump = {"dump statistics", report_dump, NULL};
 static const struct action debug = {"toggle debug logging", toggle_debug, NULL};
 static const struct action drain = {"drain and stop", shutdown_begin, NULL};
@@ -45,7 +52,7 @@ static const struct {
 	const struct action *in[N_STATES];
 } table[N_SIGNALS] = {
 	/*                     STARTING  RUNNING  RELOADING LAME_DUCK  DRAINING  STOPPED  */
-	{SIGHUP, "SIGHUP",   {&ignore, &reload, &queue,   &ignore,   &ignore,  &ignore}},
+	{SIGHUP, "SIGHUP",   {&ignore, &reload, &queue,   &reopen,   &reopen,  &ignore}},
 	{SIGUSR1, "SIGUSR1", {&ignore, &dump,   &dump,    &dump,     &dump,    &ignore}},
 	{SIGUSR2, "SIGUSR2", {&ignore, &debug,  &debug,   &debug,    &debug,   &ignore}},
 	{SIGINT, "SIGINT",   {&ignore, &drain,  &drain,   &force,    &force,   &ignore}},
