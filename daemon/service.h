@@ -190,10 +190,12 @@ pid_t service_spawn(const char *const argv[], const int fds[3]);
 /* Connections. */
 
 /*
- * Send a copy of the N BYTES, in order: at once if the output queue is empty; the queue takes what
- * the socket does not. Returns
- *   0: the bytes are sent or queued.
- *   1: the same, but the queue has reached limits.buffer. In `data`, return now: the bytes that
+ * Send a copy of the N BYTES, in order. What one callback writes to its connection is sent in one
+ * piece when the callback returns; what any other code writes is sent at the end of this turn of
+ * the event loop. Large pieces are sent at once. The queue takes what the socket does not. Returns
+ *   0: the bytes are or will be sent. They are lost if the connection breaks before: then `closed`
+ *      follows.
+ *   1: so they are, but the queue has reached limits.buffer. In `data`, return now: the bytes that
  *      are not consumed are offered again when the queue has shrunk.
  *  -1: the connection is broken or closing; the bytes are discarded.
  */

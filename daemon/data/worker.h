@@ -20,6 +20,7 @@
 #include <stdbool.h>
 
 enum { SCRATCH_SIZE = 65536 }; /* the most bytes that one recv(2) returns */
+enum { GATHER_SIZE = 65536 };  /* see worker->gathered */
 
 /* Why a connection ended, in the order of close_reasons[]. */
 enum close_reason {
@@ -48,6 +49,14 @@ enum counter {
 /* Orders of the control plane to a worker. Bits that are only ever set. */
 enum order { ORDER_DRAIN = 1, ORDER_CLOSE = 2, ORDER_QUIT = 4 };
 
+/* The lists of a worker's connections. */
+enum list_index {
+	LIST_AWAITING_HEADER, /* of the PROXY protocol; the oldest first */
+	LIST_ACTIVE,	      /* the least recently active first */
+	LIST_LINGERING,	      /* the oldest first */
+	N_LISTS
+};
+
 TAILQ_HEAD(connection_list, connection);
 TAILQ_HEAD(acceptor_list, acceptor);
 
@@ -71,18 +80,19 @@ struct worker {
 	struct snapshot *snapshot; /* in use */
 	unsigned orders_done;	   /* enum order */
 	struct acceptor_list acceptors;
-	struct connection_list awaiting_header; /* of the PROXY protocol; the oldest first */
-	struct connection_list active;		/* the least recently active first */
-	struct connection_list lingering;	/* see connection->lingering; the oldest first */
-	size_t n_connections;			/* in the three lists */
-	size_t holds;	  /* of worker_hold(), plus closed connections that the service holds */
-	uint32_t now;	  /* seconds since the worker started, counted by `tick` */
-	uint64_t refused; /* connections closed because of limits.connections */
+	struct connection_list lists[N_LISTS];
+	size_t n_connections; /* in the lists */
+	size_t holds;	      /* of worker_hold(), plus closed connections that the service holds */
+	uint32_t now;	      /* seconds since the worker started, counted by `tick` */
+	uint64_t refused;     /* connections closed because of limits.connections */
 	/* For worker_may_warn(): `now` + 1 at the last warning of each kind; 0: never. */
 	uint32_t warned_limit, warned_accept, warned_header, warned_memory;
 	void *service_data;
 	_Atomic uint64_t *counters; /* written by this worker only, read by any thread */
-	char *scratch;
+	char *scratch;		    /* receive buffer */
+	char *gathered;		    /* bytes that the callback of `running` has written */
+	size_t n_gathered;
+	struct connection *running; /* its connection_handle() runs; NULL: none */
 };
 
 /* Shared by all workers. */
