@@ -399,6 +399,8 @@ void connection_handle(struct connection *c, enum connection_event event)
 			call_opened(c);
 		if (w->orders_done & ORDER_DRAIN)
 			begin_drain(c);
+		else
+			exchange(c, true); /* the first request is often there already */
 		break;
 	case READABLE:
 		if (c->state == LINGERING)
