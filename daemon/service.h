@@ -106,8 +106,10 @@ struct service {
 	 * the listeners. A connection finishes everything that it has received: it is closed as
 	 * soon as it has no unconsumed bytes, no unsent bytes and no hold. A connection that was
 	 * active within the last second or two may send one more request within 200 ms, so that no
-	 * client loses a request that crosses with the close. At drain_timeout, the remaining
-	 * connections are closed unfinished, also held ones. A forced stop does that at once: it
+	 * client loses a request that crosses with the close. A stream that the service has not
+	 * written to its end is finished only if the service holds the connection until then. At
+	 * drain_timeout, the remaining connections are closed unfinished, also held ones; they and
+	 * the bytes that did not arrive are counted in the log. A forced stop does that at once: it
 	 * calls `drain` and `draining`, then closes all connections.
 	 */
 	void (*drain)(struct worker *w);
@@ -201,7 +203,8 @@ pid_t service_spawn(const char *const argv[], const int fds[3]);
  */
 int connection_write(struct connection *c, const void *bytes, size_t n);
 
-/* Close C when the output queue is sent. `data` is not called again. */
+/* Close C when the output queue is sent. `data` is not called again. If the peer receives nothing
+ * for 5 seconds, C is closed earlier, with reason "idle". */
 void connection_close(struct connection *c);
 
 /*

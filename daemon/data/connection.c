@@ -164,9 +164,10 @@ static void offer(struct connection *c, const char *bytes, size_t n)
 
 static bool may_read(struct connection *c)
 {
+	if (c->state >= CLOSING || c->peer_ended)
+		return false;
 	size_t limit = connection_buffer_limit(c);
-	return c->state < CLOSING && !c->peer_ended && buffered(c->out) < limit &&
-	       buffered(c->in) < limit;
+	return buffered(c->out) < limit && buffered(c->in) < limit;
 }
 
 static void receive(struct connection *c)
@@ -208,7 +209,7 @@ static void repeat_offer(struct connection *c, size_t limit)
 static void exchange(struct connection *c, bool readable)
 {
 	connection_flush(c);
-	for (;;) {
+	while (c->state < CLOSING) {
 		size_t limit = connection_buffer_limit(c);
 		if (c->offer_again && buffered(c->out) <= limit / 2) {
 			repeat_offer(c, limit);
@@ -249,13 +250,21 @@ static void call_closed(struct connection *c)
 		service_of(c)->closed(c);
 }
 
-bool connection_has_undelivered(const struct connection *c)
+/* Bytes that were written and that the peer has not acknowledged (SIOCOUTQ, tcp(7)). */
+static size_t unreceived(const struct connection *c)
 {
-	int unsent = 0, unread = 0;
+	int n = 0;
 	if (!c->is_unix) /* all that a unix socket has sent is in the peer's queue already */
-		ioctl(c->fd, SIOCOUTQ, &unsent);
-	ioctl(c->fd, FIONREAD, &unread);
-	return unsent > 0 || unread > 0;
+		ioctl(c->fd, SIOCOUTQ, &n);
+	n -= c->state == LINGERING; /* the FIN counts as a byte */
+	return buffered(c->out) + (n > 0 ? (size_t)n : 0);
+}
+
+static bool has_unread(const struct connection *c)
+{
+	int n = 0;
+	ioctl(c->fd, FIONREAD, &n);
+	return n > 0;
 }
 
 /*
@@ -264,16 +273,51 @@ bool connection_has_undelivered(const struct connection *c)
  */
 static void finish(struct connection *c)
 {
-	if (c->peer_ended || !connection_has_undelivered(c)) {
+	if (c->peer_ended || (!unreceived(c) && !has_unread(c))) {
 		connection_end(c, c->reason);
 		return;
 	}
 	shutdown(c->fd, SHUT_WR);
-	connection_move(c, LIST_LINGERING);
+	connection_move(c, LIST_ENDING);
 	c->state = LINGERING;
+	c->lingering_since = c->worker->now;
+	c->unreceived = UINT32_MAX;
 	log_connection(c, LOG_DEBUG, "lingering: all sent, the peer has not received it");
 	worker_schedule_check(c->worker, LINGER_CHECK_MS);
 	call_closed(c);
+}
+
+/* End the connection although it is not finished. */
+static void give_up(struct connection *c, enum close_reason reason)
+{
+	struct workers *all = c->worker->workers;
+	size_t unsent = unreceived(c);
+	bool drains = atomic_load(&c->worker->orders) & ORDER_DRAIN;
+	if (drains && (c->state < LINGERING || unsent)) {
+		atomic_fetch_add(&all->n_cut_off, 1);
+		atomic_fetch_add(&all->unsent_bytes, unsent);
+	}
+	if (c->state < LINGERING)
+		c->reason = (uint8_t)reason;
+	c->state = ENDED;
+	log_connection(c, LOG_DEBUG, "not finished: unsent=%zu", unsent);
+}
+
+static void check_progress(struct connection *c)
+{
+	struct worker *w = c->worker;
+	size_t left = unreceived(c);
+	if (c->state == LINGERING && !left && !has_unread(c)) {
+		connection_end(c, c->reason);
+		return;
+	}
+	if (left < c->unreceived || c->holds)
+		c->active_at = w->now;
+	c->unreceived = left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
+	bool is_late = c->state == LINGERING && !(w->orders_done & ORDER_DRAIN) &&
+		       w->now - c->lingering_since > LINGER_SECONDS;
+	if (is_late || w->now - c->active_at > STALL_SECONDS)
+		give_up(c, CLOSED_IDLE);
 }
 
 static void close_socket(struct connection *c)
@@ -322,7 +366,7 @@ static void time_out(struct connection *c)
 	if (c->state == AWAITS_PROXY_HEADER)
 		reject_header(c, "nothing in time");
 	else
-		connection_end(c, CLOSED_IDLE);
+		give_up(c, CLOSED_IDLE);
 }
 
 /* Is an open connection over? Changes the state then. */
@@ -358,6 +402,21 @@ static bool wait_open(struct connection *c)
 	return wait_for(c, read, out > 0);
 }
 
+/* CLOSING. Returns false if the state has changed. */
+static bool wait_closing(struct connection *c)
+{
+	bool unsent = buffered(c->out) > 0;
+	if (!unsent && !c->holds) {
+		finish(c);
+		return false;
+	}
+	if (!c->holds && c->list != LIST_ENDING) {
+		connection_move(c, LIST_ENDING);
+		c->unreceived = UINT32_MAX;
+	}
+	return wait_for(c, false, unsent);
+}
+
 /* Carry out all changes of state that are due, then wait for the socket. May free C. */
 static void settle(struct connection *c)
 {
@@ -369,9 +428,7 @@ static void settle(struct connection *c)
 				return;
 			break;
 		case CLOSING:
-			if (!buffered(c->out) && !c->holds)
-				finish(c);
-			else if (wait_for(c, false, buffered(c->out) > 0))
+			if (wait_closing(c))
 				return;
 			break;
 		case LINGERING:
@@ -421,10 +478,11 @@ void connection_handle(struct connection *c, enum connection_event event)
 	case TIMED_OUT:
 		time_out(c);
 		break;
+	case CHECK:
+		check_progress(c);
+		break;
 	case CUT:
-		if (c->state < LINGERING)
-			c->reason = CLOSED_DEADLINE;
-		c->state = ENDED;
+		give_up(c, CLOSED_DEADLINE);
 		break;
 	}
 	connection_flush(c);

@@ -34,7 +34,8 @@ enum connection_event {
 	WRITABLE,   /* or the service wrote, closed or released outside of connection_handle() */
 	DRAIN,	    /* answer every received request, then close */
 	GRACE_OVER, /* see GRACE_MS */
-	TIMED_OUT,  /* no header, no activity or no progress in time */
+	TIMED_OUT,  /* no header, or no activity for limits.idle_timeout */
+	CHECK,	    /* in LIST_ENDING: does the peer make progress? */
 	CUT	    /* close now: ORDER_CLOSE */
 };
 
@@ -51,11 +52,17 @@ struct connection {
 		sa_family_t family;
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
-	} peer;			  /* the client, if a PROXY header names one */
-	uint32_t active_at;	  /* worker->now of the last activity or change of list */
-	unsigned holds;		  /* calls of connection_hold() minus connection_release() */
-	unsigned unread;	  /* draining: bytes to read before the connection may close */
-	uint32_t buffer_limit;	  /* see connection_buffer_limit() */
+	} peer;		    /* the client, if a PROXY header names one */
+	uint32_t active_at; /* worker->now of the last activity or change of list */
+	unsigned holds;	    /* calls of connection_hold() minus connection_release() */
+	union {
+		unsigned unread;	  /* draining: bytes to read before the end */
+		uint32_t lingering_since; /* LINGERING: worker->now */
+	};
+	union {
+		uint32_t buffer_limit; /* see connection_buffer_limit() */
+		uint32_t unreceived;   /* in LIST_ENDING: unsent and unacknowledged bytes */
+	};
 	uint8_t state;		  /* enum connection_state */
 	uint8_t list;		  /* enum list_index */
 	uint8_t reason;		  /* enum close_reason, valid from CLOSING on */
@@ -85,8 +92,13 @@ enum { GRACE_MS = 200 };
 /* The time limit for a PROXY header. */
 enum { PROXY_HEADER_SECONDS = 5 };
 
-/* A lingering connection is checked every LINGER_CHECK_MS, for LINGER_SECONDS at most. */
-enum { LINGER_SECONDS = 2, LINGER_CHECK_MS = 50 };
+/*
+ * A connection that is CLOSING or LINGERING ends early if its peer acknowledges no byte for
+ * STALL_SECONDS. A drain ends at drain_timeout; otherwise a connection lingers for
+ * LINGER_SECONDS at most. Lingering connections are checked every LINGER_CHECK_MS in the first
+ * second, and all connections in LIST_ENDING once a second.
+ */
+enum { STALL_SECONDS = 5, LINGER_SECONDS = 30, LINGER_CHECK_MS = 50 };
 
 static inline size_t buffered(const struct evbuffer *b)
 {
@@ -104,9 +116,6 @@ void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *
 
 /* Run the machine. May free C. */
 void connection_handle(struct connection *c, enum connection_event event);
-
-/* Has the peer not acknowledged all sent bytes (SIOCOUTQ, tcp(7)), or are received bytes unread? */
-bool connection_has_undelivered(const struct connection *c);
 
 /* The parts of the machine that service_api.c shares, data/connection_io.c. */
 

@@ -135,6 +135,7 @@ void connection_free_buffers(struct connection *c)
 static size_t record_sent(struct connection *c, ssize_t n, size_t wanted)
 {
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		c->reason = CLOSED_ERROR; /* also if CLOSING: bytes are lost */
 		connection_fail_errno(c, "send");
 		return 0;
 	}

@@ -2,21 +2,6 @@
 
 #include "data/connection.h"
 
-void connection_list_tick(struct worker *w)
-{
-	struct connection *c;
-	int64_t timeout = w->snapshot->config->limits.idle_timeout;
-	while ((c = TAILQ_FIRST(&w->lists[LIST_AWAITING_HEADER])) &&
-	       w->now - c->active_at > PROXY_HEADER_SECONDS)
-		connection_handle(c, TIMED_OUT);
-	while (timeout && (c = TAILQ_FIRST(&w->lists[LIST_ACTIVE])) &&
-	       w->now - c->active_at > timeout)
-		if (c->holds)
-			connection_mark_active(c);
-		else
-			connection_handle(c, TIMED_OUT);
-}
-
 /* Freeze the order of the list while it is iterated and callbacks run: connection_mark_active()
  * does not move a connection that has been active in the current second. */
 static void freeze_order(struct worker *w)
@@ -36,21 +21,44 @@ static void end_grace_period(struct connection_list *list)
 	}
 }
 
-void connection_list_check(struct worker *w)
+/* Check all connections that end, or those that began to linger within the last second. */
+static void check_ending(struct worker *w, bool all)
 {
 	struct connection *c, *next;
+	for (c = TAILQ_FIRST(&w->lists[LIST_ENDING]); c; c = next) {
+		next = TAILQ_NEXT(c, entry);
+		bool is_new = c->state == LINGERING && w->now - c->lingering_since <= 1;
+		if (is_new)
+			worker_schedule_check(w, LINGER_CHECK_MS);
+		if (is_new || all)
+			connection_handle(c, CHECK);
+	}
+}
+
+void connection_list_tick(struct worker *w)
+{
+	struct connection *c;
+	int64_t timeout = w->snapshot->config->limits.idle_timeout;
+	while ((c = TAILQ_FIRST(&w->lists[LIST_AWAITING_HEADER])) &&
+	       w->now - c->active_at > PROXY_HEADER_SECONDS)
+		connection_handle(c, TIMED_OUT);
+	while (timeout && (c = TAILQ_FIRST(&w->lists[LIST_ACTIVE])) &&
+	       w->now - c->active_at > timeout)
+		if (c->holds)
+			connection_mark_active(c);
+		else
+			connection_handle(c, TIMED_OUT);
+	check_ending(w, true);
+}
+
+void connection_list_check(struct worker *w)
+{
 	if (w->orders_done & ORDER_DRAIN) {
 		end_grace_period(&w->lists[LIST_AWAITING_HEADER]);
 		freeze_order(w);
 		end_grace_period(&w->lists[LIST_ACTIVE]);
 	}
-	for (c = TAILQ_FIRST(&w->lists[LIST_LINGERING]); c; c = next) {
-		next = TAILQ_NEXT(c, entry);
-		if (w->now - c->active_at > LINGER_SECONDS || !connection_has_undelivered(c))
-			connection_handle(c, TIMED_OUT);
-	}
-	if (!TAILQ_EMPTY(&w->lists[LIST_LINGERING]))
-		worker_schedule_check(w, LINGER_CHECK_MS);
+	check_ending(w, false);
 }
 
 /* May a request be on its way? Only if the connection was active lately and is idle now. */
@@ -89,9 +97,6 @@ void connection_list_close(struct worker *w)
 {
 	struct connection *c;
 	for (size_t i = 0; i < N_LISTS; i++)
-		while ((c = TAILQ_FIRST(&w->lists[i]))) {
-			if (i != LIST_LINGERING) /* lingering: all was answered and sent */
-				atomic_fetch_add(&w->workers->n_cut_off, 1);
+		while ((c = TAILQ_FIRST(&w->lists[i])))
 			connection_handle(c, CUT);
-		}
 }

@@ -53,7 +53,7 @@ enum order { ORDER_DRAIN = 1, ORDER_CLOSE = 2, ORDER_QUIT = 4 };
 enum list_index {
 	LIST_AWAITING_HEADER, /* of the PROXY protocol; the oldest first */
 	LIST_ACTIVE,	      /* the least recently active first */
-	LIST_LINGERING,	      /* the oldest first */
+	LIST_ENDING,	      /* CLOSING and not held, or LINGERING */
 	N_LISTS
 };
 
@@ -100,7 +100,8 @@ struct workers {
 	const struct service *service;
 	int progress_fd;	       /* eventfd of the control plane, not owned */
 	_Atomic size_t n_connections;  /* open, over all workers */
-	_Atomic uint64_t n_cut_off;    /* connections that ORDER_CLOSE closed unfinished */
+	_Atomic uint64_t n_cut_off;    /* connections that a drain closed unfinished */
+	_Atomic uint64_t unsent_bytes; /* written to them, and not acknowledged by the peer */
 	sem_t started;		       /* posted by each worker once it serves or has failed */
 	unsigned n_workers, n_started; /* n_started: threads that were created */
 	size_t n_counters;	       /* of each worker: N_COUNTERS + rows of the service */

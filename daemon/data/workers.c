@@ -138,6 +138,11 @@ uint64_t workers_cut_off(const struct workers *ws)
 	return atomic_load(&ws->n_cut_off);
 }
 
+uint64_t workers_unsent_bytes(const struct workers *ws)
+{
+	return atomic_load(&ws->unsent_bytes);
+}
+
 static bool all_ended(const struct workers *ws)
 {
 	for (unsigned i = 0; i < ws->n_started; i++)
