@@ -197,7 +197,7 @@ pid_t service_spawn(const char *const argv[], const int fds[3]);
  * the event loop. Large pieces are sent at once. The queue takes what the socket does not. Returns
  *   0: the bytes are or will be sent. They are lost if the connection breaks before: then `closed`
  *      follows.
- *   1: so they are, but the queue has reached limits.buffer. In `data`, return now: the bytes that
+ *   1: the same, but the queue has reached limits.buffer. In `data`, return now: the bytes that
  *      are not consumed are offered again when the queue has shrunk.
  *  -1: the connection is broken or closing; the bytes are discarded.
  */

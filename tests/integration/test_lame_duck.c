@@ -75,8 +75,8 @@ Test(lame_duck, lame_duck_ends_with_a_drain)
 	static const char *const lines[] = {"lame duck: not ready, serving for 2 s",
 					    "draining: connections=2 timeout_s=3600;",
 					    "drained: cut_off=0 unsent_bytes=0\n"};
-	log_expect_order(f, lines, 3);
-	cr_assert_null(strstr(strstr(f->notices.bytes, "STOPPING=1") + 1, "STOPPING=1"));
+	log_expect_order(lines, 3);
+	cr_assert_null(strstr(strstr(notices.bytes, "STOPPING=1") + 1, "STOPPING=1"));
 }
 
 Test(lame_duck, without_lame_duck_a_stop_drains_at_once)

@@ -91,9 +91,9 @@ Test(stop, a_busy_connection_ends_the_drain_when_it_is_done)
 Test(stop, drain_deadline_exits_0)
 {
 	int client = start_busy("drain_timeout = 1\n");
-	cr_assert_eq(daemon_stop(f, SIGTERM), 0);
-	client_close(f, client);
-	cr_assert(log_contains(f, "drained: cut_off=1 "), "%s", log_text(f));
+	cr_assert_eq(daemon_stop(SIGTERM), 0);
+	client_close(client);
+	cr_assert(log_contains("drained: cut_off=1 "), "%s", log_text());
 }
 
 Test(stop, drain_timeout_0_closes_at_once)
