@@ -210,8 +210,9 @@ void connection_close(struct connection *c);
 /*
  * Keep C while the service prepares an answer. Until C is released as often as it was held, it does
  * not become idle, a drain waits for it, and its memory stays valid. The connection may still
- * break or reach a deadline: then `closed` is called and writes fail. After the release, unconsumed
- * bytes are offered again.
+ * break or reach a deadline: then `closed` is called and writes fail, but the connection keeps its
+ * place in limits.connections. After the release, unconsumed bytes are offered again. A release
+ * without a hold is ignored and logged as an error; the same holds for worker_release().
  */
 void connection_hold(struct connection *c);
 void connection_release(struct connection *c);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,16 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	connection_handle(c, what & EV_READ ? READABLE : WRITABLE);
 }
 
+/* Bytes are unsent. Detect a peer that has vanished, which tcp(7) otherwise does after 15 minutes:
+ * a held connection has no other timeout. */
+static void set_user_timeout(const struct connection *c)
+{
+	int64_t seconds = c->worker->snapshot->config->limits.idle_timeout;
+	unsigned ms = seconds < UINT32_MAX / 1000 ? (unsigned)seconds * 1000 : UINT32_MAX;
+	if (seconds && !c->is_unix)
+		setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+}
+
 /* Returns false if the kernel cannot watch the socket; C has failed then. */
 static bool wait_for(struct connection *c, bool read, bool write)
 {
@@ -48,6 +59,8 @@ static bool wait_for(struct connection *c, bool read, bool write)
 	c->awaits_write = write;
 	if (!read && !write)
 		return true;
+	if (write)
+		set_user_timeout(c);
 	short what = (short)(EV_PERSIST | (read ? EV_READ : 0) | (write ? EV_WRITE : 0));
 	event_assign(&c->event, c->worker->base, c->fd, what, on_event, c);
 	if (event_add(&c->event, NULL) == 0)
@@ -330,18 +343,27 @@ static void close_socket(struct connection *c)
 	evutil_closesocket(c->fd);
 	c->fd = -1;
 	c->state = CLOSED;
+	connection_move(c, LIST_CLOSED);
+	worker_add(w, COUNT_CLOSED + (size_t)c->reason, 1);
+	call_closed(c);
+}
+
+/* The connection does not count any more for limits.connections and for a drain. */
+static void give_up_place(struct connection *c)
+{
+	struct worker *w = c->worker;
+	if (c->list == N_LISTS)
+		return;
 	TAILQ_REMOVE(&w->lists[c->list], c, entry);
+	c->list = N_LISTS;
 	w->n_connections--;
 	atomic_fetch_sub(&w->workers->n_connections, 1);
-	worker_add(w, COUNT_CLOSED + (size_t)c->reason, 1);
-	w->holds++; /* a drain waits until the connection is freed */
-	call_closed(c);
 }
 
 static void free_connection(struct connection *c)
 {
 	struct worker *w = c->worker;
-	w->holds -= w->holds > 0; /* ORDER_CLOSE sets w->holds to 0 */
+	give_up_place(c);
 	if (c->in)
 		evbuffer_free(c->in);
 	if (c->out)
@@ -482,7 +504,10 @@ void connection_handle(struct connection *c, enum connection_event event)
 		check_progress(c);
 		break;
 	case CUT:
-		give_up(c, CLOSED_DEADLINE);
+		if (c->state == CLOSED)
+			give_up_place(c); /* do not wait for the service */
+		else
+			give_up(c, CLOSED_DEADLINE);
 		break;
 	}
 	connection_flush(c);

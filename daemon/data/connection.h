@@ -47,7 +47,7 @@ struct connection {
 	void *service_data;
 	struct evbuffer *in;	       /* received and not consumed; NULL if empty */
 	struct evbuffer *out;	       /* written and not sent; NULL if empty */
-	TAILQ_ENTRY(connection) entry; /* in worker->lists[list] */
+	TAILQ_ENTRY(connection) entry; /* in worker->lists[list]; N_LISTS: in none */
 	union {
 		sa_family_t family;
 		struct sockaddr_in v4;

@@ -50,9 +50,20 @@ void worker_hold(struct worker *w)
 	w->holds++;
 }
 
+static void report_release(struct worker *w, const char *call)
+{
+	if (worker_may_warn(w, &w->warned_release))
+		log_error("released more often than held: service=%s call=%s; ignored, the "
+			  "service has a defect",
+			  w->workers->service->name, call);
+}
+
 void worker_release(struct worker *w)
 {
-	w->holds -= w->holds > 0; /* ORDER_CLOSE sets w->holds to 0 */
+	if (w->holds)
+		w->holds--;
+	else if (!(w->orders_done & ORDER_CLOSE)) /* this order sets w->holds to 0 */
+		report_release(w, "worker_release");
 	worker_report_if_drained(w);
 }
 
@@ -79,6 +90,10 @@ void connection_hold(struct connection *c)
 
 void connection_release(struct connection *c)
 {
+	if (!c->holds) {
+		report_release(c->worker, "connection_release");
+		return;
+	}
 	c->holds--;
 	if (c->state != CLOSED) /* idle_timeout counts from now */
 		connection_mark_active(c);

@@ -16,10 +16,12 @@
 #include <event2/event.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 enum { SCRATCH_SIZE = 65536 }; /* the most bytes that one recv(2) returns */
+enum { CACHE_LINE = 64 };      /* bytes, on most processors */
 enum { GATHER_SIZE = 65536 };  /* see worker->gathered */
 
 /* Why a connection ended, in the order of close_reasons[]. */
@@ -54,6 +56,7 @@ enum list_index {
 	LIST_AWAITING_HEADER, /* of the PROXY protocol; the oldest first */
 	LIST_ACTIVE,	      /* the least recently active first */
 	LIST_ENDING,	      /* CLOSING and not held, or LINGERING */
+	LIST_CLOSED,	      /* CLOSED and held */
 	N_LISTS
 };
 
@@ -68,7 +71,7 @@ struct worker {
 	struct event *wake, *tick, *resume_accepting, *check;
 
 	/* Shared with the control plane. */
-	int wake_fd;				  /* eventfd: look at the fields below */
+	alignas(CACHE_LINE) int wake_fd;	  /* eventfd: look at the fields below */
 	_Atomic(struct snapshot *) next_snapshot; /* a reference; the worker replaces it by NULL */
 	_Atomic unsigned orders;		  /* enum order */
 	_Atomic uint64_t pings, pings_answered;
@@ -77,16 +80,17 @@ struct worker {
 	_Atomic bool drained;	     /* draining, and nothing is left to finish */
 	_Atomic bool ended;	     /* the thread returns now: pthread_join(3) does not block */
 
-	struct snapshot *snapshot; /* in use */
-	unsigned orders_done;	   /* enum order */
+	/* Used all the time, by this thread only. */
+	alignas(CACHE_LINE) struct snapshot *snapshot; /* in use */
+	unsigned orders_done;			       /* enum order */
 	struct acceptor_list acceptors;
 	struct connection_list lists[N_LISTS];
 	size_t n_connections; /* in the lists */
-	size_t holds;	      /* of worker_hold(), plus closed connections that the service holds */
+	size_t holds;	      /* calls of worker_hold() minus worker_release() */
 	uint32_t now;	      /* seconds since the worker started, counted by `tick` */
 	uint64_t refused;     /* connections closed because of limits.connections */
 	/* For worker_may_warn(): `now` + 1 at the last warning of each kind; 0: never. */
-	uint32_t warned_limit, warned_accept, warned_header, warned_memory;
+	uint32_t warned_limit, warned_accept, warned_header, warned_memory, warned_release;
 	void *service_data;
 	_Atomic uint64_t *counters; /* written by this worker only, read by any thread */
 	char *scratch;		    /* receive buffer */
@@ -98,8 +102,9 @@ struct worker {
 /* Shared by all workers. */
 struct workers {
 	const struct service *service;
-	int progress_fd;	       /* eventfd of the control plane, not owned */
-	_Atomic size_t n_connections;  /* open, over all workers */
+	int progress_fd; /* eventfd of the control plane, not owned */
+	/* Written by all workers, so apart from what they only read. */
+	alignas(CACHE_LINE) _Atomic size_t n_connections; /* open or held */
 	_Atomic uint64_t n_cut_off;    /* connections that a drain closed unfinished */
 	_Atomic uint64_t unsent_bytes; /* written to them, and not acknowledged by the peer */
 	sem_t started;		       /* posted by each worker once it serves or has failed */

@@ -129,11 +129,12 @@ static bool create_events(struct worker *w)
 	       event_add(w->tick, &(struct timeval){.tv_sec = 1}) == 0;
 }
 
-/* Counters of two workers never share a cache line, which has 64 bytes on most processors. */
+/* Counters of two workers never share a cache line. */
 static _Atomic uint64_t *alloc_counters(size_t n)
 {
-	size_t size = (n * sizeof(_Atomic uint64_t) + 63) / 64 * 64;
-	_Atomic uint64_t *counters = aligned_alloc(64, size);
+	size_t size = n * sizeof(_Atomic uint64_t);
+	_Atomic uint64_t *counters =
+		aligned_alloc(CACHE_LINE, (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
 	if (counters)
 		memset((void *)counters, 0, size);
 	return counters;

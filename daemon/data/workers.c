@@ -17,11 +17,13 @@ static void wake(struct worker *w)
 struct workers *workers_new(const struct service *svc, unsigned n, int progress_fd,
 			    struct errors *e)
 {
-	struct workers *ws = calloc(1, sizeof(*ws) + n * sizeof(struct worker));
+	size_t size = sizeof(struct workers) + n * sizeof(struct worker);
+	struct workers *ws = aligned_alloc(CACHE_LINE, size);
 	if (!ws) {
 		errors_add(e, NULL, 0, "out of memory");
 		return NULL;
 	}
+	memset(ws, 0, size);
 	ws->service = svc;
 	ws->progress_fd = progress_fd;
 	ws->n_counters = N_COUNTERS;
