@@ -167,10 +167,13 @@ static void offer(struct connection *c, const char *bytes, size_t n)
 		return;
 	}
 	connection_store(c, bytes, n);
+	if (c->state >= ENDED)
+		return;
 	size_t all = buffered(c->in);
 	const char *whole = (const char *)evbuffer_pullup(c->in, -1);
 	size_t used = whole ? consume(c, whole, all) : 0;
 	evbuffer_drain(c->in, used < all ? used : all);
+	connection_account(c);
 	if (!whole)
 		connection_fail_no_memory(c);
 }
@@ -180,6 +183,8 @@ static bool may_read(struct connection *c)
 	if (c->state >= CLOSING || c->peer_ended)
 		return false;
 	size_t limit = connection_buffer_limit(c);
+	if (buffered(c->out) && connection_is_memory_short(c->worker))
+		return false;
 	return buffered(c->out) < limit && buffered(c->in) < limit;
 }
 
@@ -344,6 +349,7 @@ static void close_socket(struct connection *c)
 	c->fd = -1;
 	c->state = CLOSED;
 	connection_move(c, LIST_CLOSED);
+	connection_free_buffers(c, true);
 	worker_add(w, COUNT_CLOSED + (size_t)c->reason, 1);
 	call_closed(c);
 }
@@ -364,10 +370,6 @@ static void free_connection(struct connection *c)
 {
 	struct worker *w = c->worker;
 	give_up_place(c);
-	if (c->in)
-		evbuffer_free(c->in);
-	if (c->out)
-		evbuffer_free(c->out);
 	free(c);
 	worker_report_if_drained(w);
 }
@@ -417,7 +419,7 @@ static bool wait_open(struct connection *c)
 {
 	size_t out = buffered(c->out);
 	bool read = may_read(c);
-	connection_free_buffers(c);
+	connection_free_buffers(c, false);
 	if (!read && c->awaits_read && !c->peer_ended)
 		log_connection(c, LOG_DEBUG, "reading paused: unsent=%zu unconsumed=%zu", out,
 			       buffered(c->in));

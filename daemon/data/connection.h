@@ -63,6 +63,7 @@ struct connection {
 		uint32_t buffer_limit; /* see connection_buffer_limit() */
 		uint32_t unreceived;   /* in LIST_ENDING: unsent and unacknowledged bytes */
 	};
+	uint32_t debt;		  /* KiB in `in` and `out`, as counted in worker->buffered */
 	uint8_t state;		  /* enum connection_state */
 	uint8_t list;		  /* enum list_index */
 	uint8_t reason;		  /* enum close_reason, valid from CLOSING on */
@@ -150,11 +151,21 @@ bool connection_send(struct connection *c, const void *bytes, size_t n);
 /* Send what is gathered or queued, as far as the socket takes it. The queue keeps the rest. */
 void connection_flush(struct connection *c);
 
+/*
+ * Account for the bytes in c->in and c->out. If the worker's part of limits.memory is exceeded, end
+ * the connections with the most bytes; C may be one of them. The state is ENDED then, and the
+ * memory is free, except for bytes that `data` is using.
+ */
+void connection_account(struct connection *c);
+
+/* Must a connection with unsent bytes stop reading, because memory is short? */
+bool connection_is_memory_short(const struct worker *w);
+
 /* Append N received bytes to c->in. */
 void connection_store(struct connection *c, const char *bytes, size_t n);
 
-/* Free the empty buffers of an idle connection. */
-void connection_free_buffers(struct connection *c);
+/* Free the empty buffers of an idle connection, or ALL buffers of a closed one. */
+void connection_free_buffers(struct connection *c, bool all);
 
 /* Log a line that begins with the address of the client. */
 void connection_vlog(const struct connection *c, int level, const char *format, va_list ap)

@@ -100,6 +100,78 @@ void connection_fail_errno(struct connection *c, const char *call)
 		connection_end(c, CLOSED_ERROR); /* normal in a network, so no warning */
 }
 
+/* limits.memory. Each worker has an equal part, so that it needs no other worker to enforce it. */
+
+static size_t memory_limit(const struct worker *w) /* KiB */
+{
+	return (size_t)w->snapshot->config->limits.memory / 1024 / w->workers->n_workers;
+}
+
+bool connection_is_memory_short(const struct worker *w)
+{
+	return w->buffered > memory_limit(w) / 4 * 3;
+}
+
+static void free_buffer(struct evbuffer **b)
+{
+	if (*b)
+		evbuffer_free(*b);
+	*b = NULL;
+}
+
+static size_t kib(const struct evbuffer *b)
+{
+	return (buffered(b) + 1023) / 1024;
+}
+
+static void update_debt(struct connection *c)
+{
+	struct worker *w = c->worker;
+	uint32_t debt = (uint32_t)(kib(c->in) + kib(c->out));
+	if (debt == c->debt)
+		return;
+	w->buffered += debt;
+	w->buffered -= c->debt;
+	c->debt = debt;
+	atomic_store_explicit(&w->counters[COUNT_BUFFERED], (uint64_t)w->buffered * 1024,
+			      memory_order_relaxed);
+}
+
+static struct connection *find_largest_debtor(struct worker *w)
+{
+	struct connection *c, *largest = NULL;
+	for (size_t i = 0; i < N_LISTS; i++)
+		TAILQ_FOREACH (c, &w->lists[i], entry)
+			if (c->state < ENDED && c->debt && (!largest || c->debt > largest->debt))
+				largest = c;
+	return largest;
+}
+
+static void end_debtor(struct connection *c)
+{
+	struct worker *w = c->worker;
+	if (worker_may_warn(w, &w->warned_debt))
+		log_warning("memory limit reached (limits.memory = %lld): closing the connection "
+			    "with the most buffered bytes, kib=%u worker=%u",
+			    (long long)w->snapshot->config->limits.memory, c->debt, w->index);
+	c->state = ENDED;
+	c->reason = CLOSED_MEMORY;
+	free_buffer(&c->out);
+	if (w->running != c) /* `data` may be using `in` */
+		free_buffer(&c->in);
+	update_debt(c);
+	connection_schedule(c);
+}
+
+void connection_account(struct connection *c)
+{
+	struct worker *w = c->worker;
+	struct connection *largest;
+	update_debt(c);
+	while (w->buffered > memory_limit(w) && (largest = find_largest_debtor(w)))
+		end_debtor(largest);
+}
+
 /* Buffers. */
 
 static void append(struct connection *c, struct evbuffer **b, const char *bytes, size_t n)
@@ -110,6 +182,8 @@ static void append(struct connection *c, struct evbuffer **b, const char *bytes,
 		*b = evbuffer_new();
 	if (!*b || evbuffer_add(*b, bytes, n) < 0)
 		connection_fail_no_memory(c);
+	else
+		connection_account(c);
 }
 
 void connection_store(struct connection *c, const char *bytes, size_t n)
@@ -117,18 +191,13 @@ void connection_store(struct connection *c, const char *bytes, size_t n)
 	append(c, &c->in, bytes, n);
 }
 
-static void free_if_empty(struct evbuffer **b)
+void connection_free_buffers(struct connection *c, bool all)
 {
-	if (!*b || buffered(*b))
-		return;
-	evbuffer_free(*b);
-	*b = NULL;
-}
-
-void connection_free_buffers(struct connection *c)
-{
-	free_if_empty(&c->in);
-	free_if_empty(&c->out);
+	if (all || !buffered(c->in))
+		free_buffer(&c->in);
+	if (all || !buffered(c->out))
+		free_buffer(&c->out);
+	update_debt(c);
 }
 
 /* N is the result of a send(2) of WANTED bytes. Returns how many were sent. */
@@ -153,6 +222,7 @@ static void send_queued(struct connection *c)
 {
 	size_t wanted = buffered(c->out);
 	record_sent(c, evbuffer_write(c->out, c->fd), wanted);
+	update_debt(c);
 }
 
 /* Send the gathered bytes and BYTES in one system call. The queue, which is empty, takes the rest.
@@ -173,7 +243,8 @@ static void send_gathered(struct connection *c, const char *bytes, size_t n)
 	if (c->state == ENDED)
 		return;
 	append(c, &c->out, w->gathered + sent_gathered, gathered - sent_gathered);
-	append(c, &c->out, bytes + (sent - sent_gathered), n - (sent - sent_gathered));
+	if (c->state < ENDED)
+		append(c, &c->out, bytes + (sent - sent_gathered), n - (sent - sent_gathered));
 }
 
 bool connection_send(struct connection *c, const void *bytes, size_t n)

@@ -32,6 +32,7 @@ enum close_reason {
 	CLOSED_IDLE,	 /* limits.idle_timeout */
 	CLOSED_OVERFLOW, /* a request larger than limits.buffer */
 	CLOSED_LIMIT,	 /* limits.connections */
+	CLOSED_MEMORY,	 /* limits.memory */
 	CLOSED_PROXY,	 /* no valid PROXY header where one is expected */
 	CLOSED_DRAIN,	 /* the daemon stops, every received request was answered */
 	CLOSED_DEADLINE, /* drain_timeout, or a forced stop */
@@ -44,6 +45,7 @@ enum counter {
 	COUNT_ACCEPTED,
 	COUNT_RECEIVED, /* bytes */
 	COUNT_SENT,	/* bytes */
+	COUNT_BUFFERED, /* a gauge: bytes of the connections that are unsent or unconsumed */
 	COUNT_CLOSED,	/* + enum close_reason */
 	N_COUNTERS = COUNT_CLOSED + N_CLOSE_REASONS
 };
@@ -90,12 +92,14 @@ struct worker {
 	uint32_t now;	      /* seconds since the worker started, counted by `tick` */
 	uint64_t refused;     /* connections closed because of limits.connections */
 	/* For worker_may_warn(): `now` + 1 at the last warning of each kind; 0: never. */
-	uint32_t warned_limit, warned_accept, warned_header, warned_memory, warned_release;
+	uint32_t warned_limit, warned_accept, warned_header, warned_memory, warned_release,
+		warned_debt;
 	void *service_data;
 	_Atomic uint64_t *counters; /* written by this worker only, read by any thread */
 	char *scratch;		    /* receive buffer */
 	char *gathered;		    /* bytes that the callback of `running` has written */
 	size_t n_gathered;
+	size_t buffered;	    /* the sum of connection->debt, KiB */
 	struct connection *running; /* its connection_handle() runs; NULL: none */
 };
 

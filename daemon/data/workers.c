@@ -237,6 +237,9 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		 "bytes", "received"},
 		{"skeld_sent_bytes_total", METRIC_COUNTER, "Bytes sent to clients", "bytes",
 		 "sent"},
+		{"skeld_buffered_bytes", METRIC_GAUGE,
+		 "Bytes of connections that are unsent or unconsumed, see limits.memory", "bytes",
+		 "buffered"},
 		{"skeld_worker_lag_seconds", METRIC_GAUGE,
 		 "Time for which a worker has not responded, 0 if it responds", "workers", "lag"}};
 	const struct metric_family families[] = {
@@ -246,7 +249,8 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		 .tag = COUNT_CLOSED},
 		{&m[3], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_RECEIVED},
 		{&m[4], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_SENT},
-		{&m[5], "worker", NULL, ws->n_workers, lag, .context = ws}};
+		{&m[5], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_BUFFERED},
+		{&m[6], "worker", NULL, ws->n_workers, lag, .context = ws}};
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
 		registry_add(r, &families[i]);
 	for (size_t i = 0; i < ws->n_counters - N_COUNTERS; i++)

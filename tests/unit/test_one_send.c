@@ -132,7 +132,7 @@ Test(one_send, pieces_of_all_sizes_arrive_in_order_at_a_slow_reader)
 	for (size_t size = 1; size < 70000; size = size * 3 + 1)
 		sum += size;
 	serving.data = answer_in_odd_pieces;
-	serve("");
+	serve("limits { buffer = 16M }");
 	int client = client_new();
 	slow_down();
 	for (int i = 0; i < 20; i++) {
