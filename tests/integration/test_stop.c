@@ -15,7 +15,7 @@ DAEMON_SUITE(stop);
 /* Start a daemon with a client that delays the end of a drain. */
 static int start_busy(const char *more)
 {
-	config_write(BASE LISTEN_BUSY "%s", test_dir, more);
+	config_write(BASE LISTEN_BUSY "limits { buffer = 1M }\n%s", test_dir, more);
 	daemon_spawn();
 	notify_wait("READY=1");
 	return client_connect_busy();
