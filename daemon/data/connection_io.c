@@ -272,7 +272,7 @@ bool connection_send(struct connection *c, const void *bytes, size_t n)
 void connection_flush(struct connection *c)
 {
 	if (c->worker->n_gathered)
-		send_gathered(c, NULL, 0);
+		send_gathered(c, "", 0);
 	else if (buffered(c->out) && !c->blocked && c->state < LINGERING)
 		send_queued(c);
 }
