@@ -106,8 +106,10 @@ struct service {
 	 * the listeners. A connection finishes everything that it has received: it is closed as
 	 * soon as it has no unconsumed bytes, no unsent bytes and no hold. A connection that was
 	 * active within the last second or two may send one more request within 200 ms, so that no
-	 * client loses a request that crosses with the close. At drain_timeout, the remaining
-	 * connections are closed unfinished, also held ones. A forced stop does that at once: it
+	 * client loses a request that crosses with the close. A stream that the service has not
+	 * written to its end is finished only if the service holds the connection until then. At
+	 * drain_timeout, the remaining connections are closed unfinished, also held ones; they and
+	 * the bytes that did not arrive are counted in the log. A forced stop does that at once: it
 	 * calls `drain` and `draining`, then closes all connections.
 	 */
 	void (*drain)(struct worker *w);
@@ -190,23 +192,27 @@ pid_t service_spawn(const char *const argv[], const int fds[3]);
 /* Connections. */
 
 /*
- * Send a copy of the N BYTES, in order: at once if the output queue is empty; the queue takes what
- * the socket does not. Returns
- *   0: the bytes are sent or queued.
+ * Send a copy of the N BYTES, in order. What one callback writes to its connection is sent in one
+ * piece when the callback returns; what any other code writes is sent at the end of this turn of
+ * the event loop. Large pieces are sent at once. The queue takes what the socket does not. Returns
+ *   0: the bytes are or will be sent. They are lost if the connection breaks before: then `closed`
+ *      follows.
  *   1: the same, but the queue has reached limits.buffer. In `data`, return now: the bytes that
  *      are not consumed are offered again when the queue has shrunk.
  *  -1: the connection is broken or closing; the bytes are discarded.
  */
 int connection_write(struct connection *c, const void *bytes, size_t n);
 
-/* Close C when the output queue is sent. `data` is not called again. */
+/* Close C when the output queue is sent. `data` is not called again. If the peer receives nothing
+ * for 5 seconds, C is closed earlier, with reason "idle". */
 void connection_close(struct connection *c);
 
 /*
  * Keep C while the service prepares an answer. Until C is released as often as it was held, it does
  * not become idle, a drain waits for it, and its memory stays valid. The connection may still
- * break or reach a deadline: then `closed` is called and writes fail. After the release, unconsumed
- * bytes are offered again.
+ * break or reach a deadline: then `closed` is called and writes fail, but the connection keeps its
+ * place in limits.connections. After the release, unconsumed bytes are offered again. A release
+ * without a hold is ignored and logged as an error; the same holds for worker_release().
  */
 void connection_hold(struct connection *c);
 void connection_release(struct connection *c);

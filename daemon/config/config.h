@@ -57,6 +57,7 @@ struct config {
 		int64_t connections;
 		int64_t idle_timeout; /* seconds, 0: none */
 		int64_t buffer;	      /* bytes */
+		int64_t memory;	      /* bytes */
 	} limits;
 	struct {
 		char *address; /* "": off */

@@ -49,8 +49,12 @@ static const struct service_option limits[] = {
 	{"idle_timeout", OPTION_NUMBER, AT(limits.idle_timeout), "300", 0, 31536000, "seconds",
 	 NULL, false,
 	 "Time without a complete request or a sent byte that closes a connection, 0 = never"},
-	{"buffer", OPTION_NUMBER, AT(limits.buffer), "1048576", 4096, 1073741824, "bytes", NULL,
-	 false, "Unsent bytes on one connection that pause reading from it"},
+	{"buffer", OPTION_NUMBER, AT(limits.buffer), "64K", 4096, 1073741824, "bytes", NULL, false,
+	 "Unsent bytes on one connection that pause reading from it"},
+	{"memory", OPTION_NUMBER, AT(limits.memory), "256M", 1048576, 1LL << 40, "bytes", NULL,
+	 false,
+	 "Unsent and unconsumed bytes of all connections, an equal part for each worker; beyond "
+	 "it, the connection with the most is closed"},
 	{0}};
 
 static const struct service_option admin[] = {
@@ -123,17 +127,45 @@ static bool is_string(const struct service_option *o)
 	return o->type != OPTION_NUMBER && o->type != OPTION_CHOICE && o->type != OPTION_FLAG;
 }
 
+/* The units of a number of bytes. */
+static const struct {
+	char letter;
+	int64_t bytes;
+} units[] = {{'G', 1 << 30}, {'M', 1 << 20}, {'K', 1 << 10}, {'\0', 1}};
+
+static bool takes_units(const struct service_option *o)
+{
+	return o->unit && strcmp(o->unit, "bytes") == 0;
+}
+
 static bool set_number(const struct service_option *o, void *base, const char *text)
 {
 	char *end;
+	size_t i = 0;
 	errno = 0;
 	long long n = strtoll(text, &end, 10);
+	while (units[i].letter && (units[i].letter != *end || !takes_units(o)))
+		i++;
 	/* strtoll(3) also accepts blanks and "+" before the digits. */
-	if (text[strspn(text, "-0123456789")] || end == text || *end || errno || n < o->min ||
-	    n > o->max)
+	if (text + strspn(text, "-0123456789") != end || end == text || errno ||
+	    end[units[i].letter != '\0'] || n < o->min / units[i].bytes ||
+	    n > o->max / units[i].bytes || n * units[i].bytes < o->min)
 		return false;
-	*number_at(o, base) = n;
+	*number_at(o, base) = n * units[i].bytes;
 	return true;
+}
+
+enum { NUMBER_TEXT_MAX = 24 };
+
+static const char *number_text(const struct service_option *o, int64_t n,
+			       char text[static NUMBER_TEXT_MAX])
+{
+	size_t i = 0;
+	while (units[i].letter && (!takes_units(o) || !n || n % units[i].bytes))
+		i++;
+	snprintf(text, NUMBER_TEXT_MAX, "%lld%.1s", (long long)(n / units[i].bytes),
+		 &units[i].letter);
+	return text;
 }
 
 /* Returns word number INDEX and sets LENGTH, which is 0 if there are fewer words. */
@@ -177,6 +209,7 @@ static bool set_string(const struct service_option *o, void *base, const char *t
 
 void schema_describe(const struct service_option *o, char *out, size_t size)
 {
+	char min[NUMBER_TEXT_MAX], max[NUMBER_TEXT_MAX];
 	static const char *const accepted[] = {
 		[OPTION_FLAG] = "true or false",
 		[OPTION_TEXT] = "any text",
@@ -186,9 +219,9 @@ void schema_describe(const struct service_option *o, char *out, size_t size)
 		[OPTION_USER] = "an existing user, its number, or \"\" for none",
 		[OPTION_GROUP] = "an existing group, its number, or \"\" for none"};
 	if (o->type == OPTION_NUMBER)
-		snprintf(out, size, "a whole number from %lld to %lld%s%s%s", (long long)o->min,
-			 (long long)o->max, o->unit ? " (" : "", o->unit ? o->unit : "",
-			 o->unit ? ")" : "");
+		snprintf(out, size, "a whole number from %s to %s%s%s%s",
+			 number_text(o, o->min, min), number_text(o, o->max, max),
+			 o->unit ? " (" : "", o->unit ? o->unit : "", o->unit ? ")" : "");
 	else if (o->type == OPTION_CHOICE)
 		snprintf(out, size, "one of: %s", o->choices);
 	else
@@ -258,9 +291,10 @@ void schema_print_text(const char *text, FILE *out)
 
 void schema_print(const struct service_option *o, const void *base, FILE *out)
 {
+	char number[NUMBER_TEXT_MAX];
 	size_t length;
 	if (o->type == OPTION_NUMBER) {
-		fprintf(out, "%lld", (long long)*number_at(o, base));
+		fputs(number_text(o, *number_at(o, base), number), out);
 	} else if (o->type == OPTION_CHOICE) {
 		const char *word = word_at(o->choices, *number_at(o, base), &length);
 		fwrite(word, 1, length, out);

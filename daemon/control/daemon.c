@@ -6,6 +6,7 @@
 #include "base/event_loop.h"
 #include "base/log.h"
 #include "control/health.h"
+#include "control/memory.h"
 #include "control/privileges.h"
 #include "control/reload.h"
 #include "control/report.h"
@@ -143,6 +144,7 @@ static int open_resources(struct daemon *d, struct config *c, unsigned n_workers
 {
 	size_t connections = privileges_raise_nofile(c, n_workers); /* listeners need some, too */
 	struct account owner;
+	memory_check(c);
 	if (privileges_find_owner(c, &owner, e) == 0 &&
 	    runtime_open(&d->runtime, d->runtime_dir, &owner, e) == 0)
 		d->current = snapshot_new(c, NULL, &d->passed, &d->retired, n_workers, e);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "control/memory.h"
 #include "control/privileges.h"
 #include "control/state.h"
 #include "control/systemd_sockets.h"
@@ -56,6 +57,7 @@ static bool prepare(struct daemon *d, struct config *c, struct prepared *p, stru
 	if (p->snapshot) {
 		p->snapshot->connections = connections;
 		log_debug("reload: prepared duration_ms=%.3f", (double)(now_ns() - began) / 1e6);
+		memory_check(c);
 		return true;
 	}
 	log_discard(p->log);

@@ -54,7 +54,8 @@ void shutdown_check(struct daemon *d)
 	if (d->state != DRAINING || !workers_drained(d->workers))
 		return;
 	unsigned long long n = workers_cut_off(d->workers);
-	log_line(n ? LOG_WARNING : LOG_NOTICE, "drained: cut_off=%llu", n);
+	log_line(n ? LOG_WARNING : LOG_NOTICE, "drained: cut_off=%llu unsent_bytes=%llu", n,
+		 (unsigned long long)workers_unsent_bytes(d->workers));
 	daemon_leave(d, 0);
 }
 

@@ -11,6 +11,7 @@
 
 enum {
 	ACCEPT_BATCH = 64,	 /* per turn of the loop: new connections do not starve open ones */
+	FULL_BATCHES = 8,	 /* in a row, then the batch is doubled */
 	RETRY_MS = 100,		 /* after descriptors or memory ran out */
 	QUEUE_LENGTH_MAX = 65536 /* no configured backlog is larger */
 };
@@ -21,6 +22,10 @@ struct acceptor {
 	struct event event;
 	bool removal_pending; /* connections wait in the queue, and no descriptor is free */
 	bool proxied;	      /* connections begin with a PROXY header */
+	/* Connections to accept in the next turn. One, and so no accept(2) that finds an empty
+	 * queue, unless they arrive faster than that. */
+	uint8_t batch;
+	uint8_t full_batches; /* in a row */
 	TAILQ_ENTRY(acceptor) entry;
 };
 
@@ -97,7 +102,14 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct acceptor *a = arg;
 	(void)what;
-	int error = accept_some(a, fd, ACCEPT_BATCH);
+	int error = accept_some(a, fd, a->batch);
+	if (error) {
+		a->batch = 1;
+		a->full_batches = 0;
+	} else if (++a->full_batches >= FULL_BATCHES && a->batch < ACCEPT_BATCH) {
+		a->batch *= 2;
+		a->full_batches = 0;
+	}
 	if (error && error != EAGAIN)
 		pause_accepting(a->worker, error);
 }
@@ -186,6 +198,7 @@ static void add_acceptor(struct worker *w, struct listener *l, int fd, bool prox
 	a->worker = w;
 	a->listener = listener_ref(l);
 	a->proxied = proxied;
+	a->batch = 1;
 	event_assign(&a->event, w->base, fd, EV_READ | EV_PERSIST, on_accept, a);
 	TAILQ_INSERT_TAIL(&w->acceptors, a, entry);
 	start_accepting(a);

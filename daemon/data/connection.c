@@ -5,39 +5,16 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-static void on_event(evutil_socket_t fd, short what, void *arg);
-
 static const struct service *service_of(const struct connection *c)
 {
 	return c->worker->workers->service;
-}
-
-static struct connection_list *list_of(struct connection *c)
-{
-	struct worker *w = c->worker;
-	return c->lingering		? &w->lingering
-	       : c->awaits_proxy_header ? &w->awaiting_header
-					: &w->active;
-}
-
-void connection_vlog(const struct connection *c, int level, const char *format, va_list ap)
-{
-	char peer[ADDRESS_TEXT_MAX] = "a unix peer", text[512];
-	struct address a = {.length = sizeof(a.sa)};
-	if (c->peer.family == AF_INET)
-		*(struct sockaddr_in *)&a.sa = c->peer.v4;
-	else if (c->peer.family == AF_INET6)
-		*(struct sockaddr_in6 *)&a.sa = c->peer.v6;
-	if (c->peer.family != AF_UNIX)
-		address_format(&a, peer);
-	vsnprintf(text, sizeof(text), format, ap);
-	log_line(level, "%s: %s", peer, text);
 }
 
 static void log_connection(const struct connection *c, int level, const char *format, ...)
@@ -52,231 +29,70 @@ static void log_connection(const struct connection *c, int level, const char *fo
 	va_end(ap);
 }
 
-size_t connection_buffer_limit(struct connection *c)
+static void on_event(evutil_socket_t fd, short what, void *arg)
 {
-	size_t limit = (size_t)c->worker->snapshot->config->limits.buffer; /* at most 1 GiB */
-	if (c->buffer_limit <= limit || buffered(c->in) < limit)
-		c->buffer_limit = (uint32_t)limit;
-	return c->buffer_limit;
+	struct connection *c = arg;
+	(void)fd;
+	if (what & EV_WRITE)
+		c->blocked = false;
+	connection_handle(c, what & EV_READ ? READABLE : WRITABLE);
 }
 
-static void free_buffer(struct evbuffer **b)
+/* Bytes are unsent. Detect a peer that has vanished, which tcp(7) otherwise does after 15 minutes:
+ * a held connection has no other timeout. */
+static void set_user_timeout(const struct connection *c)
 {
-	if (*b)
-		evbuffer_free(*b);
-	*b = NULL;
+	int64_t seconds = c->worker->snapshot->config->limits.idle_timeout;
+	unsigned ms = seconds < UINT32_MAX / 1000 ? (unsigned)seconds * 1000 : UINT32_MAX;
+	if (seconds && !c->is_unix)
+		setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
 }
 
-void connection_mark_active(struct connection *c)
-{
-	if (c->active_at == c->worker->now || c->lingering || c->awaits_proxy_header)
-		return;
-	c->active_at = c->worker->now;
-	TAILQ_REMOVE(&c->worker->active, c, entry);
-	TAILQ_INSERT_TAIL(&c->worker->active, c, entry);
-}
-
-/* Returns false if the kernel cannot watch the socket. */
+/* Returns false if the kernel cannot watch the socket; C has failed then. */
 static bool wait_for(struct connection *c, bool read, bool write)
 {
-	if (c->wants_read == read && c->wants_write == write)
+	if (c->awaits_read == read && c->awaits_write == write)
 		return true;
 	/* Even if the event waits for nothing: connection_schedule() may have activated it. */
 	event_del(&c->event);
-	c->wants_read = read;
-	c->wants_write = write;
+	c->awaits_read = read;
+	c->awaits_write = write;
 	if (!read && !write)
 		return true;
+	if (write)
+		set_user_timeout(c);
 	short what = (short)(EV_PERSIST | (read ? EV_READ : 0) | (write ? EV_WRITE : 0));
 	event_assign(&c->event, c->worker->base, c->fd, what, on_event, c);
-	return event_add(&c->event, NULL) == 0;
+	if (event_add(&c->event, NULL) == 0)
+		return true;
+	connection_fail_no_memory(c);
+	return false;
 }
 
-void connection_schedule(struct connection *c)
-{
-	if (!c->is_advancing)
-		event_active(&c->event, EV_TIMEOUT, 1);
-}
+/* Receiving. */
 
-/* Closing. */
-
-void connection_fail(struct connection *c, enum close_reason reason)
-{
-	if (!c->broken && !c->closing)
-		c->reason = (uint8_t)reason;
-	c->broken = true;
-}
-
-void connection_fail_no_memory(struct connection *c)
-{
-	worker_warn_no_memory(c->worker);
-	connection_fail(c, CLOSED_ERROR);
-}
-
-void connection_fail_errno(struct connection *c, const char *call)
-{
-	int error = errno;
-	log_connection(c, LOG_DEBUG, "cannot %s: %s", call, strerror(error));
-	if (error == ENOMEM || error == ENOBUFS)
-		connection_fail_no_memory(c);
-	else
-		connection_fail(c, CLOSED_ERROR); /* normal in a network, so no warning */
-}
-
-void connection_reject_header(struct connection *c, const char *received)
+static void reject_header(struct connection *c, const char *received)
 {
 	if (worker_may_warn(c->worker, &c->worker->warned_header))
 		log_connection(c, LOG_WARNING,
 			       "closed: expected a PROXY protocol version 2 header, received %s",
 			       received);
-	connection_fail(c, CLOSED_PROXY);
-}
-
-static void report_closed(struct connection *c)
-{
-	if (c->reported)
-		return;
-	c->reported = true;
-	if (service_of(c)->closed)
-		service_of(c)->closed(c);
-}
-
-static void close_socket(struct connection *c)
-{
-	struct worker *w = c->worker;
-	log_connection(c, LOG_DEBUG, "closed: reason=%s received=%llu sent=%llu seconds=%u",
-		       close_reasons[c->reason], (unsigned long long)c->received,
-		       (unsigned long long)c->sent, w->now - c->accepted_at);
-	evutil_closesocket(c->fd);
-	c->fd = -1;
-	TAILQ_REMOVE(list_of(c), c, entry);
-	w->n_connections--;
-	atomic_fetch_sub(&w->workers->n_connections, 1);
-	worker_add(w, COUNT_CLOSED + (size_t)c->reason, 1);
-	w->holds++; /* a drain waits until the connection is freed, see connection_destroy() */
-}
-
-void connection_destroy(struct connection *c)
-{
-	struct worker *w = c->worker;
-	c->is_advancing = c->broken = true; /* calls from `closed` have no effect any more */
-	event_del(&c->event);
-	if (c->fd >= 0)
-		close_socket(c);
-	report_closed(c);
-	c->is_advancing = false;
-	if (c->holds)
-		return;		  /* connection_release() schedules another call */
-	w->holds -= w->holds > 0; /* ORDER_CLOSE sets w->holds to 0 */
-	free_buffer(&c->in);
-	free_buffer(&c->out);
-	free(c);
-	worker_report_if_drained(w);
-}
-
-bool connection_has_undelivered(const struct connection *c)
-{
-	int unsent = 0, unread = 0;
-	if (!c->is_unix) /* all that a unix socket has sent is in the peer's queue already */
-		ioctl(c->fd, SIOCOUTQ, &unsent);
-	ioctl(c->fd, FIONREAD, &unread);
-	return unsent > 0 || unread > 0;
-}
-
-/*
- * All is sent. If the peer is still sending, close(2) would make the kernel reset the connection,
- * and the peer might lose the last answers (RFC 9112 9.6). Shut down the sending side and linger.
- */
-static void finish(struct connection *c)
-{
-	if (c->peer_ended || !connection_has_undelivered(c)) {
-		connection_destroy(c);
-		return;
-	}
-	shutdown(c->fd, SHUT_WR);
-	TAILQ_REMOVE(list_of(c), c, entry);
-	c->active_at = c->worker->now;
-	c->lingering = true;
-	TAILQ_INSERT_TAIL(&c->worker->lingering, c, entry);
-	log_connection(c, LOG_DEBUG, "lingering: all sent, the peer has not received it");
-	worker_schedule_check(c->worker, LINGER_CHECK_MS);
-	report_closed(c);
-	if (!wait_for(c, true, false))
-		connection_destroy(c);
-}
-
-/* Discard the bytes that a lingering connection still receives, until the peer closes. */
-static void discard(struct connection *c)
-{
-	ssize_t n = recv(c->fd, c->worker->scratch, SCRATCH_SIZE, 0);
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		connection_destroy(c);
-}
-
-/* Reading and writing. */
-
-static bool may_read(struct connection *c)
-{
-	size_t limit = connection_buffer_limit(c);
-	return !c->broken && !c->closing && !c->peer_ended && buffered(c->out) < limit &&
-	       buffered(c->in) < limit;
-}
-
-/* The request cannot become complete. Close once the answers to earlier ones are sent. */
-static void close_overflow(struct connection *c, size_t limit)
-{
-	log_connection(c, LOG_DEBUG, "request too large: limits.buffer = %zu", limit);
-	c->reason = CLOSED_OVERFLOW;
-	c->closing = true;
-}
-
-/* Decide for which events the connection waits, or close it. May free C. */
-static void settle(struct connection *c)
-{
-	size_t out = buffered(c->out), in = buffered(c->in), limit = connection_buffer_limit(c);
-	bool full = out >= limit || in >= limit;
-	bool all_sent = !c->broken && !out && !c->holds;
-	bool all_answered = !c->unread && (!in || c->awaits_proxy_header);
-	if (in >= limit && !c->holds && !c->offer_again && !c->peer_ended && !c->closing)
-		close_overflow(c, limit);
-	if (all_sent && c->draining && all_answered && !c->closing && !c->in_grace_period) {
-		c->reason = CLOSED_DRAIN;
-		c->closing = true;
-	}
-	if (all_sent && c->closing) {
-		finish(c);
-		return;
-	}
-	if (all_sent && c->peer_ended)
-		connection_fail(c, c->awaits_proxy_header && in ? CLOSED_PROXY : CLOSED_BY_PEER);
-	if (c->broken) {
-		connection_destroy(c);
-		return;
-	}
-	if (!in)
-		free_buffer(&c->in);
-	if (!out)
-		free_buffer(&c->out);
-	if (full && c->wants_read)
-		log_connection(c, LOG_DEBUG, "reading paused: unsent=%zu unconsumed=%zu", out, in);
-	if (!wait_for(c, !c->peer_ended && !c->closing && !full, out > 0)) {
-		connection_fail_no_memory(c);
-		connection_destroy(c);
-	}
+	connection_end(c, CLOSED_PROXY);
 }
 
 /* Call the service: the client's address is known, and bytes may be exchanged. */
-static void open_connection(struct connection *c)
+static void call_opened(struct connection *c)
 {
 	const struct service *s = service_of(c);
-	bool was_advancing = c->is_advancing;
-	c->reported = false;
-	c->is_advancing = true;
-	if (!s->data || (s->opened && s->opened(c) < 0)) {
-		c->reason = CLOSED_BY_SERVICE;
-		c->closing = true;
-	}
-	c->is_advancing = was_advancing;
+	c->opened = true;
+	if (!s->data || (s->opened && s->opened(c) < 0))
+		connection_begin_close(c, CLOSED_BY_SERVICE);
+}
+
+static void call_draining(struct connection *c)
+{
+	if (c->state == OPEN && service_of(c)->draining)
+		service_of(c)->draining(c);
 }
 
 static void set_client_address(struct connection *c, const struct address *client)
@@ -291,15 +107,12 @@ static void set_client_address(struct connection *c, const struct address *clien
 
 static void accept_header(struct connection *c, const struct proxy_header *p)
 {
-	struct worker *w = c->worker;
 	set_client_address(c, &p->client);
-	TAILQ_REMOVE(&w->awaiting_header, c, entry);
-	TAILQ_INSERT_TAIL(&w->active, c, entry);
-	c->awaits_proxy_header = false;
-	c->active_at = w->now;
-	open_connection(c);
-	if (c->draining && !c->closing && service_of(c)->draining)
-		service_of(c)->draining(c);
+	connection_move(c, LIST_ACTIVE);
+	c->state = OPEN;
+	call_opened(c);
+	if (c->draining)
+		call_draining(c);
 }
 
 /* BYTES are all that were received so far. Returns the number of bytes to skip: the header. */
@@ -314,15 +127,15 @@ static size_t read_header(struct connection *c, const char *bytes, size_t n)
 	case PROXY_NEEDS_MORE:
 		return 0;
 	case PROXY_VERSION_1:
-		connection_reject_header(c, "version 1");
+		reject_header(c, "version 1");
 		break;
 	case PROXY_TOO_LONG:
 		snprintf(too_long, sizeof(too_long), "a longer header than %d bytes",
 			 PROXY_HEADER_MAX);
-		connection_reject_header(c, too_long);
+		reject_header(c, too_long);
 		break;
 	case PROXY_MALFORMED:
-		connection_reject_header(c, "other data");
+		reject_header(c, "other data");
 		break;
 	}
 	return n;
@@ -332,8 +145,8 @@ static size_t read_header(struct connection *c, const char *bytes, size_t n)
  * how many of the N bytes were consumed. */
 static size_t consume(struct connection *c, const char *bytes, size_t n)
 {
-	size_t header = c->awaits_proxy_header ? read_header(c, bytes, n) : 0;
-	if (c->awaits_proxy_header || c->closing || c->broken || header == n)
+	size_t header = c->state == AWAITS_PROXY_HEADER ? read_header(c, bytes, n) : 0;
+	if (c->state != OPEN || header == n)
 		return header;
 	c->in_grace_period = false;
 	size_t used = service_of(c)->data(c, bytes + header, n - header);
@@ -342,35 +155,37 @@ static size_t consume(struct connection *c, const char *bytes, size_t n)
 	return header + used;
 }
 
-static void store_unconsumed(struct connection *c, const char *bytes, size_t n)
-{
-	if (!c->in)
-		c->in = evbuffer_new();
-	if (!c->in || evbuffer_add(c->in, bytes, n) < 0)
-		connection_fail_no_memory(c);
-}
-
 /* Offer the unconsumed bytes to the service, followed by N new BYTES. */
 static void offer(struct connection *c, const char *bytes, size_t n)
 {
-	if (c->closing || c->broken)
+	if (c->state >= CLOSING)
 		return;
 	if (!buffered(c->in)) {
 		size_t used = consume(c, bytes, n);
 		if (used < n)
-			store_unconsumed(c, bytes + used, n - used);
+			connection_store(c, bytes + used, n - used);
 		return;
 	}
-	if (n && evbuffer_add(c->in, bytes, n) < 0) {
-		connection_fail_no_memory(c);
+	connection_store(c, bytes, n);
+	if (c->state >= ENDED)
 		return;
-	}
 	size_t all = buffered(c->in);
 	const char *whole = (const char *)evbuffer_pullup(c->in, -1);
 	size_t used = whole ? consume(c, whole, all) : 0;
 	evbuffer_drain(c->in, used < all ? used : all);
+	connection_account(c);
 	if (!whole)
 		connection_fail_no_memory(c);
+}
+
+static bool may_read(struct connection *c)
+{
+	if (c->state >= CLOSING || c->peer_ended)
+		return false;
+	size_t limit = connection_buffer_limit(c);
+	if (buffered(c->out) && connection_is_memory_short(c->worker))
+		return false;
+	return buffered(c->out) < limit && buffered(c->in) < limit;
 }
 
 static void receive(struct connection *c)
@@ -394,18 +209,6 @@ static void receive(struct connection *c)
 	}
 }
 
-static void send_queued(struct connection *c)
-{
-	int n = evbuffer_write(c->out, c->fd);
-	if (n > 0) {
-		worker_add(c->worker, COUNT_SENT, (uint64_t)n);
-		c->sent += (uint64_t)n;
-		connection_mark_active(c);
-	} else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		connection_fail_errno(c, "send");
-	}
-}
-
 /* Offer the unconsumed bytes again: the service waits for room in `out`, not for more bytes. */
 static void repeat_offer(struct connection *c, size_t limit)
 {
@@ -418,58 +221,300 @@ static void repeat_offer(struct connection *c, size_t limit)
 }
 
 /*
- * Offer and read as much as possible without waiting, then settle. READABLE allows one recv(2)
- * only, which is fair to other connections; a drain reads until `unread` is 0.
+ * Offer and read as much as possible without waiting. READABLE allows one recv(2) only, which is
+ * fair to other connections; a drain reads until `unread` is 0.
  */
-static void advance(struct connection *c, bool readable)
+static void exchange(struct connection *c, bool readable)
 {
-	c->is_advancing = true;
-	for (;;) {
+	connection_flush(c);
+	while (c->state < CLOSING) {
 		size_t limit = connection_buffer_limit(c);
 		if (c->offer_again && buffered(c->out) <= limit / 2) {
 			repeat_offer(c, limit);
 			continue;
 		}
 		if (!may_read(c) || (!readable && !c->unread))
-			break;
+			return;
 		receive(c);
 		readable = false;
 	}
-	c->is_advancing = false;
-	settle(c);
 }
 
-static void on_event(evutil_socket_t fd, short what, void *arg)
-{
-	struct connection *c = arg;
-	(void)fd;
-	if (c->fd < 0) { /* closed while the service held the connection, and released now */
-		connection_destroy(c);
-	} else if (c->lingering) {
-		discard(c);
-	} else {
-		if (buffered(c->out))
-			send_queued(c);
-		advance(c, what & EV_READ);
-	}
-}
-
-void connection_read_pending(struct connection *c)
+/* Read all bytes that the kernel has received until now. */
+static void exchange_pending(struct connection *c)
 {
 	int unread = 0;
 	ioctl(c->fd, FIONREAD, &unread);
 	c->unread = unread > 0 ? (unsigned)unread : 0;
-	advance(c, true); /* one recv(2) even if no bytes are there: it returns a FIN */
+	exchange(c, true); /* one recv(2) even if no bytes are there: it returns a FIN */
 }
 
-void connection_drain(struct connection *c)
+/* Discard the bytes that a lingering connection still receives, until the peer closes. */
+static void discard(struct connection *c)
 {
-	c->draining = c->is_advancing = true;
+	ssize_t n = recv(c->fd, c->worker->scratch, SCRATCH_SIZE, 0);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		connection_end(c, CLOSED_BY_PEER);
+}
+
+/* Closing. */
+
+static void call_closed(struct connection *c)
+{
+	if (!c->opened)
+		return;
+	c->opened = false;
+	if (service_of(c)->closed)
+		service_of(c)->closed(c);
+}
+
+/* Bytes that were written and that the peer has not acknowledged (SIOCOUTQ, tcp(7)). */
+static size_t unreceived(const struct connection *c)
+{
+	int n = 0;
+	if (!c->is_unix) /* all that a unix socket has sent is in the peer's queue already */
+		ioctl(c->fd, SIOCOUTQ, &n);
+	n -= c->state == LINGERING; /* the FIN counts as a byte */
+	return buffered(c->out) + (n > 0 ? (size_t)n : 0);
+}
+
+static bool has_unread(const struct connection *c)
+{
+	int n = 0;
+	ioctl(c->fd, FIONREAD, &n);
+	return n > 0;
+}
+
+/*
+ * All is sent. If the peer is still sending, close(2) would make the kernel reset the connection,
+ * and the peer might lose the last answers (RFC 9112 9.6). Shut down the sending side and linger.
+ */
+static void finish(struct connection *c)
+{
+	if (c->peer_ended || (!unreceived(c) && !has_unread(c))) {
+		connection_end(c, c->reason);
+		return;
+	}
+	shutdown(c->fd, SHUT_WR);
+	connection_move(c, LIST_ENDING);
+	c->state = LINGERING;
+	c->lingering_since = c->worker->now;
+	c->unreceived = UINT32_MAX;
+	log_connection(c, LOG_DEBUG, "lingering: all sent, the peer has not received it");
+	worker_schedule_check(c->worker, LINGER_CHECK_MS);
+	call_closed(c);
+}
+
+/* End the connection although it is not finished. */
+static void give_up(struct connection *c, enum close_reason reason)
+{
+	struct workers *all = c->worker->workers;
+	size_t unsent = unreceived(c);
+	bool drains = atomic_load(&c->worker->orders) & ORDER_DRAIN;
+	if (drains && (c->state < LINGERING || unsent)) {
+		atomic_fetch_add(&all->n_cut_off, 1);
+		atomic_fetch_add(&all->unsent_bytes, unsent);
+	}
+	if (c->state < LINGERING)
+		c->reason = (uint8_t)reason;
+	c->state = ENDED;
+	log_connection(c, LOG_DEBUG, "not finished: unsent=%zu", unsent);
+}
+
+static void check_progress(struct connection *c)
+{
+	struct worker *w = c->worker;
+	size_t left = unreceived(c);
+	if (c->state == LINGERING && !left && !has_unread(c)) {
+		connection_end(c, c->reason);
+		return;
+	}
+	if (left < c->unreceived || c->holds)
+		c->active_at = w->now;
+	c->unreceived = left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
+	bool is_late = c->state == LINGERING && !(w->orders_done & ORDER_DRAIN) &&
+		       w->now - c->lingering_since > LINGER_SECONDS;
+	if (is_late || w->now - c->active_at > STALL_SECONDS)
+		give_up(c, CLOSED_IDLE);
+}
+
+static void close_socket(struct connection *c)
+{
+	struct worker *w = c->worker;
+	log_connection(c, LOG_DEBUG, "closed: reason=%s received=%llu sent=%llu seconds=%u",
+		       close_reasons[c->reason], (unsigned long long)c->received,
+		       (unsigned long long)c->sent, w->now - c->accepted_at);
+	event_del(&c->event);
+	evutil_closesocket(c->fd);
+	c->fd = -1;
+	c->state = CLOSED;
+	connection_move(c, LIST_CLOSED);
+	connection_free_buffers(c, true);
+	worker_add(w, COUNT_CLOSED + (size_t)c->reason, 1);
+	call_closed(c);
+}
+
+/* The connection does not count any more for limits.connections and for a drain. */
+static void give_up_place(struct connection *c)
+{
+	struct worker *w = c->worker;
+	if (c->list == N_LISTS)
+		return;
+	TAILQ_REMOVE(&w->lists[c->list], c, entry);
+	c->list = N_LISTS;
+	w->n_connections--;
+	atomic_fetch_sub(&w->workers->n_connections, 1);
+}
+
+static void free_connection(struct connection *c)
+{
+	struct worker *w = c->worker;
+	give_up_place(c);
+	free(c);
+	worker_report_if_drained(w);
+}
+
+/* The machine. */
+
+static void begin_drain(struct connection *c)
+{
+	c->draining = true;
 	if (c->in_grace_period)
 		worker_schedule_check(c->worker, GRACE_MS);
-	if (service_of(c)->draining && !c->closing && !c->awaits_proxy_header)
-		service_of(c)->draining(c);
-	connection_read_pending(c);
+	call_draining(c);
+	exchange_pending(c);
+}
+
+static void time_out(struct connection *c)
+{
+	if (c->state == AWAITS_PROXY_HEADER)
+		reject_header(c, "nothing in time");
+	else
+		give_up(c, CLOSED_IDLE);
+}
+
+/* Is an open connection over? Changes the state then. */
+static bool is_over(struct connection *c)
+{
+	size_t in = buffered(c->in), limit = connection_buffer_limit(c);
+	bool has_header = c->state == OPEN;
+	bool all_sent = !buffered(c->out) && !c->holds;
+	bool all_answered = !c->unread && (!in || !has_header) && !c->in_grace_period;
+	if (in >= limit && !c->holds && !c->offer_again && !c->peer_ended) {
+		/* The request cannot become complete. */
+		log_connection(c, LOG_DEBUG, "request too large: limits.buffer = %zu", limit);
+		connection_begin_close(c, CLOSED_OVERFLOW);
+	} else if (c->draining && all_sent && all_answered) {
+		connection_begin_close(c, CLOSED_DRAIN);
+	} else if (c->peer_ended && all_sent) {
+		connection_end(c, in && !has_header ? CLOSED_PROXY : CLOSED_BY_PEER);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* Wait for the socket. Returns false if C has failed. */
+static bool wait_open(struct connection *c)
+{
+	size_t out = buffered(c->out);
+	bool read = may_read(c);
+	connection_free_buffers(c, false);
+	if (!read && c->awaits_read && !c->peer_ended)
+		log_connection(c, LOG_DEBUG, "reading paused: unsent=%zu unconsumed=%zu", out,
+			       buffered(c->in));
+	return wait_for(c, read, out > 0);
+}
+
+/* CLOSING. Returns false if the state has changed. */
+static bool wait_closing(struct connection *c)
+{
+	bool unsent = buffered(c->out) > 0;
+	if (!unsent && !c->holds) {
+		finish(c);
+		return false;
+	}
+	if (!c->holds && c->list != LIST_ENDING) {
+		connection_move(c, LIST_ENDING);
+		c->unreceived = UINT32_MAX;
+	}
+	return wait_for(c, false, unsent);
+}
+
+/* Carry out all changes of state that are due, then wait for the socket. May free C. */
+static void settle(struct connection *c)
+{
+	for (;;) {
+		switch (c->state) {
+		case AWAITS_PROXY_HEADER:
+		case OPEN:
+			if (!is_over(c) && wait_open(c))
+				return;
+			break;
+		case CLOSING:
+			if (wait_closing(c))
+				return;
+			break;
+		case LINGERING:
+			if (wait_for(c, true, false))
+				return;
+			break;
+		case ENDED:
+			close_socket(c);
+			break;
+		case CLOSED:
+			if (!c->holds)
+				free_connection(c);
+			return;
+		}
+	}
+}
+
+void connection_handle(struct connection *c, enum connection_event event)
+{
+	struct worker *w = c->worker;
+	w->running = c;
+	switch (event) {
+	case ACCEPTED:
+		if (c->state == OPEN)
+			call_opened(c);
+		if (w->orders_done & ORDER_DRAIN)
+			begin_drain(c);
+		else
+			exchange(c, true); /* the first request is often there already */
+		break;
+	case READABLE:
+		if (c->state == LINGERING)
+			discard(c);
+		else
+			exchange(c, true);
+		break;
+	case WRITABLE:
+		exchange(c, false);
+		break;
+	case DRAIN:
+		begin_drain(c);
+		break;
+	case GRACE_OVER:
+		c->in_grace_period = false;
+		exchange_pending(c);
+		break;
+	case TIMED_OUT:
+		time_out(c);
+		break;
+	case CHECK:
+		check_progress(c);
+		break;
+	case CUT:
+		if (c->state == CLOSED)
+			give_up_place(c); /* do not wait for the service */
+		else
+			give_up(c, CLOSED_DEADLINE);
+		break;
+	}
+	connection_flush(c);
+	settle(c);
+	w->running = NULL;
 }
 
 /* Accepting. */
@@ -501,19 +546,15 @@ void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *
 	}
 	c->worker = w;
 	c->fd = fd;
-	c->active_at = c->accepted_at = w->now;
+	c->accepted_at = c->active_at = w->now;
 	c->in_grace_period = true;
 	c->is_unix = peer->ss_family == AF_UNIX;
-	c->awaits_proxy_header = c->reported = proxied;
+	c->state = proxied ? AWAITS_PROXY_HEADER : OPEN;
+	c->list = proxied ? LIST_AWAITING_HEADER : LIST_ACTIVE;
 	memcpy(&c->peer, peer, sizeof(c->peer));
 	w->n_connections++;
-	TAILQ_INSERT_TAIL(list_of(c), c, entry);
+	TAILQ_INSERT_TAIL(&w->lists[c->list], c, entry);
 	event_assign(&c->event, w->base, fd, EV_READ | EV_PERSIST, on_event, c);
 	log_accepted(c, l);
-	if (!proxied)
-		open_connection(c);
-	if (w->orders_done & ORDER_DRAIN)
-		connection_drain(c);
-	else
-		advance(c, false);
+	connection_handle(c, ACCEPTED);
 }

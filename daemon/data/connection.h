@@ -1,11 +1,13 @@
 /*
- * An accepted connection, from accept(2) to close(2). Internals for the files in data/; services
- * use service.h. Worker's thread.
+ * An accepted connection, from accept(2) to close(2): a state machine. Internals for the files in
+ * data/; services use service.h. Worker's thread.
  *
- * Every event and every callback of the service is followed by settle(), until the connection
- * lingers or is closed. This function alone decides for which events the connection waits and when
- * it closes. Callbacks call the functions of service.h: these only send or queue bytes, set flags
- * and schedule settle(). They never free the connection.
+ * connection_handle() is the only function that runs the machine: it carries out an event, sends
+ * what the service has written meanwhile, and then decides about the next state and about the
+ * socket events to wait for. daemon/README.md has the diagram. Callbacks run inside
+ * connection_handle(). The functions of service.h that they call only gather or queue bytes,
+ * change the state to CLOSING or ENDED, and schedule another event; they never free a connection
+ * and never call a callback.
  */
 #ifndef SKELD_CONNECTION_H
 #define SKELD_CONNECTION_H
@@ -17,43 +19,68 @@
 #include <netinet/in.h>
 #include <stdarg.h>
 
+enum connection_state {
+	AWAITS_PROXY_HEADER, /* `opened` follows when the header is complete */
+	OPEN,		     /* the service receives and answers */
+	CLOSING,	     /* `data` is not called any more; what is written will be sent */
+	LINGERING,	     /* all is sent; wait until the peer has received it or closes */
+	ENDED,		     /* close the socket at the end of connection_handle() */
+	CLOSED		     /* no socket, but the service holds the connection */
+};
+
+enum connection_event {
+	ACCEPTED,
+	READABLE,   /* or an error of the socket */
+	WRITABLE,   /* or the service wrote, closed or released outside of connection_handle() */
+	DRAIN,	    /* answer every received request, then close */
+	GRACE_OVER, /* see GRACE_MS */
+	TIMED_OUT,  /* no header, or no activity for limits.idle_timeout */
+	CHECK,	    /* in LIST_ENDING: does the peer make progress? */
+	CUT	    /* close now: ORDER_CLOSE */
+};
+
 struct connection {
-	int fd;		      /* -1: closed, but the service still holds the connection */
+	int fd;		      /* -1 if CLOSED */
 	uint32_t accepted_at; /* worker->now, seconds */
 	struct event event;
 	struct worker *worker;
 	void *service_data;
 	struct evbuffer *in;	       /* received and not consumed; NULL if empty */
 	struct evbuffer *out;	       /* written and not sent; NULL if empty */
-	TAILQ_ENTRY(connection) entry; /* in one list of the worker, see list_of() */
+	TAILQ_ENTRY(connection) entry; /* in worker->lists[list]; N_LISTS: in none */
 	union {
 		sa_family_t family;
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
-	} peer;		       /* the client, if a PROXY header names one */
-	uint32_t active_at;    /* worker->now of the last activity or change of list */
-	unsigned holds;	       /* calls of connection_hold() minus connection_release() */
-	unsigned unread;       /* draining: bytes to read before the connection may close */
-	uint32_t buffer_limit; /* see connection_buffer_limit() */
-	uint8_t reason;	       /* enum close_reason, valid once closing or broken */
-	bool is_advancing : 1; /* settle() or connection_destroy() follows anyway */
-	bool wants_write : 1;  /* the event waits for EV_WRITE */
-	bool wants_read : 1;   /* the event waits for EV_READ */
-	bool peer_ended : 1;   /* the peer sends no more (FIN) */
-	bool offer_again : 1;  /* call `data` with the unconsumed bytes once `out` has room */
-	bool closing : 1;      /* `data` is not called any more; close when all is sent */
-	bool broken : 1;       /* close now */
-	bool draining : 1;     /* close when every received request is answered */
-	bool reported : 1;     /* `closed` was called, or `opened` was not: do not call `closed` */
-	bool lingering : 1;    /* all is sent; wait until the peer has received it or closes */
+	} peer;		    /* the client, if a PROXY header names one */
+	uint32_t active_at; /* worker->now of the last activity or change of list */
+	unsigned holds;	    /* calls of connection_hold() minus connection_release() */
+	union {
+		unsigned unread;	  /* draining: bytes to read before the end */
+		uint32_t lingering_since; /* LINGERING: worker->now */
+	};
+	union {
+		uint32_t buffer_limit; /* see connection_buffer_limit() */
+		uint32_t unreceived;   /* in LIST_ENDING: unsent and unacknowledged bytes */
+	};
+	uint32_t debt;		  /* KiB in `in` and `out`, as counted in worker->buffered */
+	uint8_t state;		  /* enum connection_state */
+	uint8_t list;		  /* enum list_index */
+	uint8_t reason;		  /* enum close_reason, valid from CLOSING on */
+	bool opened : 1;	  /* `opened` was called, and `closed` was not yet */
+	bool draining : 1;	  /* close when every received request is answered */
 	bool in_grace_period : 1; /* draining: was active lately, may send one more request */
-	bool awaits_proxy_header : 1;
-	bool is_unix : 1;	 /* the socket; a PROXY header may name another family */
-	uint64_t received, sent; /* bytes, for the log */
+	bool peer_ended : 1;	  /* the peer sends no more (FIN) */
+	bool offer_again : 1;	  /* call `data` with the unconsumed bytes once `out` has room */
+	bool blocked : 1;	  /* the socket takes no more bytes: wait for EV_WRITE */
+	bool awaits_read : 1;	  /* the event waits for EV_READ */
+	bool awaits_write : 1;	  /* the event waits for EV_WRITE */
+	bool is_unix : 1;	  /* the socket's family, whatever family the client has */
+	uint64_t received, sent;  /* bytes, for the log */
 };
 
 /* The memory of an idle connection, which scripts/bench measures. */
-_Static_assert(sizeof(struct connection) <= sizeof(struct event) + 120,
+_Static_assert(sizeof(struct connection) <= sizeof(struct event) + 128,
 	       "an idle connection must stay small");
 
 /*
@@ -66,17 +93,20 @@ enum { GRACE_MS = 200 };
 /* The time limit for a PROXY header. */
 enum { PROXY_HEADER_SECONDS = 5 };
 
-/* A lingering connection is checked every LINGER_CHECK_MS, for LINGER_SECONDS at most. */
-enum { LINGER_SECONDS = 2, LINGER_CHECK_MS = 50 };
+/*
+ * A connection that is CLOSING or LINGERING ends early if its peer acknowledges no byte for
+ * STALL_SECONDS. A drain ends at drain_timeout; otherwise a connection lingers for
+ * LINGER_SECONDS at most. Lingering connections are checked every LINGER_CHECK_MS in the first
+ * second, and all connections in LIST_ENDING once a second.
+ */
+enum { STALL_SECONDS = 5, LINGER_SECONDS = 30, LINGER_CHECK_MS = 50 };
 
 static inline size_t buffered(const struct evbuffer *b)
 {
 	return b ? evbuffer_get_length(b) : 0;
 }
 
-/* limits.buffer. A lowered limit does not apply while the connection has that many unconsumed bytes
- * or more. */
-size_t connection_buffer_limit(struct connection *c);
+/* The machine, data/connection.c. */
 
 /*
  * Take over FD, which was accepted from L. The caller has counted it in workers->n_connections.
@@ -85,31 +115,57 @@ size_t connection_buffer_limit(struct connection *c);
 void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
 		       const struct listener *l, bool proxied);
 
-/* The daemon drains: answer every received request, then close. May free C. */
-void connection_drain(struct connection *c);
+/* Run the machine. May free C. */
+void connection_handle(struct connection *c, enum connection_event event);
 
-/* Read and process all bytes that the kernel has received until now. May free C. */
-void connection_read_pending(struct connection *c);
+/* The parts of the machine that service_api.c shares, data/connection_io.c. */
+
+/* limits.buffer. A lowered limit does not apply while the connection has that many unconsumed bytes
+ * or more. */
+size_t connection_buffer_limit(struct connection *c);
 
 /* Record activity: a request was consumed, or bytes were sent. */
 void connection_mark_active(struct connection *c);
 
-/* Call settle() in the next turn of the loop, unless it will run anyway. */
+/* Move C to the end of another list. */
+void connection_move(struct connection *c, enum list_index list);
+
+/* Handle WRITABLE in this turn of the loop. Not needed, and ignored, while C's machine runs. */
 void connection_schedule(struct connection *c);
 
-/* Mark the connection broken, for REASON unless it was closing already. settle() destroys it. */
-void connection_fail(struct connection *c, enum close_reason reason);
+/* From AWAITS_PROXY_HEADER or OPEN to CLOSING, for REASON. */
+void connection_begin_close(struct connection *c, enum close_reason reason);
+
+/* To ENDED, for REASON unless the connection was closing already. */
+void connection_end(struct connection *c, enum close_reason reason);
 void connection_fail_no_memory(struct connection *c);
 void connection_fail_errno(struct connection *c, const char *call); /* CALL: "send" or "receive" */
 
-/* The same: the connection has no valid PROXY header. RECEIVED describes the bytes, for the log. */
-void connection_reject_header(struct connection *c, const char *received);
+/*
+ * Send a copy of BYTES, see connection_write(). If C's machine runs, small pieces are gathered in
+ * the worker's buffer; for any other connection, they are queued. Both are sent in one piece, at
+ * the end of connection_handle(). Returns false if C has failed.
+ */
+bool connection_send(struct connection *c, const void *bytes, size_t n);
 
-/* Has the peer not acknowledged all sent bytes (SIOCOUTQ, tcp(7)), or are received bytes unread? */
-bool connection_has_undelivered(const struct connection *c);
+/* Send what is gathered or queued, as far as the socket takes it. The queue keeps the rest. */
+void connection_flush(struct connection *c);
 
-/* Close the socket, call the service's `closed`, and free C unless the service holds it. */
-void connection_destroy(struct connection *c);
+/*
+ * Account for the bytes in c->in and c->out. If the worker's part of limits.memory is exceeded, end
+ * the connections with the most bytes; C may be one of them. The state is ENDED then, and the
+ * memory is free, except for bytes that `data` is using.
+ */
+void connection_account(struct connection *c);
+
+/* Must a connection with unsent bytes stop reading, because memory is short? */
+bool connection_is_memory_short(const struct worker *w);
+
+/* Append N received bytes to c->in. */
+void connection_store(struct connection *c, const char *bytes, size_t n);
+
+/* Free the empty buffers of an idle connection, or ALL buffers of a closed one. */
+void connection_free_buffers(struct connection *c, bool all);
 
 /* Log a line that begins with the address of the client. */
 void connection_vlog(const struct connection *c, int level, const char *format, va_list ap)

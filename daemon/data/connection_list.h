@@ -4,12 +4,13 @@
 
 #include "data/worker.h"
 
-/* Once a second: close connections that have been idle for too long or lack their PROXY header. */
+/* Once a second: close connections that have been idle for too long, lack their PROXY header, or
+ * are closing while their peer makes no progress. */
 void connection_list_tick(struct worker *w);
 
 /*
- * Scheduled by worker_schedule_check(). During a drain, end the grace period. Close each lingering
- * connection if its peer has received everything or LINGER_SECONDS have passed.
+ * Scheduled by worker_schedule_check(). During a drain, end the grace period. Close the new
+ * lingering connections whose peer has received everything.
  */
 void connection_list_check(struct worker *w);
 

@@ -35,12 +35,19 @@ static void remove_stale_file(const struct address *a)
 	close(fd);
 }
 
+/* Options that accepted sockets inherit, which saves system calls for each of them. */
+static bool set_inherited_options(int fd)
+{
+	int one = 1;
+	return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) == 0 &&
+	       setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)) == 0;
+}
+
 static bool set_tcp_options(int fd, int family, bool share)
 {
 	int one = 1;
-	/* Accepted sockets inherit TCP_NODELAY, which saves a system call for each. */
 	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
-	       setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) == 0 &&
+	       set_inherited_options(fd) &&
 	       (family != AF_INET6 ||
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) == 0) &&
 	       (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0);
@@ -222,7 +229,7 @@ bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keepe
 	if (keeper == KEEPER_STORE)
 		setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof(one));
 	if (a.sa.ss_family != AF_UNIX)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		set_inherited_options(fd);
 	return true;
 }
 

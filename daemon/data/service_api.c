@@ -2,11 +2,8 @@
 #include "base/log.h"
 #include "data/connection.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
 
 struct event_base *worker_base(struct worker *w)
 {
@@ -53,41 +50,27 @@ void worker_hold(struct worker *w)
 	w->holds++;
 }
 
+static void report_release(struct worker *w, const char *call)
+{
+	if (worker_may_warn(w, &w->warned_release))
+		log_error("released more often than held: service=%s call=%s; ignored, the "
+			  "service has a defect",
+			  w->workers->service->name, call);
+}
+
 void worker_release(struct worker *w)
 {
-	w->holds -= w->holds > 0; /* ORDER_CLOSE sets w->holds to 0 */
+	if (w->holds)
+		w->holds--;
+	else if (!(w->orders_done & ORDER_CLOSE)) /* this order sets w->holds to 0 */
+		report_release(w, "worker_release");
 	worker_report_if_drained(w);
 }
 
 int connection_write(struct connection *c, const void *bytes, size_t n)
 {
-	if (c->broken || c->closing)
+	if (c->state != OPEN || !connection_send(c, bytes, n))
 		return -1;
-	size_t sent = 0;
-	if (!buffered(c->out)) {
-		ssize_t r = send(c->fd, bytes, n, MSG_NOSIGNAL);
-		if (r < 0 && errno != EAGAIN && errno != EINTR) {
-			connection_fail_errno(c, "send");
-			connection_schedule(c);
-			return -1;
-		}
-		if (r > 0) {
-			sent = (size_t)r;
-			worker_add(c->worker, COUNT_SENT, sent);
-			c->sent += sent;
-			connection_mark_active(c);
-		}
-		if (sent == n)
-			return 0;
-	}
-	if (!c->out)
-		c->out = evbuffer_new();
-	if (!c->out || evbuffer_add(c->out, (const char *)bytes + sent, n - sent) < 0) {
-		connection_fail_no_memory(c);
-		connection_schedule(c);
-		return -1;
-	}
-	connection_schedule(c);
 	if (buffered(c->out) < connection_buffer_limit(c))
 		return 0;
 	c->offer_again = true;
@@ -96,10 +79,7 @@ int connection_write(struct connection *c, const void *bytes, size_t n)
 
 void connection_close(struct connection *c)
 {
-	if (c->closing || c->broken)
-		return;
-	c->reason = CLOSED_BY_SERVICE;
-	c->closing = true;
+	connection_begin_close(c, CLOSED_BY_SERVICE);
 	connection_schedule(c);
 }
 
@@ -110,8 +90,12 @@ void connection_hold(struct connection *c)
 
 void connection_release(struct connection *c)
 {
+	if (!c->holds) {
+		report_release(c->worker, "connection_release");
+		return;
+	}
 	c->holds--;
-	if (c->fd >= 0) /* idle_timeout counts from now */
+	if (c->state != CLOSED) /* idle_timeout counts from now */
 		connection_mark_active(c);
 	c->offer_again = true; /* `data` may have left requests unconsumed during the hold */
 	connection_schedule(c);

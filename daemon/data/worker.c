@@ -5,9 +5,10 @@
 #include <sys/eventfd.h>
 
 const char *const close_reasons[N_CLOSE_REASONS] = {
-	[CLOSED_BY_PEER] = "peer", [CLOSED_BY_SERVICE] = "service", [CLOSED_ERROR] = "error",
-	[CLOSED_IDLE] = "idle",	   [CLOSED_OVERFLOW] = "overflow",  [CLOSED_LIMIT] = "limit",
-	[CLOSED_PROXY] = "proxy",  [CLOSED_DRAIN] = "drain",	    [CLOSED_DEADLINE] = "deadline"};
+	[CLOSED_BY_PEER] = "peer",     [CLOSED_BY_SERVICE] = "service", [CLOSED_ERROR] = "error",
+	[CLOSED_IDLE] = "idle",	       [CLOSED_OVERFLOW] = "overflow",	[CLOSED_LIMIT] = "limit",
+	[CLOSED_MEMORY] = "memory",    [CLOSED_PROXY] = "proxy",	[CLOSED_DRAIN] = "drain",
+	[CLOSED_DEADLINE] = "deadline"};
 
 bool worker_may_warn(const struct worker *w, uint32_t *last)
 {

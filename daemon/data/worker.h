@@ -16,10 +16,13 @@
 #include <event2/event.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 enum { SCRATCH_SIZE = 65536 }; /* the most bytes that one recv(2) returns */
+enum { CACHE_LINE = 64 };      /* bytes, on most processors */
+enum { GATHER_SIZE = 65536 };  /* see worker->gathered */
 
 /* Why a connection ended, in the order of close_reasons[]. */
 enum close_reason {
@@ -29,6 +32,7 @@ enum close_reason {
 	CLOSED_IDLE,	 /* limits.idle_timeout */
 	CLOSED_OVERFLOW, /* a request larger than limits.buffer */
 	CLOSED_LIMIT,	 /* limits.connections */
+	CLOSED_MEMORY,	 /* limits.memory */
 	CLOSED_PROXY,	 /* no valid PROXY header where one is expected */
 	CLOSED_DRAIN,	 /* the daemon stops, every received request was answered */
 	CLOSED_DEADLINE, /* drain_timeout, or a forced stop */
@@ -41,12 +45,22 @@ enum counter {
 	COUNT_ACCEPTED,
 	COUNT_RECEIVED, /* bytes */
 	COUNT_SENT,	/* bytes */
+	COUNT_BUFFERED, /* a gauge: bytes of the connections that are unsent or unconsumed */
 	COUNT_CLOSED,	/* + enum close_reason */
 	N_COUNTERS = COUNT_CLOSED + N_CLOSE_REASONS
 };
 
 /* Orders of the control plane to a worker. Bits that are only ever set. */
 enum order { ORDER_DRAIN = 1, ORDER_CLOSE = 2, ORDER_QUIT = 4 };
+
+/* The lists of a worker's connections. */
+enum list_index {
+	LIST_AWAITING_HEADER, /* of the PROXY protocol; the oldest first */
+	LIST_ACTIVE,	      /* the least recently active first */
+	LIST_ENDING,	      /* CLOSING and not held, or LINGERING */
+	LIST_CLOSED,	      /* CLOSED and held */
+	N_LISTS
+};
 
 TAILQ_HEAD(connection_list, connection);
 TAILQ_HEAD(acceptor_list, acceptor);
@@ -59,7 +73,7 @@ struct worker {
 	struct event *wake, *tick, *resume_accepting, *check;
 
 	/* Shared with the control plane. */
-	int wake_fd;				  /* eventfd: look at the fields below */
+	alignas(CACHE_LINE) int wake_fd;	  /* eventfd: look at the fields below */
 	_Atomic(struct snapshot *) next_snapshot; /* a reference; the worker replaces it by NULL */
 	_Atomic unsigned orders;		  /* enum order */
 	_Atomic uint64_t pings, pings_answered;
@@ -68,29 +82,35 @@ struct worker {
 	_Atomic bool drained;	     /* draining, and nothing is left to finish */
 	_Atomic bool ended;	     /* the thread returns now: pthread_join(3) does not block */
 
-	struct snapshot *snapshot; /* in use */
-	unsigned orders_done;	   /* enum order */
+	/* Used all the time, by this thread only. */
+	alignas(CACHE_LINE) struct snapshot *snapshot; /* in use */
+	unsigned orders_done;			       /* enum order */
 	struct acceptor_list acceptors;
-	struct connection_list awaiting_header; /* of the PROXY protocol; the oldest first */
-	struct connection_list active;		/* the least recently active first */
-	struct connection_list lingering;	/* see connection->lingering; the oldest first */
-	size_t n_connections;			/* in the three lists */
-	size_t holds;	  /* of worker_hold(), plus closed connections that the service holds */
-	uint32_t now;	  /* seconds since the worker started, counted by `tick` */
-	uint64_t refused; /* connections closed because of limits.connections */
+	struct connection_list lists[N_LISTS];
+	size_t n_connections; /* in the lists */
+	size_t holds;	      /* calls of worker_hold() minus worker_release() */
+	uint32_t now;	      /* seconds since the worker started, counted by `tick` */
+	uint64_t refused;     /* connections closed because of limits.connections */
 	/* For worker_may_warn(): `now` + 1 at the last warning of each kind; 0: never. */
-	uint32_t warned_limit, warned_accept, warned_header, warned_memory;
+	uint32_t warned_limit, warned_accept, warned_header, warned_memory, warned_release,
+		warned_debt;
 	void *service_data;
 	_Atomic uint64_t *counters; /* written by this worker only, read by any thread */
-	char *scratch;
+	char *scratch;		    /* receive buffer */
+	char *gathered;		    /* bytes that the callback of `running` has written */
+	size_t n_gathered;
+	size_t buffered;	    /* the sum of connection->debt, KiB */
+	struct connection *running; /* its connection_handle() runs; NULL: none */
 };
 
 /* Shared by all workers. */
 struct workers {
 	const struct service *service;
-	int progress_fd;	       /* eventfd of the control plane, not owned */
-	_Atomic size_t n_connections;  /* open, over all workers */
-	_Atomic uint64_t n_cut_off;    /* connections that ORDER_CLOSE closed unfinished */
+	int progress_fd; /* eventfd of the control plane, not owned */
+	/* Written by all workers, so apart from what they only read. */
+	alignas(CACHE_LINE) _Atomic size_t n_connections; /* open or held */
+	_Atomic uint64_t n_cut_off;    /* connections that a drain closed unfinished */
+	_Atomic uint64_t unsent_bytes; /* written to them, and not acknowledged by the peer */
 	sem_t started;		       /* posted by each worker once it serves or has failed */
 	unsigned n_workers, n_started; /* n_started: threads that were created */
 	size_t n_counters;	       /* of each worker: N_COUNTERS + rows of the service */

@@ -129,11 +129,12 @@ static bool create_events(struct worker *w)
 	       event_add(w->tick, &(struct timeval){.tv_sec = 1}) == 0;
 }
 
-/* Counters of two workers never share a cache line, which has 64 bytes on most processors. */
+/* Counters of two workers never share a cache line. */
 static _Atomic uint64_t *alloc_counters(size_t n)
 {
-	size_t size = (n * sizeof(_Atomic uint64_t) + 63) / 64 * 64;
-	_Atomic uint64_t *counters = aligned_alloc(64, size);
+	size_t size = n * sizeof(_Atomic uint64_t);
+	_Atomic uint64_t *counters =
+		aligned_alloc(CACHE_LINE, (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
 	if (counters)
 		memset((void *)counters, 0, size);
 	return counters;
@@ -144,16 +145,16 @@ int worker_loop_init(struct worker *w, struct workers *workers, unsigned index)
 	w->workers = workers;
 	w->index = index;
 	TAILQ_INIT(&w->acceptors);
-	TAILQ_INIT(&w->awaiting_header);
-	TAILQ_INIT(&w->active);
-	TAILQ_INIT(&w->lingering);
+	for (size_t i = 0; i < N_LISTS; i++)
+		TAILQ_INIT(&w->lists[i]);
 	errno = ENOMEM; /* libevent does not set errno in every case */
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->wake_fd < 0)
 		return errno;
 	w->scratch = malloc(SCRATCH_SIZE);
+	w->gathered = malloc(GATHER_SIZE);
 	w->counters = alloc_counters(workers->n_counters);
-	if (!w->scratch || !w->counters || !create_base(w) || !create_events(w))
+	if (!w->scratch || !w->gathered || !w->counters || !create_base(w) || !create_events(w))
 		return errno;
 	return 0;
 }
@@ -175,6 +176,7 @@ void worker_loop_free(struct worker *w)
 	snapshot_unref(atomic_exchange(&w->next_snapshot, NULL));
 	snapshot_unref(w->snapshot);
 	free((void *)w->counters);
+	free(w->gathered);
 	free(w->scratch);
 }
 

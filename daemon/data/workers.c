@@ -17,11 +17,13 @@ static void wake(struct worker *w)
 struct workers *workers_new(const struct service *svc, unsigned n, int progress_fd,
 			    struct errors *e)
 {
-	struct workers *ws = calloc(1, sizeof(*ws) + n * sizeof(struct worker));
+	size_t size = sizeof(struct workers) + n * sizeof(struct worker);
+	struct workers *ws = aligned_alloc(CACHE_LINE, size);
 	if (!ws) {
 		errors_add(e, NULL, 0, "out of memory");
 		return NULL;
 	}
+	memset(ws, 0, size);
 	ws->service = svc;
 	ws->progress_fd = progress_fd;
 	ws->n_counters = N_COUNTERS;
@@ -138,6 +140,11 @@ uint64_t workers_cut_off(const struct workers *ws)
 	return atomic_load(&ws->n_cut_off);
 }
 
+uint64_t workers_unsent_bytes(const struct workers *ws)
+{
+	return atomic_load(&ws->unsent_bytes);
+}
+
 static bool all_ended(const struct workers *ws)
 {
 	for (unsigned i = 0; i < ws->n_started; i++)
@@ -230,6 +237,9 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		 "bytes", "received"},
 		{"skeld_sent_bytes_total", METRIC_COUNTER, "Bytes sent to clients", "bytes",
 		 "sent"},
+		{"skeld_buffered_bytes", METRIC_GAUGE,
+		 "Bytes of connections that are unsent or unconsumed, see limits.memory", "bytes",
+		 "buffered"},
 		{"skeld_worker_lag_seconds", METRIC_GAUGE,
 		 "Time for which a worker has not responded, 0 if it responds", "workers", "lag"}};
 	const struct metric_family families[] = {
@@ -239,7 +249,8 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		 .tag = COUNT_CLOSED},
 		{&m[3], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_RECEIVED},
 		{&m[4], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_SENT},
-		{&m[5], "worker", NULL, ws->n_workers, lag, .context = ws}};
+		{&m[5], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_BUFFERED},
+		{&m[6], "worker", NULL, ws->n_workers, lag, .context = ws}};
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
 		registry_add(r, &families[i]);
 	for (size_t i = 0; i < ws->n_counters - N_COUNTERS; i++)

@@ -53,8 +53,10 @@ bool workers_drained(const struct workers *ws);
 
 size_t workers_open_connections(const struct workers *ws);
 
-/* Returns the number of connections that workers_close_connections() closed unfinished. */
+/* Returns the number of connections that the drain closed unfinished, and the number of bytes that
+ * were written to them but did not arrive. */
 uint64_t workers_cut_off(const struct workers *ws);
+uint64_t workers_unsent_bytes(const struct workers *ws);
 
 /* Order the threads to end, and wait SECONDS for them. Returns true if all have ended. */
 bool workers_quit(struct workers *ws, double seconds);

@@ -174,7 +174,7 @@ Test(admin, metrics_count_events)
 Test(admin, draining_daemon_answers_and_is_not_ready)
 {
 	char config[512];
-	snprintf(config, sizeof(config), ONE LISTEN_BUSY, test_dir);
+	snprintf(config, sizeof(config), ONE LISTEN_BUSY "limits { buffer = 1M }\n", test_dir);
 	daemon_start(config);
 	int busy = client_connect_busy();
 	daemon_signal(SIGTERM);

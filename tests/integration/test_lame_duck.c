@@ -74,7 +74,7 @@ Test(lame_duck, lame_duck_ends_with_a_drain)
 	cr_assert_eq(daemon_wait_exit(), 0);
 	static const char *const lines[] = {"lame duck: not ready, serving for 2 s",
 					    "draining: connections=2 timeout_s=3600;",
-					    "drained: cut_off=0\n"};
+					    "drained: cut_off=0 unsent_bytes=0\n"};
 	log_expect_order(lines, 3);
 	cr_assert_null(strstr(strstr(notices.bytes, "STOPPING=1") + 1, "STOPPING=1"));
 }

@@ -150,7 +150,7 @@ Test(service_api, written_bytes_are_sent_behind_queued_bytes)
 {
 	enum { FIRST = 1 << 20, SECOND = 1000 };
 	static char is[65536];
-	serve("");
+	serve("limits { buffer = 2M }");
 	int client = client_new();
 	slow_down();
 	cr_assert_eq(connection_write(serving.last, pattern(0, FIRST), FIRST), 0);

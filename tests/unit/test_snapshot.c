@@ -163,7 +163,7 @@ Test(snapshot, a_failed_listener_leaves_no_socket_open)
 	errors_clear(&e);
 	cr_assert_eq(open_descriptors(), before);
 	cr_assert_not(file_exists("new"));
-	cr_assert_eq(c->limits.buffer, 1048576, "the configuration is still the caller's");
+	cr_assert_eq(c->limits.buffer, 65536, "the configuration is still the caller's");
 	config_unref(c);
 	/* The old snapshot is unchanged. */
 	cr_assert_eq(old->listener[0]->refs, 1);
@@ -201,7 +201,7 @@ Test(snapshot, a_drain_snapshot_keeps_only_the_configuration)
 	cr_assert_eq(without->config, s->config);
 	cr_assert_eq(without->n_listeners, 0);
 	snapshot_unref(s);
-	cr_assert_eq(without->config->limits.buffer, 1048576);
+	cr_assert_eq(without->config->limits.buffer, 65536);
 	snapshot_unref(without);
 	EXPECT_NOTHING_LEFT();
 }

@@ -19,7 +19,8 @@ static const char *const names[] = {
 	"lame_duck", NULL,	"log",	  "level",	 "target",
 	"file",	     NULL,	"listen", "address",	 "backlog",
 	"proxy",     NULL,	"limits", "connections", "idle_timeout",
-	"buffer",    NULL,	"admin",  "address",	 NULL};
+	"buffer",    "memory",	NULL,	  "admin",	 "address",
+	NULL};
 
 /* Returns true if SECTION has an option NAME. NAME NULL: returns true if SECTION exists. */
 static bool is_known(const char *section, const char *name)

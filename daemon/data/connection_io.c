@@ -1,0 +1,278 @@
+/* The parts of a connection that do not run its machine: lists, failures, gathered and queued
+ * bytes. */
+#include "base/log.h"
+#include "data/connection.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+/* A piece of LARGE bytes is sent at once, with the gathered bytes before it, instead of copied. */
+enum { LARGE = 16384 };
+
+void connection_vlog(const struct connection *c, int level, const char *format, va_list ap)
+{
+	char peer[ADDRESS_TEXT_MAX] = "a unix peer", text[512];
+	struct address a = {.length = sizeof(a.sa)};
+	if (c->peer.family == AF_INET)
+		*(struct sockaddr_in *)&a.sa = c->peer.v4;
+	else if (c->peer.family == AF_INET6)
+		*(struct sockaddr_in6 *)&a.sa = c->peer.v6;
+	if (c->peer.family != AF_UNIX)
+		address_format(&a, peer);
+	vsnprintf(text, sizeof(text), format, ap);
+	log_line(level, "%s: %s", peer, text);
+}
+
+size_t connection_buffer_limit(struct connection *c)
+{
+	size_t limit = (size_t)c->worker->snapshot->config->limits.buffer; /* at most 1 GiB */
+	if (c->buffer_limit <= limit || buffered(c->in) < limit)
+		c->buffer_limit = (uint32_t)limit;
+	return c->buffer_limit;
+}
+
+void connection_move(struct connection *c, enum list_index list)
+{
+	TAILQ_REMOVE(&c->worker->lists[c->list], c, entry);
+	TAILQ_INSERT_TAIL(&c->worker->lists[list], c, entry);
+	c->list = (uint8_t)list;
+	c->active_at = c->worker->now;
+}
+
+void connection_mark_active(struct connection *c)
+{
+	if (c->list == LIST_ACTIVE && c->active_at != c->worker->now)
+		connection_move(c, LIST_ACTIVE);
+}
+
+void connection_schedule(struct connection *c)
+{
+	if (c->worker->running != c)
+		event_active(&c->event, EV_TIMEOUT, 1);
+}
+
+/* Closing. */
+
+void connection_begin_close(struct connection *c, enum close_reason reason)
+{
+	if (c->state >= CLOSING)
+		return;
+	c->state = CLOSING;
+	c->reason = (uint8_t)reason;
+}
+
+void connection_end(struct connection *c, enum close_reason reason)
+{
+	if (c->state < CLOSING)
+		c->reason = (uint8_t)reason;
+	if (c->state < ENDED)
+		c->state = ENDED;
+}
+
+void connection_fail_no_memory(struct connection *c)
+{
+	worker_warn_no_memory(c->worker);
+	connection_end(c, CLOSED_ERROR);
+}
+
+static void log_failure(const struct connection *c, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static void log_failure(const struct connection *c, const char *format, ...)
+{
+	va_list ap;
+	if (LOG_DEBUG > log_level())
+		return;
+	va_start(ap, format);
+	connection_vlog(c, LOG_DEBUG, format, ap);
+	va_end(ap);
+}
+
+void connection_fail_errno(struct connection *c, const char *call)
+{
+	int error = errno;
+	log_failure(c, "cannot %s: %s", call, strerror(error));
+	if (error == ENOMEM || error == ENOBUFS)
+		connection_fail_no_memory(c);
+	else
+		connection_end(c, CLOSED_ERROR); /* normal in a network, so no warning */
+}
+
+/* limits.memory. Each worker has an equal part, so that it needs no other worker to enforce it. */
+
+static size_t memory_limit(const struct worker *w) /* KiB */
+{
+	return (size_t)w->snapshot->config->limits.memory / 1024 / w->workers->n_workers;
+}
+
+bool connection_is_memory_short(const struct worker *w)
+{
+	return w->buffered > memory_limit(w) / 4 * 3;
+}
+
+static void free_buffer(struct evbuffer **b)
+{
+	if (*b)
+		evbuffer_free(*b);
+	*b = NULL;
+}
+
+static size_t kib(const struct evbuffer *b)
+{
+	return (buffered(b) + 1023) / 1024;
+}
+
+static void update_debt(struct connection *c)
+{
+	struct worker *w = c->worker;
+	uint32_t debt = (uint32_t)(kib(c->in) + kib(c->out));
+	if (debt == c->debt)
+		return;
+	w->buffered += debt;
+	w->buffered -= c->debt;
+	c->debt = debt;
+	atomic_store_explicit(&w->counters[COUNT_BUFFERED], (uint64_t)w->buffered * 1024,
+			      memory_order_relaxed);
+}
+
+static struct connection *find_largest_debtor(struct worker *w)
+{
+	struct connection *c, *largest = NULL;
+	for (size_t i = 0; i < N_LISTS; i++)
+		TAILQ_FOREACH (c, &w->lists[i], entry)
+			if (c->state < ENDED && c->debt && (!largest || c->debt > largest->debt))
+				largest = c;
+	return largest;
+}
+
+static void end_debtor(struct connection *c)
+{
+	struct worker *w = c->worker;
+	if (worker_may_warn(w, &w->warned_debt))
+		log_warning("memory limit reached (limits.memory = %lld): closing the connection "
+			    "with the most buffered bytes, kib=%u worker=%u",
+			    (long long)w->snapshot->config->limits.memory, c->debt, w->index);
+	c->state = ENDED;
+	c->reason = CLOSED_MEMORY;
+	free_buffer(&c->out);
+	if (w->running != c) /* `data` may be using `in` */
+		free_buffer(&c->in);
+	update_debt(c);
+	connection_schedule(c);
+}
+
+void connection_account(struct connection *c)
+{
+	struct worker *w = c->worker;
+	struct connection *largest;
+	update_debt(c);
+	while (w->buffered > memory_limit(w) && (largest = find_largest_debtor(w)))
+		end_debtor(largest);
+}
+
+/* Buffers. */
+
+static void append(struct connection *c, struct evbuffer **b, const char *bytes, size_t n)
+{
+	if (!n)
+		return;
+	if (!*b)
+		*b = evbuffer_new();
+	if (!*b || evbuffer_add(*b, bytes, n) < 0)
+		connection_fail_no_memory(c);
+	else
+		connection_account(c);
+}
+
+void connection_store(struct connection *c, const char *bytes, size_t n)
+{
+	append(c, &c->in, bytes, n);
+}
+
+void connection_free_buffers(struct connection *c, bool all)
+{
+	if (all || !buffered(c->in))
+		free_buffer(&c->in);
+	if (all || !buffered(c->out))
+		free_buffer(&c->out);
+	update_debt(c);
+}
+
+/* N is the result of a send(2) of WANTED bytes. Returns how many were sent. */
+static size_t record_sent(struct connection *c, ssize_t n, size_t wanted)
+{
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		c->reason = CLOSED_ERROR; /* also if CLOSING: bytes are lost */
+		connection_fail_errno(c, "send");
+		return 0;
+	}
+	size_t sent = n > 0 ? (size_t)n : 0;
+	c->blocked = sent < wanted;
+	if (!sent)
+		return 0;
+	worker_add(c->worker, COUNT_SENT, sent);
+	c->sent += sent;
+	connection_mark_active(c);
+	return sent;
+}
+
+static void send_queued(struct connection *c)
+{
+	size_t wanted = buffered(c->out);
+	record_sent(c, evbuffer_write(c->out, c->fd), wanted);
+	update_debt(c);
+}
+
+/* Send the gathered bytes and BYTES in one system call. The queue, which is empty, takes the rest.
+ */
+static void send_gathered(struct connection *c, const char *bytes, size_t n)
+{
+	struct worker *w = c->worker;
+	size_t gathered = w->running == c ? w->n_gathered : 0;
+	struct iovec pieces[] = {{w->gathered, gathered}, {(char *)(uintptr_t)bytes, n}};
+	struct msghdr both = {.msg_iov = pieces, .msg_iovlen = 2};
+	ssize_t result = !gathered ? send(c->fd, bytes, n, MSG_NOSIGNAL)
+			 : !n	   ? send(c->fd, w->gathered, gathered, MSG_NOSIGNAL)
+				   : sendmsg(c->fd, &both, MSG_NOSIGNAL);
+	size_t sent = record_sent(c, result, gathered + n);
+	size_t sent_gathered = sent < gathered ? sent : gathered;
+	if (gathered)
+		w->n_gathered = 0;
+	if (c->state == ENDED)
+		return;
+	append(c, &c->out, w->gathered + sent_gathered, gathered - sent_gathered);
+	if (c->state < ENDED)
+		append(c, &c->out, bytes + (sent - sent_gathered), n - (sent - sent_gathered));
+}
+
+bool connection_send(struct connection *c, const void *bytes, size_t n)
+{
+	struct worker *w = c->worker;
+	size_t queued = buffered(c->out), limit = connection_buffer_limit(c);
+	bool gathers = w->running == c && !queued;
+	size_t all = n + queued + (gathers ? w->n_gathered : 0);
+	bool wait = n < LARGE && all < GATHER_SIZE && all < limit;
+	if (wait && gathers) {
+		memcpy(w->gathered + w->n_gathered, bytes, n);
+		w->n_gathered += n;
+		return true;
+	}
+	if (queued || wait)
+		append(c, &c->out, bytes, n);
+	if (!wait && !queued)
+		send_gathered(c, bytes, n);
+	else if (!wait && !c->blocked && c->state != ENDED)
+		send_queued(c);
+	connection_schedule(c);
+	return c->state != ENDED;
+}
+
+void connection_flush(struct connection *c)
+{
+	if (c->worker->n_gathered)
+		send_gathered(c, "", 0);
+	else if (buffered(c->out) && !c->blocked && c->state < LINGERING)
+		send_queued(c);
+}
