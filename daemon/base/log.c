@@ -1,141 +1,304 @@
+/*
+ * The queue is a ring of lines. Threads append at the head and never wait for more than the lock,
+ * which is not held while anything is formatted or written. The writer takes a run of lines at the
+ * tail, formats and writes them without the lock, and frees their room afterwards.
+ *
+ * A switch of the target does not wait either: the new target joins a list, with the number of
+ * lines that come before it.
+ */
 #include "base/log.h"
 
-#include "base/text.h"
+#include "base/clock.h"
+#include "base/log_target.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
+#include <stdalign.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-struct log_target {
-	enum log_kind kind;
-	int fd;
-	bool is_journal;       /* systemd's journal reads it: write "<LEVEL>text", without a time */
-	bool is_socket;	       /* use send(2) with MSG_DONTWAIT, else poll(2) and write(2) */
-	bool has_partial_line; /* a full disk cut the last line: begin a new one */
+enum {
+	QUEUE_BYTES = 1024 * 1024,
+	RUN_BYTES = 16 * 1024, /* lines that the writer takes at once */
+	REPORT_MAX = 96,
+	WAIT_MS = 1000, /* for the writer at the end, for a file to open */
+	N_CRASH_SIGNALS = 6,
+};
+
+#define NEVER UINT64_MAX
+
+static const int crash_signals[N_CRASH_SIGNALS] = {SIGSEGV, SIGBUS, SIGFPE,
+						   SIGILL,  SIGSYS, SIGABRT};
+
+struct line {
+	size_t size; /* of this struct and the text, a multiple of its alignment */
+	size_t length;
+	struct timespec time;
+	int level;
+	char text[];
 };
 
 /*
  * The log is global: every function on every thread may log, and the process has one log. A
  * parameter for it in nearly every function would add nothing.
  */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all that follows, but for atomics */
+
+static alignas(struct line) char queue[QUEUE_BYTES];
+static size_t head, tail; /* equal: the queue is empty */
+static size_t wrap;	  /* if head < tail: where the lines at the end of the ring end */
+static uint64_t dropped;  /* lines that did not fit, not reported yet; others are dropped, too */
+static _Atomic uint64_t n_in;  /* lines that were put into the queue */
+static _Atomic uint64_t n_out; /* and those that have left it */
+
 static struct log_target to_stderr = {.kind = LOG_TO_STDERR, .fd = STDERR_FILENO};
-static struct log_target *current; /* under lock; NULL: stderr, its type is not detected yet */
-static uint64_t lost_since_line;   /* under lock: dropped since the last line was written */
+static struct log_target *current; /* NULL: stderr, not examined yet */
+static struct log_target *pending; /* the targets that follow, oldest first */
+static uint64_t reopen_at = NEVER; /* reopen the current target once so many lines are written */
+
+static enum { NO_WRITER, WRITER_RUNS, WRITER_STOPS } writer_state;
+static pthread_t writer;
+static bool writing;	  /* lines are being written, perhaps by a thread that is not the writer */
+static bool writer_waits; /* for `work` */
+static sem_t work;
+static pthread_cond_t progress = PTHREAD_COND_INITIALIZER; /* lines were written, a file is open */
+static bool stalled; /* the writer did not finish within WAIT_MS: nobody waits for it again */
+static struct sigaction before[N_CRASH_SIGNALS];
+
+static _Atomic bool is_child; /* forked: there is no writer here */
 static _Atomic int level_limit = LOG_INFO;
 static _Atomic uint64_t lost;
 
-/* JOURNAL_STREAM is "device:inode" of the stream that the journal reads, systemd.exec(5). */
-static bool is_journal_stream(int fd)
-{
-	const char *stream = getenv("JOURNAL_STREAM");
-	unsigned long long device, inode;
-	struct stat st;
-	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(fd, &st) == 0 &&
-	       st.st_dev == device && st.st_ino == inode;
-}
+/* The queue. */
 
-static void detect_type(struct log_target *t)
+/* Returns N bytes of contiguous room at the head, or NULL. */
+static struct line *make_room(size_t n)
 {
-	struct stat st;
-	t->is_socket = fstat(t->fd, &st) == 0 && S_ISSOCK(st.st_mode);
-	t->is_journal = t->kind == LOG_TO_STDERR && is_journal_stream(t->fd);
-}
-
-static int connect_syslog(void)
-{
-	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
-		int error = errno;
-		close(fd);
-		errno = error;
-		return -1;
+	if (head == tail) /* few lines wait: use few pages */
+		head = tail = 0;
+	if (head >= tail && QUEUE_BYTES - head < n) {
+		if (tail <= n)
+			return NULL;
+		wrap = head;
+		head = 0;
+	} else if (head < tail && tail - head <= n) {
+		return NULL;
 	}
-	return fd;
+	return (struct line *)(void *)(queue + head);
 }
 
-/* Write the part of the line before the text. The syslog form is that of RFC 3164. syslog(3) cannot
- * be used, because it blocks while the syslog daemon does not read. */
-static size_t format_prefix(char *out, size_t size, const struct log_target *t, int level)
+static bool put_line(int level, const char *text, size_t length)
 {
-	static const char *const names[] = {[LOG_ERR] = "error",
-					    [LOG_WARNING] = "warning",
-					    [LOG_NOTICE] = "notice",
-					    [LOG_INFO] = "info",
-					    [LOG_DEBUG] = "debug"};
-	struct timespec now;
-	struct tm tm;
-	clock_gettime(CLOCK_REALTIME, &now);
-	localtime_r(&now.tv_sec, &tm);
-	if (t->kind == LOG_TO_SYSLOG) {
-		char date[32];
-		strftime(date, sizeof(date), "%b %e %H:%M:%S", &tm);
-		return (size_t)snprintf(out, size, "<%d>%s skeld[%d]: ", LOG_DAEMON | level, date,
-					(int)getpid());
-	}
-	if (t->is_journal)
-		return (size_t)snprintf(out, size, "<%d>", level);
-	char date[32];
-	strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-	return (size_t)snprintf(out, size, "%s.%03ld %-7s ", date, now.tv_nsec / 1000000,
-				names[level]);
-}
-
-static ssize_t write_nonblocking(const struct log_target *t, const char *line, size_t n)
-{
-	if (t->is_socket)
-		return send(t->fd, line, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-	/* Do not set O_NONBLOCK: other processes may share this open file. poll(2) reports a pipe
-	 * as writable if PIPE_BUF bytes fit (pipe(7)), and `lock` excludes our other threads. */
-	struct pollfd p = {.fd = t->fd, .events = POLLOUT};
-	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT)) {
-		errno = EAGAIN;
-		return -1;
-	}
-	return write(t->fd, line, n);
-}
-
-/* The syslog daemon may have been restarted: connect again. */
-static bool reconnect_syslog(struct log_target *t)
-{
-	int fd = connect_syslog();
-	if (fd < 0)
+	const size_t align = alignof(struct line) - 1;
+	size_t size = (sizeof(struct line) + length + align) & ~align;
+	struct line *l = make_room(size);
+	if (!l)
 		return false;
-	close(t->fd);
-	t->fd = fd;
+	l->size = size;
+	l->length = length;
+	l->level = level;
+	clock_gettime(CLOCK_REALTIME, &l->time); /* under the lock: later lines have later times */
+	memcpy(l->text, text, length);
+	head += size;
+	atomic_fetch_add(&n_in, 1);
 	return true;
 }
 
-/* Returns false if the line was not written, or not completely. */
-static bool write_line(struct log_target *t, int level, const char *text, size_t length)
+/*
+ * The end of a run of lines at the tail, which fit into RUN_BYTES and come before the next target
+ * or log_reopen(). N is their number, 0 if there is none.
+ */
+static size_t find_run(size_t *n)
+{
+	uint64_t next = pending ? pending->from : n_in;
+	uint64_t most = (reopen_at < next ? reopen_at : next) - n_out;
+	size_t end = tail;
+	if (tail > head && tail == wrap)
+		end = tail = 0;
+	size_t limit = tail > head ? wrap : head;
+	for (*n = 0; *n < most && end < limit; ++*n) {
+		end += ((const struct line *)(const void *)(queue + end))->size;
+		if (end - tail > RUN_BYTES)
+			limit = end;
+	}
+	return end;
+}
+
+static size_t used(void)
+{
+	return head >= tail ? head - tail : head + wrap - tail;
+}
+
+static size_t describe_loss(char text[static REPORT_MAX], uint64_t n)
+{
+	return (size_t)snprintf(text, REPORT_MAX,
+				"log lines lost: count=%llu; the destination was full or too slow",
+				(unsigned long long)n);
+}
+
+/* Report the dropped lines behind the lines that were queued before them. */
+static void report_dropped(void)
+{
+	char text[REPORT_MAX];
+	if (!dropped || used() > QUEUE_BYTES / 2)
+		return;
+	if (put_line(LOG_WARNING, text, describe_loss(text, dropped)))
+		dropped = 0;
+}
+
+/* Writing. Only the thread that has set `writing` gets here; without the lock. */
+
+static struct {
+	char bytes[LOG_LINE_MAX];
+	size_t n;
+	uint64_t refused;   /* lines that the target refused since it last took one */
+	size_t report_size; /* the batch begins with a report of them, of so many bytes */
+} batch;
+
+static void write_batch(void)
+{
+	size_t written = log_target_write(current, batch.bytes, batch.n);
+	uint64_t n = 0;
+	for (size_t i = written; i < batch.n; i++)
+		n += batch.bytes[i] == '\n';
+	if (batch.report_size && written >= batch.report_size)
+		batch.refused = 0;
+	else if (batch.report_size)
+		n--; /* the report itself */
+	batch.refused += n;
+	atomic_fetch_add(&lost, n);
+	batch.n = batch.report_size = 0;
+}
+
+static void add_to_batch(int level, const struct timespec *time, const char *text, size_t length)
 {
 	char line[LOG_LINE_MAX];
-	size_t n = 0;
-	if (t->has_partial_line)
-		line[n++] = '\n';
-	n += format_prefix(line + n, sizeof(line) - n, t, level);
-	n += text_escape(line + n, sizeof(line) - n - 1, text, length);
-	if (t->kind != LOG_TO_SYSLOG)
-		line[n++] = '\n';
-	ssize_t written = write_nonblocking(t, line, n);
-	if (written < 0 && t->kind == LOG_TO_SYSLOG && errno != EAGAIN && reconnect_syslog(t))
-		written = write_nonblocking(t, line, n);
-	if (written > 0)
-		t->has_partial_line = (size_t)written < n;
-	return written == (ssize_t)n;
+	if (batch.n && !log_target_takes_many(current))
+		write_batch();
+	size_t n = log_target_format(current, line, level, time, text, length);
+	if (batch.n + n > sizeof(batch.bytes))
+		write_batch();
+	memcpy(batch.bytes + batch.n, line, n);
+	batch.n += n;
 }
+
+static void warn_of_syslog(struct log_target *t)
+{
+	if (t && t->syslog_error)
+		log_warning("cannot reach syslog: /dev/log: %s; logging to stderr until it answers",
+			    strerror(t->syslog_error));
+	if (t)
+		t->syslog_error = 0;
+}
+
+static void write_run(const char *run, const char *end)
+{
+	while (run < end) {
+		const struct line *l = (const void *)run;
+		if (batch.refused && batch.n == 0) {
+			char text[REPORT_MAX];
+			size_t n = describe_loss(text, batch.refused);
+			add_to_batch(LOG_WARNING, &l->time, text, n);
+			batch.report_size = batch.n;
+		}
+		add_to_batch(l->level, &l->time, l->text, l->length);
+		run += l->size;
+	}
+	if (batch.n)
+		write_batch();
+	warn_of_syslog(current);
+}
+
+static void reopen(void)
+{
+	log_target_read_time_zone();
+	int error = log_target_reopen(current);
+	if (error)
+		log_warning("cannot reopen the log %s: %s; logging to the previous file",
+			    current->file, strerror(error));
+}
+
+/* Do one thing of what is to be done, without the lock. Returns false if there is nothing. */
+static bool write_some(void)
+{
+	size_t n, end;
+	if (reopen_at == n_out) {
+		reopen_at = NEVER;
+		pthread_mutex_unlock(&lock);
+		reopen();
+		pthread_mutex_lock(&lock);
+	} else if (pending && pending->from == n_out) {
+		struct log_target *old = current;
+		current = pending;
+		pending = pending->next;
+		pthread_mutex_unlock(&lock);
+		log_target_read_time_zone();
+		log_discard(old);
+		pthread_mutex_lock(&lock);
+	} else if (end = find_run(&n), n) {
+		pthread_mutex_unlock(&lock);
+		write_run(queue + tail, queue + end);
+		pthread_mutex_lock(&lock);
+		tail = end;
+		atomic_fetch_add(&n_out, n);
+		report_dropped();
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void write_all(void)
+{
+	writing = true;
+	if (!current) {
+		current = &to_stderr;
+		log_target_detect_journal(current);
+	}
+	while (write_some())
+		;
+	writing = false;
+	pthread_cond_broadcast(&progress);
+}
+
+static void *run_writer(void *arg)
+{
+	pthread_mutex_lock(&lock);
+	for (;;) {
+		write_all();
+		if (writer_state == WRITER_STOPS)
+			break;
+		writer_waits = true;
+		pthread_mutex_unlock(&lock);
+		while (sem_wait(&work) < 0)
+			;
+		pthread_mutex_lock(&lock);
+		writer_waits = false;
+	}
+	pthread_mutex_unlock(&lock);
+	return arg;
+}
+
+/* Called with the lock, releases it: there is something to do. */
+static void wake_and_unlock(void)
+{
+	bool waits = writer_waits;
+	writer_waits = false;
+	if (writer_state == NO_WRITER && !writing)
+		write_all();
+	pthread_mutex_unlock(&lock);
+	if (waits)
+		sem_post(&work);
+}
+
+/* Logging. */
 
 static void log_text(int level, const char *format, va_list ap)
 	__attribute__((format(printf, 2, 0)));
@@ -143,26 +306,16 @@ static void log_text(int level, const char *format, va_list ap)
 {
 	int saved_errno = errno;
 	char text[LOG_LINE_MAX];
+	if (atomic_load_explicit(&is_child, memory_order_relaxed))
+		return;
 	int n = vsnprintf(text, sizeof(text), format, ap);
 	size_t length = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
-
 	pthread_mutex_lock(&lock);
-	if (!current) {
-		current = &to_stderr;
-		detect_type(current);
-	}
-	if (lost_since_line) {
-		char report[64];
-		int k = snprintf(report, sizeof(report), "log lines lost: %llu before this one",
-				 (unsigned long long)lost_since_line);
-		if (write_line(current, LOG_WARNING, report, (size_t)k))
-			lost_since_line = 0;
-	}
-	if (lost_since_line || !write_line(current, level, text, length)) {
-		lost_since_line++;
+	if (dropped || !put_line(level, text, length)) {
+		dropped++;
 		atomic_fetch_add(&lost, 1);
 	}
-	pthread_mutex_unlock(&lock);
+	wake_and_unlock();
 	errno = saved_errno;
 }
 
@@ -201,85 +354,260 @@ uint64_t log_lost(void)
 	return atomic_load(&lost);
 }
 
+/* The life of the writer. */
+
+static void on_fork_in_child(void)
+{
+	atomic_store(&is_child, true);
+}
+
+/*
+ * The writer is a thread of its own and still runs: wait for it. Then fall back to what happened
+ * before: a fault occurs again when this returns, any other signal is sent again.
+ */
+static void on_crash(int signal, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (!atomic_load(&is_child) && !pthread_equal(pthread_self(), writer)) {
+		uint64_t n = atomic_load(&n_in);
+		sem_post(&work);
+		for (int i = 0; i < WAIT_MS && atomic_load(&n_out) < n; i++)
+			poll(NULL, 0, 1);
+	}
+	for (size_t i = 0; i < N_CRASH_SIGNALS; i++)
+		if (crash_signals[i] == signal)
+			sigaction(signal, &before[i], NULL);
+	if (info->si_code <= 0)
+		raise(signal);
+}
+
+void log_unblock_crash_signals(sigset_t *set)
+{
+	for (size_t i = 0; i < N_CRASH_SIGNALS; i++)
+		sigdelset(set, crash_signals[i]);
+}
+
+/* Start a thread with all signals blocked but those of a crash. Returns 0 or an errno(3). */
+static int start_thread(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+	sigset_t all, old;
+	sigfillset(&all);
+	log_unblock_crash_signals(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int error = pthread_create(thread, NULL, run, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return error;
+}
+
+int log_start(void)
+{
+	static bool registered;
+	struct sigaction action = {.sa_sigaction = on_crash, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+	if (writer_state != NO_WRITER)
+		return 0;
+	if (!registered && (pthread_atfork(NULL, NULL, on_fork_in_child) || atexit(log_flush)))
+		return ENOMEM;
+	registered = true;
+	tzset(); /* here, so that the writer needs no memory */
+	sem_init(&work, 0, 0);
+	writer_state = WRITER_RUNS;
+	int error = start_thread(&writer, run_writer, NULL);
+	if (error) {
+		writer_state = NO_WRITER;
+		return error;
+	}
+	pthread_setname_np(writer, "log-writer");
+	for (size_t i = 0; i < N_CRASH_SIGNALS; i++)
+		sigaction(crash_signals[i], &action, &before[i]);
+	return 0;
+}
+
+static struct timespec in_wait_ms(void)
+{
+	int64_t until = now_ns() + WAIT_MS * INT64_C(1000000);
+	return (struct timespec){until / 1000000000, until % 1000000000};
+}
+
+void log_flush(void)
+{
+	struct timespec until = in_wait_ms();
+	if (atomic_load(&is_child))
+		return;
+	pthread_mutex_lock(&lock);
+	while (!stalled && (n_out != n_in || pending || reopen_at != NEVER || writing))
+		stalled = pthread_cond_clockwait(&progress, &lock, CLOCK_MONOTONIC, &until) ==
+			  ETIMEDOUT;
+	pthread_mutex_unlock(&lock);
+}
+
+void log_stop(void)
+{
+	log_flush();
+	pthread_mutex_lock(&lock);
+	bool runs = writer_state == WRITER_RUNS;
+	if (!stalled && runs)
+		writer_state = WRITER_STOPS;
+	pthread_mutex_unlock(&lock);
+	if (stalled)
+		return;
+	if (runs) {
+		sem_post(&work);
+		pthread_join(writer, NULL);
+		for (size_t i = 0; i < N_CRASH_SIGNALS; i++)
+			sigaction(crash_signals[i], &before[i], NULL);
+		sem_destroy(&work);
+	}
+	pthread_mutex_lock(&lock);
+	writer_state = NO_WRITER;
+	log_discard(current);
+	current = NULL;
+	wake_and_unlock();
+}
+
+/* Targets. */
+
+/* The target of a line that is logged now. With the lock. */
+static struct log_target *last_target(void)
+{
+	struct log_target *t = current;
+	for (struct log_target *p = pending; p; p = p->next)
+		t = p;
+	return t;
+}
+
+/* A thread opens the target: a file system may hang. The last user frees this. */
+struct opening {
+	enum log_kind kind;
+	bool done, abandoned; /* under the lock */
+	struct log_target *target;
+	char *file, why[512];
+};
+
+static void free_opening(struct opening *o)
+{
+	free(o->file);
+	free(o);
+}
+
+static void *run_opening(void *arg)
+{
+	struct opening *o = arg;
+	o->target = log_target_open(o->kind, o->file, o->why, sizeof(o->why));
+	pthread_mutex_lock(&lock);
+	bool abandoned = o->abandoned;
+	o->done = true;
+	pthread_cond_broadcast(&progress);
+	pthread_mutex_unlock(&lock);
+	if (abandoned) {
+		log_discard(o->target);
+		free_opening(o);
+	}
+	return NULL;
+}
+
+/* Returns false if the target was not opened in time. */
+static bool await_opening(struct opening *o)
+{
+	struct timespec until = in_wait_ms();
+	pthread_mutex_lock(&lock);
+	while (!o->done && !o->abandoned)
+		o->abandoned = pthread_cond_clockwait(&progress, &lock, CLOCK_MONOTONIC, &until) ==
+			       ETIMEDOUT;
+	o->abandoned = !o->done;
+	bool done = o->done;
+	pthread_mutex_unlock(&lock);
+	return done;
+}
+
+static struct log_target *open_in_thread(enum log_kind kind, const char *file, char *why,
+					 size_t size)
+{
+	pthread_t thread;
+	struct log_target *t = NULL;
+	struct opening *o = calloc(1, sizeof(*o));
+	int error = !o || !(o->file = strdup(file)) ? ENOMEM : 0;
+	if (!error) {
+		o->kind = kind;
+		error = start_thread(&thread, run_opening, o);
+	}
+	if (error) {
+		snprintf(why, size, "cannot open the log %s: %s", file, strerror(error));
+	} else if (pthread_detach(thread), !await_opening(o)) {
+		snprintf(why, size, "log %s not opened within %d s: the file system may be hung",
+			 file, WAIT_MS / 1000);
+		return NULL;
+	} else {
+		t = o->target;
+		snprintf(why, size, "%s", o->why);
+	}
+	if (o)
+		free_opening(o);
+	return t;
+}
+
 struct log_target *log_open(enum log_kind kind, const char *file, char *why, size_t size)
 {
-	struct log_target *t = calloc(1, sizeof(*t));
-	if (!t) {
-		snprintf(why, size, "cannot open the log: out of memory");
-		return NULL;
-	}
-	t->kind = kind;
-	if (kind == LOG_TO_STDERR) {
-		t->fd = STDERR_FILENO;
-	} else if (kind == LOG_TO_SYSLOG) {
-		t->fd = connect_syslog();
-		file = "/dev/log";
-	} else {
-		/*
-		 * O_NONBLOCK: a FIFO without a reader is an error, a slow reader loses lines.
-		 * O_NOFOLLOW: the user that the daemon changes to may own the directory, and could
-		 * lead root to another file by a symbolic link.
-		 */
-		t->fd = open(file,
-			     O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
-				     (geteuid() == 0 ? O_NOFOLLOW : 0),
-			     0640);
-	}
-	if (t->fd < 0) {
-		snprintf(why, size, "cannot open the log %s: %s", file, strerror(errno));
-		free(t);
-		return NULL;
-	}
-	detect_type(t);
+	struct log_target *t =
+		kind == LOG_TO_STDERR || writer_state == NO_WRITER
+			? log_target_open(kind, file, why, size)
+			: open_in_thread(kind, kind == LOG_TO_FILE ? file : "/dev/log", why, size);
+	warn_of_syslog(t);
 	return t;
 }
 
 void log_discard(struct log_target *t)
 {
-	if (!t || t == &to_stderr)
-		return;
-	if (t->kind != LOG_TO_STDERR)
-		close(t->fd);
-	free(t);
+	if (t && t != &to_stderr)
+		log_target_free(t);
+}
+
+void log_switch(struct log_target *t)
+{
+	pthread_mutex_lock(&lock);
+	struct log_target *last = last_target();
+	t->from = n_in;
+	*(pending ? &last->next : &pending) = t;
+	wake_and_unlock();
+}
+
+void log_reopen(void)
+{
+	pthread_mutex_lock(&lock);
+	if (reopen_at == NEVER)
+		reopen_at = n_in;
+	wake_and_unlock();
+}
+
+bool log_switch_to_stderr(void)
+{
+	char why[64];
+	pthread_mutex_lock(&lock);
+	const struct log_target *t = last_target();
+	bool is_elsewhere = t && t->kind != LOG_TO_STDERR;
+	pthread_mutex_unlock(&lock);
+	struct log_target *new =
+		is_elsewhere ? log_open(LOG_TO_STDERR, NULL, why, sizeof(why)) : NULL;
+	if (new)
+		log_switch(new);
+	return new;
 }
 
 void log_chown(uid_t uid, gid_t gid)
 {
 	pthread_mutex_lock(&lock);
-	struct stat st;
-	bool is_file = current && current->kind == LOG_TO_FILE && fstat(current->fd, &st) == 0 &&
-		       S_ISREG(st.st_mode); /* a device keeps its owner */
-	int error = 0;
-	if (is_file && st.st_nlink > 1) /* the other name may be that of a system file */
-		error = EMLINK;
-	else if (is_file && fchown(current->fd, uid, gid) < 0)
-		error = errno;
+	const struct log_target *t = last_target();
+	int fd = t && t->kind == LOG_TO_FILE ? t->fd : -1;
 	pthread_mutex_unlock(&lock);
+	struct stat st;
+	int error = 0;
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) /* a device keeps its owner */
+		return;
+	if (st.st_nlink > 1) /* the other name may be that of a system file */
+		error = EMLINK;
+	else if (fchown(fd, uid, gid) < 0)
+		error = errno;
 	if (error)
 		log_warning("cannot change the owner of the log file to uid %u: %s; reloads may "
 			    "be unable to open it",
 			    (unsigned)uid, strerror(error));
-}
-
-bool log_switch_to_stderr(void)
-{
-	pthread_mutex_lock(&lock);
-	bool was_elsewhere = current && current->kind != LOG_TO_STDERR;
-	pthread_mutex_unlock(&lock);
-	log_switch(NULL);
-	return was_elsewhere;
-}
-
-void log_switch(struct log_target *t)
-{
-	if (!t) {
-		t = &to_stderr;
-		detect_type(t);
-	}
-	pthread_mutex_lock(&lock);
-	struct log_target *old = current;
-	current = t;
-	pthread_mutex_unlock(&lock);
-	if (old != t)
-		log_discard(old);
 }

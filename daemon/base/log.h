@@ -1,16 +1,22 @@
 /*
  * The log: one line for each event.
  *
- * Any thread may log. Each line is one system call, at most LOG_LINE_MAX bytes, and never blocks:
- * if the destination does not take the line at once (full disk, full pipe, slow reader), the line
- * is dropped and counted. The next line that is written is preceded by one with that count.
+ * Any thread may log, and none ever waits for the destination: a line goes into a queue, and one
+ * thread, the writer, writes it. So a terminal that nobody reads, a full pipe, a hung file system
+ * or a stopped syslog daemon stops only the writer. Lines that do not fit into the queue, or that
+ * the destination refuses (full disk), are dropped and counted. A line with their number takes
+ * their place as soon as there is room. Order is kept.
  *
- * Control characters and bytes that are not UTF-8 are written as \xNN, so that no peer and no file
- * can forge a line or control a terminal.
+ * Before log_start() and after log_stop() there is no writer: a function that logs writes the line
+ * itself, and may block. In a child that was forked after log_start(), all of them do nothing.
+ *
+ * A line has at most LOG_LINE_MAX bytes. Control characters and bytes that are not UTF-8 are
+ * written as \xNN, so that no peer and no file can forge a line or control a terminal.
  */
 #ifndef SKELD_LOG_H
 #define SKELD_LOG_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,8 +40,29 @@ void log_always(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_set_level(int level);
 int log_level(void);
 
-/* The number of lines dropped since the start. */
+/* The number of lines dropped since the start of the process. */
 uint64_t log_lost(void);
+
+/*
+ * The life of the writer. The control thread calls these functions.
+ */
+
+/*
+ * Start the writer. Also take over the signals of a crash (SIGSEGV, SIGABRT, ...), whose handler
+ * lets the writer finish before the process ends. Returns 0 or an errno(3).
+ */
+int log_start(void);
+
+/* Wait until all lines so far are written, one second at most. exit(3) does this, too. */
+void log_flush(void);
+
+/* Flush, end the writer, close the target; the log is on stderr then. If the destination blocks the
+ * writer for more than a second, it stays as it is: the process is about to end. */
+void log_stop(void);
+
+/* Remove from SET the signals of a crash. A thread that blocks them would end without the handler.
+ */
+void log_unblock_crash_signals(sigset_t *set);
 
 /*
  * Targets. The control thread calls these functions, other threads may log at the same time.
@@ -47,18 +74,24 @@ enum log_kind { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_FILE };
 struct log_target;
 
 /*
- * Open a target, which the log uses from log_switch() on. LOG_TO_FILE appends to FILE and creates
- * it with mode 0640. Returns NULL, and the reason in WHY (SIZE bytes), on failure.
+ * Open a target without a change of the log. LOG_TO_FILE appends to FILE and creates it with mode
+ * 0640. LOG_TO_SYSLOG warns if /dev/log cannot be reached; lines go to stderr until it can. Takes
+ * one second at most, also if the file system hangs. Returns NULL, and the reason in WHY (SIZE
+ * bytes), on failure.
  */
 struct log_target *log_open(enum log_kind kind, const char *file, char *why, size_t size);
 
-/* Log to TARGET from now on and close the previous target. NULL: stderr. Cannot fail. */
+/* Write what is logged from now on to TARGET; then close the previous target. Cannot fail. */
 void log_switch(struct log_target *target);
 
-/* Like log_switch(NULL). Returns false if the log was on stderr already. */
+/* Open the log file again, after it was renamed, and read the time zone again. The writer does
+ * both; if the file cannot be opened, it warns and keeps the previous one. */
+void log_reopen(void);
+
+/* Log to stderr from now on. Returns false if the log was there already. */
 bool log_switch_to_stderr(void);
 
-/* Change the owner of the current log file, so that a reload as that user can open it again. */
+/* Change the owner of the current log file, so that it can be reopened as that user. */
 void log_chown(uid_t uid, gid_t gid);
 
 /* Close a target that was not passed to log_switch(). */

@@ -115,6 +115,15 @@ static bool make_events(struct daemon *d)
 /* The steps of a start, in order. Each returns 0, or the exit code with errors in E. finish()
  * undoes the steps that were done. */
 
+static int start_log(struct errors *e)
+{
+	int error = log_start();
+	if (error)
+		errors_add(e, NULL, 0, "cannot start the thread that writes the log: %s",
+			   strerror(error));
+	return error ? EXIT_FAILURE : 0;
+}
+
 static int open_configuration(struct daemon *d, struct config **config, struct errors *e)
 {
 	struct config *c = *config = daemon_adjust_config(d, loader_load(&d->loader, e));
@@ -211,7 +220,9 @@ static int start(struct daemon *d, struct errors *e)
 {
 	struct config *c = NULL;
 	unsigned n = 0;
-	int code = open_configuration(d, &c, e);
+	int code = start_log(e);
+	if (code == 0)
+		code = open_configuration(d, &c, e);
 	if (code == 0) {
 		n = choose_workers(c, d->workers_reason, sizeof(d->workers_reason));
 		code = open_resources(d, c, n, e);
@@ -318,7 +329,7 @@ static void finish(struct daemon *d)
 	if (started)
 		log_notice("stopped: seconds=%lld exit=%d",
 			   (long long)((now_ns() - d->started_ns) / 1000000000), d->exit_code);
-	log_switch(NULL);
+	log_stop();
 	if (!ended)
 		_exit(d->exit_code); /* exit(3) would free what the stuck workers still use */
 }
@@ -333,6 +344,7 @@ static void on_libevent_message(int severity, const char *message)
 static void on_libevent_fatal(int error)
 {
 	log_error("libevent failed: error=%d, exiting", error);
+	log_flush();
 	_exit(EXIT_FAILURE);
 }
 

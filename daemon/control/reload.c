@@ -17,8 +17,8 @@ enum { OVERDUE_SECONDS = 1, POLL_MS = 200 };
 
 struct prepared {
 	struct snapshot *snapshot;
-	struct log_target *log;
-	struct errors changes; /* "option: old -> new", logged by the commit */
+	struct log_target *log; /* NULL: it stays the same, and is only reopened */
+	struct errors changes;	/* "option: old -> new", logged by the commit */
 };
 
 static void add_change(void *context, const char *line)
@@ -34,16 +34,23 @@ static bool compare(const struct daemon *d, struct config *c, struct errors *cha
 	return good;
 }
 
+static bool log_differs(const struct config *a, const struct config *b)
+{
+	return a->log.target != b->log.target ||
+	       (a->log.target == LOG_TO_FILE && strcmp(a->log.file, b->log.file) != 0);
+}
+
 /* Do everything that can fail. If one step fails, undo all of them and return false. */
 static bool prepare(struct daemon *d, struct config *c, struct prepared *p, struct errors *e)
 {
 	int64_t began = now_ns();
-	if (compare(d, c, &p->changes))
-		p->log = daemon_open_log(c, e);
-	else
+	bool good = compare(d, c, &p->changes);
+	if (!good)
 		errors_add(e, NULL, 0, "out of memory");
+	else if (log_differs(d->current->config, c))
+		good = (p->log = daemon_open_log(c, e));
 	size_t connections = privileges_raise_nofile(c, workers_count(d->workers));
-	if (p->log)
+	if (good)
 		p->snapshot = snapshot_new(c, d->current, &d->passed, &d->retired,
 					   workers_count(d->workers), e);
 	if (p->snapshot) {
@@ -85,7 +92,10 @@ static void commit(struct daemon *d, struct prepared *p)
 {
 	struct snapshot *old = d->current, *new = p->snapshot;
 	int64_t began = now_ns();
-	log_switch(p->log);
+	if (p->log)
+		log_switch(p->log);
+	else
+		log_reopen();
 	log_set_level(config_log_level(new->config));
 	switch_listeners(d, new, old);
 	d->current = new;
@@ -143,6 +153,7 @@ static void reject(struct daemon *d, const struct errors *e)
 		"reload rejected: errors=%zu generation=%llu; the previous configuration stays in "
 		"force",
 		e->n, (unsigned long long)d->current->generation);
+	log_reopen(); /* logrotate(8) sends SIGHUP; it must work with a bad configuration, too */
 	conclude(d, RELOAD_REJECTED, summary(e));
 }
 

@@ -229,8 +229,8 @@ void report_register_metrics(struct daemon *d)
 		{"skeld_config_last_reload_success_timestamp_seconds", METRIC_GAUGE,
 		 "When the present configuration was loaded, in seconds since the epoch", NULL,
 		 NULL},
-		{"skeld_log_lines_lost_total", METRIC_COUNTER,
-		 "Log lines that could not be written", "log", "lost"}};
+		{"skeld_log_lost_total", METRIC_COUNTER, "Log lines that could not be written",
+		 "log", "lost"}};
 	static const char *const versions[] = {SKELD_VERSION};
 	static const char *const results[] = {"ok", "rejected"};
 	const struct metric_family families[] = {

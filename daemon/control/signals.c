@@ -28,9 +28,16 @@ static void toggle_debug(struct daemon *d)
 					: "debug logging on: until SIGUSR2 or a reload");
 }
 
+static void reopen_log(struct daemon *d)
+{
+	(void)d;
+	log_reopen();
+}
+
 static const struct action drain = {"drain and stop", .run = shutdown_begin};
 static const struct action reload = {"reload the configuration", reload_begin, .if_hangup = &drain};
 static const struct action queue = {"queue one more reload", reload_queue, .if_hangup = &drain};
+static const struct action reopen = {"reopen the log file", .run = reopen_log};
 static const struct action dump = {"dump statistics", .run = report_dump};
 static const struct action debug = {"toggle debug logging", .run = toggle_debug};
 static const struct action stop = {"stop now", .run = shutdown_now};
@@ -49,7 +56,7 @@ static const struct {
 	const struct action *in[N_STATES];
 } table[N_SIGNALS] = {
 	/*                           STARTING  RUNNING  RELOADING LAME_DUCK  DRAINING  STOPPED  */
-	{SIGHUP, "SIGHUP", true,    {&ignore, &reload, &queue,   &ignore,   &ignore,  &ignore}},
+	{SIGHUP, "SIGHUP", true,    {&ignore, &reload, &queue,   &reopen,   &reopen,  &ignore}},
 	{SIGUSR1, "SIGUSR1", true,  {&ignore, &dump,   &dump,    &dump,     &dump,    &ignore}},
 	{SIGUSR2, "SIGUSR2", false, {&ignore, &debug,  &debug,   &debug,    &debug,   &ignore}},
 	{SIGINT, "SIGINT", false,   {&ignore, &drain,  &drain,   &force,    &force,   &ignore}},

@@ -210,6 +210,7 @@ int worker_loop_start(struct worker *w)
 	/* The thread inherits this mask, so that only the control thread gets signals. */
 	sigset_t all, before;
 	sigfillset(&all);
+	log_unblock_crash_signals(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int error = pthread_create(&w->thread, NULL, run_worker, w);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

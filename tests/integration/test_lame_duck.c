@@ -105,13 +105,13 @@ Test(lame_duck, sigquit_during_lame_duck_stops_at_once)
 	cr_assert_null(strstr(strstr(notices.bytes, "STOPPING=1") + 1, "STOPPING=1"));
 }
 
-Test(lame_duck, sighup_during_lame_duck_does_not_reload)
+Test(lame_duck, sighup_during_lame_duck_only_reopens_the_log)
 {
 	daemon_start(BASE LONG);
 	become_a_lame_duck(SIGTERM);
 	config_write(BASE "lame_duck = 0\n");
 	daemon_signal(SIGHUP);
-	AWAIT(log_contains("ignored, already stopping"));
+	AWAIT(log_contains("reopen the log file"));
 	expect_status("state", "lame_duck");
 	expect_status("last_reload", "none");
 	cr_assert_eq(skeld_run("-r", runtime_dir, "-s", "reload", NULL), 1);

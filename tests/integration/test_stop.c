@@ -147,14 +147,15 @@ Test(stop, sigquit_while_draining_stops_now_with_1)
 	cr_assert_eq(daemon_stop(SIGQUIT), 1);
 }
 
-Test(stop, sighup_while_draining_is_ignored)
+Test(stop, sighup_while_draining_only_reopens_the_log)
 {
 	int client = start_busy("drain_timeout = 3600\n");
 	start_draining();
 	config_write("nonsense\n");
 	daemon_signal(SIGHUP);
-	AWAIT(log_contains("ignored"));
-	cr_assert_not_null(strstr(log_line_with("ignored"), "SIGHUP from pid"), "%s", last_value);
+	AWAIT(log_contains("reopen the log file"));
+	cr_assert_not_null(strstr(log_line_with("reopen the log"), "SIGHUP from pid"), "%s",
+			   last_value);
 	expect_status("state", "draining");
 	expect_status("last_reload", "none");
 	client_read_busy(client);

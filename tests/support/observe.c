@@ -5,14 +5,56 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* The first line of /proc/PID/task/TID/NAME, "" if there is none. */
+static void read_task(const char *tid, const char *name, char line[static 256])
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/task/%.16s/%s", (int)daemon_pid, tid, name);
+	FILE *in = fopen(path, "re");
+	*line = '\0';
+	if (in && !fgets(line, 256, in))
+		*line = '\0';
+	if (in)
+		fclose(in);
+}
+
+/* Is the thread about to run, or running? */
+static bool is_active(const char *tid)
+{
+	char stat[256];
+	read_task(tid, "stat", stat);
+	const char *state = strrchr(stat, ')');
+	return state && state[2] == 'R';
+}
+
+void await_log_writer(void)
+{
+	enum { TRIES = 200 };
+	char path[32], name[256] = "";
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)daemon_pid);
+	DIR *tasks = daemon_pid ? opendir(path) : NULL;
+	for (const struct dirent *t; tasks && (t = readdir(tasks));) {
+		read_task(t->d_name, "comm", name);
+		if (strcmp(name, "log-writer\n") != 0)
+			continue;
+		for (int i = 0; i < TRIES && is_active(t->d_name); i++)
+			poll(NULL, 0, 1);
+		break;
+	}
+	if (tasks)
+		closedir(tasks);
+}
+
 const char *log_text(void)
 {
+	await_log_writer();
 	text_read(&daemon_log, "log");
 	return daemon_log.bytes;
 }

@@ -40,13 +40,13 @@ static char *rendered(bool logged)
 	cr_assert(t, "%s", why);
 	log_switch(t);
 	registry_log(&all);
-	log_switch(NULL);
+	log_stop();
 	text = strdup(file_text("log"));
 	char *to = text, *next;
 	for (char *p = text; *p; p = next) {
 		next = p + strcspn(p, "\n") + 1;
-		memmove(to, p + 24, (size_t)(next - p) - 24);
-		to += next - p - 24;
+		memmove(to, p + 30, (size_t)(next - p) - 30);
+		to += next - p - 30;
 	}
 	*to = '\0';
 	return text;

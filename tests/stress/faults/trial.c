@@ -204,6 +204,7 @@ bool trial_start(struct trial *t, int *code)
 void trial_forget(void)
 {
 	char path[64];
+	await_log_writer();
 	for (size_t i = 0; i < sizeof(logs) / sizeof(*logs); i++)
 		if (truncate(path_in(logs[i], path), 0) < 0)
 			continue; /* it is not there yet */
@@ -215,6 +216,7 @@ void trial_forget(void)
 const char *trial_log(void)
 {
 	char path[64];
+	await_log_writer();
 	daemon_log.size = 0;
 	text_append(&daemon_log, "", 0);
 	for (size_t i = 0; i < sizeof(logs) / sizeof(*logs); i++) {
@@ -234,7 +236,7 @@ bool trial_reported(void)
 /* Compare the words and the order of the lines, without times, pids and numbers. */
 char *trial_essence(void)
 {
-	enum { STAMP = sizeof("2026-11-22 14:21:37.610 ") - 1 };
+	enum { STAMP = sizeof("2026-11-22 14:21:37.610+00:00 ") - 1 };
 	struct text out = {0};
 	const char *log = trial_log();
 	text_append(&out, "", 0);

@@ -1,0 +1,233 @@
+#include "base/log_target.h"
+
+#include "base/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { RETRY_MS = 10 };
+
+/* Opening. */
+
+/* JOURNAL_STREAM is "device:inode" of the stream that the journal reads, systemd.exec(5). */
+void log_target_detect_journal(struct log_target *t)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat st;
+	t->is_journal = t->kind == LOG_TO_STDERR && stream &&
+			sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+			fstat(t->fd, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
+static int connect_syslog_as(int type)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
+		int error = errno;
+		close(fd);
+		errno = error;
+		return -1;
+	}
+	return fd;
+}
+
+/* Datagrams are usual; syslog-ng and s6 may listen on a stream socket. */
+static bool connect_syslog(struct log_target *t)
+{
+	t->fd = connect_syslog_as(SOCK_DGRAM);
+	t->is_stream = t->fd < 0 && errno == EPROTOTYPE;
+	if (t->is_stream)
+		t->fd = connect_syslog_as(SOCK_STREAM);
+	return t->fd >= 0;
+}
+
+/*
+ * O_NONBLOCK: a FIFO without a reader is an error. It is cleared then, because the writer may
+ * block. O_NOFOLLOW: the user that the daemon changes to may own the directory, and could lead root
+ * to another file by a symbolic link.
+ */
+static int open_file(const char *file)
+{
+	int fd = open(file,
+		      O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
+			      (geteuid() == 0 ? O_NOFOLLOW : 0),
+		      0640);
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, O_APPEND);
+	return fd;
+}
+
+struct log_target *log_target_open(enum log_kind kind, const char *file, char *why, size_t size)
+{
+	struct log_target *t = calloc(1, sizeof(*t));
+	if (!t || (kind == LOG_TO_FILE && !(t->file = strdup(file)))) {
+		snprintf(why, size, "cannot open the log: out of memory");
+		free(t);
+		return NULL;
+	}
+	t->kind = kind;
+	t->fd = kind == LOG_TO_STDERR ? STDERR_FILENO : -1;
+	if (kind == LOG_TO_SYSLOG && !connect_syslog(t)) {
+		t->syslog_error = errno;
+	} else if (kind == LOG_TO_FILE && (t->fd = open_file(file)) < 0) {
+		snprintf(why, size, "cannot open the log %s: %s", file, strerror(errno));
+		log_target_free(t);
+		return NULL;
+	}
+	log_target_detect_journal(t);
+	return t;
+}
+
+void log_target_free(struct log_target *t)
+{
+	if (t->kind != LOG_TO_STDERR && t->fd >= 0)
+		close(t->fd);
+	free(t->file);
+	free(t);
+}
+
+int log_target_reopen(struct log_target *t)
+{
+	if (t->kind != LOG_TO_FILE)
+		return 0;
+	/* The number of the descriptor stays: log_chown() may use it on another thread. */
+	int fd = open_file(t->file);
+	int error = fd >= 0 && dup3(fd, t->fd, O_CLOEXEC) >= 0 ? 0 : errno;
+	if (!error)
+		t->has_partial_line = false;
+	if (fd >= 0)
+		close(fd);
+	return error;
+}
+
+/* Formatting. */
+
+/* The text of a second, because most lines share it with the line before. */
+static struct {
+	bool valid;
+	time_t second;
+	char date[32], zone[8]; /* "2026-01-31 23:59:59", "+01:00" */
+} now;
+
+void log_target_read_time_zone(void)
+{
+	tzset();
+	now.valid = false;
+}
+
+static void set_now(time_t second)
+{
+	struct tm tm;
+	if (now.valid && now.second == second)
+		return;
+	now.valid = true;
+	now.second = second;
+	localtime_r(&second, &tm);
+	strftime(now.date, sizeof(now.date), "%Y-%m-%d %H:%M:%S", &tm);
+	strftime(now.zone, sizeof(now.zone), "%z", &tm); /* "+0100" */
+	memmove(now.zone + 4, now.zone + 3, 3);
+	now.zone[3] = ':';
+}
+
+/* Writes what precedes the text. syslog(3) is no option, because it cannot fall back to stderr and
+ * counts no losses: this is its format, RFC 3164. */
+static size_t format_prefix(char *out, size_t size, struct log_target *t, int level,
+			    const struct timespec *time)
+{
+	static const char *const names[] = {[LOG_ERR] = "error",
+					    [LOG_WARNING] = "warning",
+					    [LOG_NOTICE] = "notice",
+					    [LOG_INFO] = "info",
+					    [LOG_DEBUG] = "debug"};
+	if (t->kind == LOG_TO_SYSLOG && (t->fd >= 0 || connect_syslog(t))) {
+		char date[32];
+		struct tm tm;
+		strftime(date, sizeof(date), "%b %e %H:%M:%S", localtime_r(&time->tv_sec, &tm));
+		return (size_t)snprintf(out, size, "<%d>%s skeld[%d]: ", LOG_DAEMON | level, date,
+					(int)getpid());
+	}
+	if (t->is_journal)
+		return (size_t)snprintf(out, size, "<%d>", level);
+	set_now(time->tv_sec);
+	return (size_t)snprintf(out, size, "%s.%03ld%s %-7s ", now.date, time->tv_nsec / 1000000,
+				now.zone, names[level]);
+}
+
+size_t log_target_format(struct log_target *t, char *out, int level, const struct timespec *time,
+			 const char *text, size_t length)
+{
+	size_t n = format_prefix(out, LOG_LINE_MAX, t, level, time);
+	n += text_escape(out + n, LOG_LINE_MAX - n - 1, text, length);
+	out[n++] = '\n';
+	return n;
+}
+
+/* Writing. */
+
+static size_t write_all(int fd, const char *bytes, size_t n)
+{
+	size_t done = 0;
+	while (done < n) {
+		ssize_t k = write(fd, bytes + done, n - done);
+		if (k > 0)
+			done += (size_t)k;
+		else if (k < 0 && errno == EAGAIN)
+			/* Another process that shares the open file has set O_NONBLOCK. poll(2) is
+			 * no help: it reports a full terminal as writable. */
+			nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
+		else if (k == 0 || errno != EINTR)
+			break;
+	}
+	return done;
+}
+
+/* A datagram has no end mark; in a stream, it is a NUL as in syslog(3). */
+static bool send_message(const struct log_target *t, const char *line, size_t n)
+{
+	char message[LOG_LINE_MAX];
+	size_t done = 0;
+	memcpy(message, line, n);
+	message[n - 1] = '\0';
+	n -= !t->is_stream;
+	while (t->fd >= 0 && done < n) {
+		ssize_t k = send(t->fd, message + done, n - done, MSG_NOSIGNAL);
+		if (k >= 0)
+			done += (size_t)k;
+		else if (errno != EINTR)
+			break;
+	}
+	return done == n;
+}
+
+/* The syslog daemon may have been restarted: connect again. */
+static size_t write_to_syslog(struct log_target *t, const char *line, size_t n)
+{
+	if (send_message(t, line, n))
+		return n;
+	close(t->fd);
+	if (connect_syslog(t))
+		return send_message(t, line, n) ? n : 0;
+	t->syslog_error = errno;
+	return 0;
+}
+
+size_t log_target_write(struct log_target *t, const char *lines, size_t n)
+{
+	if (t->kind == LOG_TO_SYSLOG && t->fd >= 0)
+		return write_to_syslog(t, lines, n);
+	int fd = t->fd >= 0 ? t->fd : STDERR_FILENO;
+	if (t->has_partial_line && write_all(fd, "\n", 1) == 0)
+		return 0;
+	size_t written = write_all(fd, lines, n);
+	t->has_partial_line = written > 0 ? lines[written - 1] != '\n' : false;
+	return written;
+}
