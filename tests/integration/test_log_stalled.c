@@ -164,10 +164,10 @@ Test(log_stalled, a_log_file_is_reopened_although_the_configuration_is_rejected)
 static void expect_reopened_while_stopping(const char *option, const char *state)
 {
 	char path[64], old[64];
-	path_in("log", path); /* where client_stubborn() looks for the address */
+	path_in("log", path); /* where client_connect_busy() looks for the address */
 	config_write(TO_FILE LISTEN_BUSY "%s", test_dir, path, test_dir, option);
 	start(-1);
-	int client = client_stubborn();
+	int client = client_connect_busy();
 	daemon_signal(SIGTERM);
 	notify_wait("STOPPING=1");
 	AWAIT(strcmp(status_get("state"), state) == 0);
