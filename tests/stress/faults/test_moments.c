@@ -85,7 +85,7 @@ static void try_moment(enum phase phase, int stop, int signo)
 	expect_signals_logged();
 	char name[16], late[64];
 	snprintf(name, sizeof(name), "SIG%s", sigabbrev_np(signo));
-	snprintf(late, sizeof(late), " %s: too late, the daemon has stopped\n", name);
+	snprintf(late, sizeof(late), " %s ignored: the daemon has stopped\n", name);
 	/* The phase may have begun with a signal of the same kind. */
 	long others = signo == moment_begins[phase];
 	if (stops == stop && signo != SIGPIPE && !moment_too_late &&
