@@ -284,6 +284,9 @@ static void check_reloads(struct selftest *t, const struct daemon *d)
 		check(t, t->in_one_turn > 0 && t->in_one_turn <= MAX_PER_TURN,
 		      "at most %d signals of one kind in a turn of the loop: %llu of %d",
 		      MAX_PER_TURN, (unsigned long long)t->in_one_turn, FLOOD_OF_ONE);
+		check(t, signal_queue_received(SIGUSR1) > t->in_one_turn,
+		      "more of them in later turns: %llu",
+		      (unsigned long long)signal_queue_received(SIGUSR1));
 		check(t, flood_received() >= FLOOD_RECEIVED, "a flood of %llu signals arrived",
 		      (unsigned long long)flood_received());
 		check(t, reloads <= hups / 2, "few reloads: %llu for %llu SIGHUP", reloads,
