@@ -36,7 +36,7 @@ static pid_t start_killer(void)
 
 Test(command_outcome, stop_of_a_daemon_that_is_killed_is_no_success)
 {
-	config_write(BASE LISTEN_BUSY "drain_timeout = 3600\n", test_dir);
+	config_write(BASE LISTEN_BUSY "limits { buffer = 1M }\ndrain_timeout = 3600\n", test_dir);
 	daemon_spawn();
 	notify_wait("READY=1");
 	client_connect_busy();

@@ -165,7 +165,8 @@ static void expect_reopened_while_stopping(const char *option, const char *state
 {
 	char path[64], old[64];
 	path_in("log", path); /* where client_connect_busy() looks for the address */
-	config_write(TO_FILE LISTEN_BUSY "%s", test_dir, path, test_dir, option);
+	config_write(TO_FILE LISTEN_BUSY "limits { buffer = 1M }\n%s", test_dir, path, test_dir,
+		     option);
 	start(-1);
 	int client = client_connect_busy();
 	daemon_signal(SIGTERM);

@@ -15,7 +15,7 @@ DAEMON_SUITE(two_signals, if (!trace_allowed() || SANITIZED("thread"))
 static void send_two(int signal)
 {
 	const int burst[] = {SIGUSR1, signal, signal};
-	config_write(BASE LISTEN_BUSY "drain_timeout = 3600\n", test_dir);
+	config_write(BASE LISTEN_BUSY "limits { buffer = 1M }\ndrain_timeout = 3600\n", test_dir);
 	daemon_spawn();
 	notify_wait("READY=1");
 	client_connect_busy();
