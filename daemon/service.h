@@ -184,8 +184,8 @@ void worker_release(struct worker *w);
 /*
  * Start the program ARGV[0], which is searched in PATH, as a child process with default signal
  * handling. FDS are its standard input, output and error, each above 2 or its own number; -1:
- * /dev/null. The child has no other descriptor. Any thread may call this. Returns the pid, or -1
- * and errno.
+ * /dev/null. Other descriptors are closed if they have O_CLOEXEC, as those of the daemon have. Any
+ * thread may call this. Returns the pid, or -1 and errno.
  */
 pid_t service_spawn(const char *const argv[], const int fds[3]);
 

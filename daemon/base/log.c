@@ -68,7 +68,7 @@ static pthread_t writer;
 static bool writing;	  /* lines are being written, perhaps by a thread that is not the writer */
 static bool writer_waits; /* for `work` */
 static sem_t work;
-static pthread_cond_t progress = PTHREAD_COND_INITIALIZER; /* lines were written, a file is open */
+static pthread_cond_t progress; /* CLOCK_MONOTONIC: lines were written, a file is open */
 static bool stalled; /* the writer did not finish within WAIT_MS: nobody waits for it again */
 static struct sigaction before[N_CRASH_SIGNALS];
 
@@ -407,6 +407,12 @@ int log_start(void)
 		return 0;
 	if (!registered && (pthread_atfork(NULL, NULL, on_fork_in_child) || atexit(log_flush)))
 		return ENOMEM;
+	if (!registered) {
+		pthread_condattr_t monotonic;
+		pthread_condattr_init(&monotonic);
+		pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+		pthread_cond_init(&progress, &monotonic);
+	}
 	registered = true;
 	tzset(); /* here, so that the writer needs no memory */
 	sem_init(&work, 0, 0);
@@ -435,8 +441,7 @@ void log_flush(void)
 		return;
 	pthread_mutex_lock(&lock);
 	while (!stalled && (n_out != n_in || pending || reopen_at != NEVER || writing))
-		stalled = pthread_cond_clockwait(&progress, &lock, CLOCK_MONOTONIC, &until) ==
-			  ETIMEDOUT;
+		stalled = pthread_cond_timedwait(&progress, &lock, &until) == ETIMEDOUT;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -511,8 +516,7 @@ static bool await_opening(struct opening *o)
 	struct timespec until = in_wait_ms();
 	pthread_mutex_lock(&lock);
 	while (!o->done && !o->abandoned)
-		o->abandoned = pthread_cond_clockwait(&progress, &lock, CLOCK_MONOTONIC, &until) ==
-			       ETIMEDOUT;
+		o->abandoned = pthread_cond_timedwait(&progress, &lock, &until) == ETIMEDOUT;
 	o->abandoned = !o->done;
 	bool done = o->done;
 	pthread_mutex_unlock(&lock);

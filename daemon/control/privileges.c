@@ -94,8 +94,8 @@ void privileges_warn_of_limits(const struct snapshot *s)
 	const struct config *c = s->config;
 	if (c->log.target == LOG_TO_FILE && !can_replace(c->log.file))
 		log_warning("log directory not writable as user=\"%s\" group=\"%s\": %s; after a "
-			    "rotation reloads are rejected, unless logrotate creates the file "
-			    "(create), or the directory belongs to this user",
+			    "rotation the daemon writes to the old file, unless logrotate creates "
+			    "the file (create), or the directory belongs to this user",
 			    c->user, c->group, c->log.file);
 	for (size_t i = 0; i < s->n_listeners; i++) {
 		const char *path = listener_path(s->listener[i]);

@@ -11,12 +11,12 @@ enum { N_STANDARD = 3 }; /* descriptors: input, output, error */
 
 static int set_files(posix_spawn_file_actions_t *files, const int fds[])
 {
-	int error = 0;
+	int error = 0; /* the descriptors of the daemon are closed by O_CLOEXEC */
 	for (int i = 0; i < N_STANDARD && !error; i++)
 		error = fds[i] < 0
 				? posix_spawn_file_actions_addopen(files, i, "/dev/null", O_RDWR, 0)
 				: posix_spawn_file_actions_adddup2(files, fds[i], i);
-	return error ? error : posix_spawn_file_actions_addclosefrom_np(files, N_STANDARD);
+	return error;
 }
 
 pid_t service_spawn(const char *const argv[], const int fds[3])

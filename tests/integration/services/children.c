@@ -54,8 +54,9 @@ static void keep_child(struct connection *c)
 {
 	char text[32];
 	pid_t pid = fork();
-	for (; pid == 0;)
-		pause();
+	if (pid == 0)
+		for (;;)
+			pause();
 	connection_write(c, text, (size_t)snprintf(text, sizeof(text), "%d\n", (int)pid));
 }
 
