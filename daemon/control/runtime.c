@@ -239,8 +239,8 @@ int runtime_replace(const struct runtime *r, const char *name, const char *text,
 			   r->path, name);
 		return -1;
 	}
-	int fd =
-		openat(r->dir, ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	unlinkat(r->dir, ".new", 0); /* it may be a link to a file elsewhere */
+	int fd = openat(r->dir, ".new", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	bool good = fd >= 0;
 	for (size_t done = 0; good && done < length;) {
 		ssize_t n = write(fd, text + done, length - done);

@@ -73,6 +73,20 @@ Test(runtime_trust, link_of_another_user_above_the_directory_is_not_followed)
 	EXPECT_NOTHING_LEFT();
 }
 
+Test(runtime_trust, a_link_in_place_of_a_new_file_is_not_written_through)
+{
+	struct runtime r;
+	struct errors e = {0};
+	file_write("precious", "precious\n");
+	cr_assert_eq(runtime_open(&r, "run", NULL, &e), 0, "%s", errors_text(&e, 0));
+	MUST(link("precious", "run/.new") == 0);
+	cr_assert_eq(runtime_replace(&r, "status", "state=running\n", 14, &e), 0);
+	cr_assert_str_eq(file_text("precious"), "precious\n");
+	cr_assert_str_eq(file_text("run/status"), "state=running\n");
+	runtime_close(&r);
+	EXPECT_NOTHING_LEFT();
+}
+
 Test(runtime_trust, link_in_a_directory_that_everyone_can_write_is_not_followed)
 {
 	make_precious("precious", "precious/status");
