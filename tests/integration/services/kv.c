@@ -1,7 +1,8 @@
 /*
  * Example: a key-value store with get, set, delete and stats of memcached's text protocol
  * (protocol.txt of memcached). It shows state that all workers share: one table, under a lock that
- * is held for one command. Expiration times are rejected; a command line is shorter than 1 KiB.
+ * is held for one command. Expiration times are rejected; a command line is shorter than 1 KiB, and
+ * a value has to fit into limits.buffer.
  */
 #include "service.h"
 
