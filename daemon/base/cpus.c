@@ -85,8 +85,10 @@ double cpus_quota(const char *list, const char *root)
 		line[strcspn(line, "\n")] = '\0';
 		char *group = line, *number = strsep(&group, ":"),
 		     *controllers = strsep(&group, ":");
-		bool is_v2 = controllers && strcmp(number, "0") == 0 && !*controllers;
-		if (!group || (!is_v2 && !has_cpu_controller(controllers)))
+		if (!controllers || !group)
+			continue;
+		bool is_v2 = strcmp(number, "0") == 0 && !*controllers;
+		if (!is_v2 && !has_cpu_controller(controllers))
 			continue;
 		snprintf(mounted, sizeof(mounted), "%s%s%s", root, is_v2 ? "" : "/", controllers);
 		double quota = lowest_quota(mounted, group);

@@ -50,18 +50,18 @@ static const struct action force = {"stop now", shutdown_now, .if_queued = &igno
 /* clang-format off */
 /* What every signal does in every state. Until the loop runs, signals wait in the queue. */
 static const struct {
-	int signal;
 	const char *name;
+	int signal;
 	bool merges; /* several in a row from one sender act once */
 	const struct action *in[N_STATES];
 } table[N_SIGNALS] = {
 	/*                           STARTING  RUNNING  RELOADING LAME_DUCK  DRAINING  STOPPED  */
-	{SIGHUP, "SIGHUP", true,    {&ignore, &reload, &queue,   &reopen,   &reopen,  &ignore}},
-	{SIGUSR1, "SIGUSR1", true,  {&ignore, &dump,   &dump,    &dump,     &dump,    &ignore}},
-	{SIGUSR2, "SIGUSR2", false, {&ignore, &debug,  &debug,   &debug,    &debug,   &ignore}},
-	{SIGINT, "SIGINT", false,   {&ignore, &drain,  &drain,   &force,    &force,   &ignore}},
-	{SIGTERM, "SIGTERM", false, {&ignore, &drain,  &drain,   &force,    &force,   &ignore}},
-	{SIGQUIT, "SIGQUIT", false, {&ignore, &stop,   &stop,    &stop,     &stop,    &ignore}},
+	{"SIGHUP", SIGHUP, true,    {&ignore, &reload, &queue,   &reopen,   &reopen,  &ignore}},
+	{"SIGUSR1", SIGUSR1, true,  {&ignore, &dump,   &dump,    &dump,     &dump,    &ignore}},
+	{"SIGUSR2", SIGUSR2, false, {&ignore, &debug,  &debug,   &debug,    &debug,   &ignore}},
+	{"SIGINT", SIGINT, false,   {&ignore, &drain,  &drain,   &force,    &force,   &ignore}},
+	{"SIGTERM", SIGTERM, false, {&ignore, &drain,  &drain,   &force,    &force,   &ignore}},
+	{"SIGQUIT", SIGQUIT, false, {&ignore, &stop,   &stop,    &stop,     &stop,    &ignore}},
 };
 /* clang-format on */
 
