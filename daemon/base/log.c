@@ -69,7 +69,7 @@ static bool writing;	  /* lines are being written, perhaps by a thread that is n
 static bool writer_waits; /* for `work` */
 static sem_t work;
 static pthread_cond_t progress; /* CLOCK_MONOTONIC: lines were written, a file is open */
-static bool stalled; /* the writer did not finish within WAIT_MS: nobody waits for it again */
+static bool stalled; /* the writer did not finish within WAIT_MS: do not wait for it again */
 static struct sigaction before[N_CRASH_SIGNALS];
 
 static _Atomic bool is_child; /* forked: there is no writer here */
@@ -362,7 +362,7 @@ static void on_fork_in_child(void)
 }
 
 /*
- * The writer is a thread of its own and still runs: wait for it. Then fall back to what happened
+ * The writer is another thread and still runs: wait for it. Then fall back to what happened
  * before: a fault occurs again when this returns, any other signal is sent again.
  */
 static void on_crash(int signal, siginfo_t *info, void *context)

@@ -2,7 +2,7 @@
  * The log: one line for each event.
  *
  * Any thread may log, and none ever waits for the destination: a line goes into a queue, and one
- * thread, the writer, writes it. So a terminal that nobody reads, a full pipe, a hung file system
+ * thread, the writer, writes it. So a terminal that is not read, a full pipe, a hung file system
  * or a stopped syslog daemon stops only the writer. Lines that do not fit into the queue, or that
  * the destination refuses (full disk), are dropped and counted. A line with their number takes
  * their place as soon as there is room. Order is kept.

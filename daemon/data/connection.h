@@ -3,7 +3,7 @@
  * data/; services use service.h. Worker's thread.
  *
  * connection_handle() is the only function that runs the machine: it carries out an event, sends
- * what the service has written meanwhile, and then decides about the next state and about the
+ * what the service has written, and then decides about the next state and about the
  * socket events to wait for. daemon/README.md has the diagram. Callbacks run inside
  * connection_handle(). The functions of service.h that they call only gather or queue bytes,
  * change the state to CLOSING or ENDED, and schedule another event; they never free a connection
@@ -75,7 +75,7 @@ struct connection {
 	bool blocked : 1;	  /* the socket takes no more bytes: wait for EV_WRITE */
 	bool awaits_read : 1;	  /* the event waits for EV_READ */
 	bool awaits_write : 1;	  /* the event waits for EV_WRITE */
-	bool is_unix : 1;	  /* the socket's family, whatever family the client has */
+	bool is_unix : 1;	  /* of the socket; a PROXY header may differ */
 	uint64_t received, sent;  /* bytes, for the log */
 };
 

@@ -82,7 +82,7 @@ static void run(const char *format, ...)
 		cr_skip_test("cannot run: %s", command);
 }
 
-/* A directory on a file system of its own, in a mount namespace of this test. */
+/* A directory on a separate file system, in a mount namespace of this test. */
 static const char *mount_disk(char path[static 64])
 {
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
