@@ -139,7 +139,8 @@ void trial_configure(struct trial *t, int side)
 {
 	char more[64], text[512];
 	/* Options that need a restart, live options, and an included file. */
-	int n = snprintf(text, sizeof(text), "limits { idle_timeout = %d }\n", 100 + side);
+	int n = snprintf(text, sizeof(text), "limits { idle_timeout = %d buffer = 1M }\n",
+			 100 + side);
 	file_write_bytes(path_in("more.conf", more), text, (size_t)n);
 	config_write("workers = %d\nuser = \"%s\"\ndrain_timeout = 5\nadmin { address = \"%s\" }\n"
 		     "log { target = \"file\" file = \"%s/log.%d\" }\n"
