@@ -728,10 +728,11 @@ end:	do
 finish:
 	/* [[daemon/control/daemon.c:end_workers: workers_close_connections(d->workers)]]
 	 * [[daemon/control/daemon.c:end_workers: workers_join(d->workers, JOIN_SECONDS, &first)]]
-	 * [[daemon/data/workers.c:workers_join: send_order(ws, ORDER_QUIT)]]
-	 * [[daemon/data/workers.c:workers_join: !all_ended(ws)]]
-	 * [[daemon/data/workers.c:workers_join: poll(&progress, 1]]
-	 * [[daemon/data/workers.c:workers_join: eventfd_read(ws->progress_fd, &n)]] */
+	 * [[daemon/data/workers.c:workers_join: workers_quit(ws, seconds)]]
+	 * [[daemon/data/workers.c:workers_quit: send_order(ws, ORDER_QUIT)]]
+	 * [[daemon/data/workers.c:workers_quit: !all_ended(ws)]]
+	 * [[daemon/data/workers.c:workers_quit: poll(&progress, 1]]
+	 * [[daemon/data/workers.c:workers_quit: eventfd_read(ws->progress_fd, &n)]] */
 	w = 0;
 	send_order(DRAIN | CLOSE);
 	send_order(QUIT);
