@@ -334,7 +334,8 @@ static int command_stop(struct target *t)
 	if (result == WAIT_TIMEOUT)
 		return no_outcome(t, "stop", seconds);
 	struct stat st;
-	if (t->pid_file >= 0 && fstat(t->pid_file, &st) == 0 && st.st_nlink > 0) {
+	bool left = t->pid_file >= 0 && fstat(t->pid_file, &st) == 0 && st.st_nlink > 0;
+	if (left && !*obstacle(t->dir)) { /* else the daemon could not remove it */
 		fprintf(stderr,
 			"skeld: pid %d ended without a clean stop: it left %s/skeld.pid behind, it "
 			"may have been killed\n",

@@ -151,7 +151,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* More than the socket has room for. READY=1 is in the last message but one. */
 	for (size_t i = 0; i < n_messages; i++) {
 		notify_send(&n, "%sSTATUS=%s", i + 2 == n_messages ? "READY=1\n" : "", messages[i]);
-		CHECK(memchr(n.owed, '\0', sizeof(n.owed)), "no NUL at the end");
+		CHECK(memchr(n.pending, '\0', sizeof(n.pending)), "no NUL at the end");
 		free(messages[i]);
 	}
 	if (is_manager)

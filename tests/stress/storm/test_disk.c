@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Mount a file system of 64 KiB on the runtime directory. */
@@ -131,6 +132,7 @@ static void start_on_two_mounts(void)
 	char path[128];
 	path_in_runtime("skeld.pid", path);
 	file_write_bytes(path, "", 0);
+	MUST(chmod(path, 0600) == 0); /* else the daemon would replace it */
 	MUST(mount(path, path, NULL, MS_BIND, NULL) == 0);
 	daemon_start(BASE "drain_timeout = 2\n");
 }
