@@ -68,6 +68,7 @@ static pthread_t writer;
 static bool writing;	  /* lines are being written, perhaps by a thread that is not the writer */
 static bool writer_waits; /* for `work` */
 static sem_t work;
+static sem_t started;		/* the writer runs */
 static pthread_cond_t progress; /* CLOCK_MONOTONIC: lines were written, a file is open */
 static bool stalled; /* the writer did not finish within WAIT_MS: do not wait for it again */
 static struct sigaction before[N_CRASH_SIGNALS];
@@ -270,6 +271,7 @@ static void write_all(void)
 
 static void *run_writer(void *arg)
 {
+	sem_post(&started);
 	pthread_mutex_lock(&lock);
 	for (;;) {
 		write_all();
@@ -416,12 +418,16 @@ int log_start(void)
 	registered = true;
 	tzset(); /* here, so that the writer needs no memory */
 	sem_init(&work, 0, 0);
+	sem_init(&started, 0, 0);
 	writer_state = WRITER_RUNS;
 	int error = start_thread(&writer, run_writer, NULL);
 	if (error) {
 		writer_state = NO_WRITER;
 		return error;
 	}
+	/* A fork(2) while the thread begins could copy locks of the C library or of a sanitizer. */
+	while (sem_wait(&started) < 0)
+		;
 	pthread_setname_np(writer, "log-writer");
 	for (size_t i = 0; i < N_CRASH_SIGNALS; i++)
 		sigaction(crash_signals[i], &action, &before[i]);
