@@ -1,4 +1,4 @@
-/* What every daemon does, whatever its service: self-test, reload, limits, stop. */
+/* What a daemon does with any service: self-test, reload, limits, stop. */
 #include "client.h"
 #include "observe.h"
 

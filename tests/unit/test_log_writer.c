@@ -385,7 +385,7 @@ static void flood_and_abort(void)
 	abort();
 }
 
-/* Without a bound, the child would not end: nobody reads the pipe. */
+/* Without a bound, the child would not end, because the pipe is not read. */
 Test(log_writer, a_destination_that_blocks_does_not_keep_the_process_from_ending)
 {
 	void (*const runs[])(void) = {flood_and_exit, flood_and_abort};
