@@ -9,7 +9,7 @@
  *		connection_write(c, bytes, n);
  *		return n; // bytes consumed; the daemon keeps the others and offers them again
  *	}
- *	const struct service service = {.name = "echo", .data = echo_data};
+ *	const struct service service = {.name = "echo", .protocol.data = echo_data};
  *
  * connection_close() ends a connection. Options, metrics and all other callbacks are optional;
  * daemon/service/echo.c shows some of them.
@@ -52,12 +52,66 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <syslog.h> /* LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG */
 
 struct worker;	   /* one thread of the data plane */
 struct connection; /* one accepted connection */
 struct event_base; /* libevent's event loop */
+
+enum ending_reason { ENDING_IDLE, ENDING_DRAIN };
+
+/* The callbacks of a connection. All but `data` may be NULL. */
+struct protocol {
+	/*
+	 * A client has connected; the header of the PROXY protocol, if any, was received. May write
+	 * and store a pointer. Returns 0, or -1: the connection is closed after all written bytes
+	 * are sent.
+	 */
+	int (*opened)(struct connection *c);
+
+	/*
+	 * BYTES are the N > 0 bytes that were received and not yet consumed, valid during the call.
+	 * Returns how many of them it has consumed, from the front. The daemon keeps the others and
+	 * offers them again with the next bytes, after a connection_release(), or when the output
+	 * queue has shrunk. `data` is also called for a held connection: return 0 to wait.
+	 *
+	 * A request that is longer than limits.buffer ends the connection. So does one that is not
+	 * complete within limits.idle_timeout: a connection is active when it consumes or sends.
+	 *
+	 * NULL: the service has no connections, and every new one is closed.
+	 */
+	size_t (*data)(struct connection *c, const char *bytes, size_t n);
+
+	/* The output queue has shrunk after connection_write() has returned 1. */
+	void (*writable)(struct connection *c);
+
+	/*
+	 * The peer sends no more; called once. `data` was offered everything before, except for a
+	 * held connection: there, the rest follows. Without a hold, the connection is closed when
+	 * all written bytes are sent. Many clients shut down their sending side and wait for the
+	 * answers, so this alone is no reason to drop them.
+	 */
+	void (*ended)(struct connection *c);
+
+	/*
+	 * The daemon drains this connection, see `drain`. May write a farewell. A call of
+	 * connection_close() here discards requests that `data` was not yet offered, and refuses
+	 * the one that may still arrive within 200 ms.
+	 */
+	void (*draining)(struct connection *c);
+
+	/* The daemon closes this connection now, because it is idle, or because a drain has nothing
+	 * left to do for it. May write last words. */
+	void (*ending)(struct connection *c, enum ending_reason why);
+
+	/*
+	 * The connection has ended. Called once for each connection that was opened, also if
+	 * `opened` returned -1. Writes fail. Free the connection's data.
+	 */
+	void (*closed)(struct connection *c);
+};
 
 struct service {
 	/* The name of the service's section in the configuration, and its name in the log. */
@@ -114,38 +168,8 @@ struct service {
 	 */
 	void (*drain)(struct worker *w);
 
-	/*
-	 * A client has connected; the header of the PROXY protocol, if any, was received. May write
-	 * and store a pointer. Returns 0, or -1: the connection is closed after all written bytes
-	 * are sent. May be NULL.
-	 */
-	int (*opened)(struct connection *c);
-
-	/*
-	 * BYTES are the N > 0 bytes that were received and not yet consumed, valid during the call.
-	 * Returns how many of them it has consumed, from the front. The daemon keeps the others and
-	 * offers them again with the next bytes, after a connection_release(), or when the output
-	 * queue has shrunk. `data` is also called for a held connection: return 0 to wait.
-	 *
-	 * A request that is longer than limits.buffer ends the connection. So does one that is not
-	 * complete within limits.idle_timeout: a connection is active when it consumes or sends.
-	 *
-	 * NULL: the service has no connections, and every new one is closed.
-	 */
-	size_t (*data)(struct connection *c, const char *bytes, size_t n);
-
-	/*
-	 * The daemon drains this connection, see `drain`. May write a farewell. A call of
-	 * connection_close() here discards requests that `data` was not yet offered, and refuses
-	 * the one that may still arrive within 200 ms. May be NULL.
-	 */
-	void (*draining)(struct connection *c);
-
-	/*
-	 * The connection has ended. Called once for each connection that was opened, also if
-	 * `opened` returned -1. Writes fail. Free the connection's data. May be NULL.
-	 */
-	void (*closed)(struct connection *c);
+	/* The callbacks of accepted connections. */
+	struct protocol protocol;
 
 	/* --self-test sends PROBE and expects ANSWER, at most 1024 bytes. NULL: sends nothing. */
 	const char *probe, *answer;
@@ -207,6 +231,23 @@ int connection_write(struct connection *c, const void *bytes, size_t n);
  * for 5 seconds, C is closed earlier, with reason "idle". */
 void connection_close(struct connection *c);
 
+/* Close C now. Unsent bytes are discarded; the peer sees a reset. */
+void connection_abort(struct connection *c);
+
+/* Send no more: when the output queue is sent, the peer sees the end of the stream. C still
+ * receives. connection_write() fails from now on. */
+void connection_shutdown(struct connection *c);
+
+/* Stop and resume reading from the peer, for example while another connection, to which the bytes
+ * go, has a full queue. While reading is paused, the end of the stream is not noticed, but a reset
+ * is. */
+void connection_read_pause(struct connection *c);
+void connection_read_resume(struct connection *c);
+
+/* Use the callbacks of P from now on, except `opened`. P must stay valid. Unconsumed bytes are
+ * offered to its `data`. */
+void connection_set_protocol(struct connection *c, const struct protocol *p);
+
 /*
  * Keep C while the service prepares an answer. Until C is released as often as it was held, it does
  * not become idle, a drain waits for it, and its memory stays valid. The connection may still
@@ -218,6 +259,13 @@ void connection_hold(struct connection *c);
 void connection_release(struct connection *c);
 
 struct worker *connection_worker(const struct connection *c);
+
+/* The address of the peer, behind a PROXY header that of the client; valid as long as C. A peer
+ * of a unix socket has the family AF_UNIX and no path. */
+const struct sockaddr *connection_peer(const struct connection *c, socklen_t *length);
+
+/* The title of the listen section that accepted C; valid until `stop` returns. */
+const char *connection_listener(const struct connection *c);
 
 /* A pointer of the service, NULL at first. */
 void *connection_data(const struct connection *c);

@@ -201,7 +201,7 @@ static void on_adjust(void *context, struct config *c)
 	}
 	c->n_listen = 1;
 	c->listen[0].proxy = false;
-	set_text(&c->listen[0].address, t->client.service->data ? "127.0.0.1:0" : "");
+	set_text(&c->listen[0].address, t->client.service->protocol.data ? "127.0.0.1:0" : "");
 	set_text(&c->admin.address, "");
 	set_text(&c->user, "");
 	set_text(&c->group, "");
@@ -214,7 +214,7 @@ static void on_ready(void *context, struct daemon *d)
 {
 	struct selftest *t = context;
 	t->daemon = d;
-	if (t->client.service->data) {
+	if (t->client.service->protocol.data) {
 		t->client.address = d->current->listener[0]->actual;
 		client_start(&t->client);
 	}
@@ -333,7 +333,7 @@ static void on_stopping(void *context, struct daemon *d)
 	signaller_stop(&t->signaller);
 	check_accounts(t, d);
 	check_reloads(t, d);
-	if (!t->client.service->data)
+	if (!t->client.service->protocol.data)
 		return; /* a service without connections has no clients */
 	const char *failure = client_join(&t->client);
 	check(t, !failure && t->client.requests, "a client %s, %u requests",

@@ -21,6 +21,7 @@ struct acceptor {
 	struct listener *listener;
 	struct event event;
 	bool removal_pending; /* connections wait in the queue, and no descriptor is free */
+	const char *title;    /* of the listen section, kept by worker_keep_title() */
 	bool proxied;	      /* connections begin with a PROXY header */
 	/* Connections to accept in the next turn. One, and so no accept(2) that finds an empty
 	 * queue, unless they arrive faster than that. */
@@ -89,7 +90,7 @@ static int accept_some(const struct acceptor *a, int fd, unsigned max)
 			continue;
 		worker_add(w, COUNT_ACCEPTED, 1);
 		if (atomic_fetch_add(n_connections, 1) < w->snapshot->connections) {
-			connection_accept(w, c, &peer, a->listener, a->proxied);
+			connection_accept(w, c, &peer, a->listener, a->title, a->proxied);
 		} else {
 			atomic_fetch_sub(n_connections, 1);
 			close_surplus(w, c);
@@ -186,8 +187,16 @@ static bool accepts_on(const struct worker *w, const struct listener *l, int fd)
 	return false;
 }
 
-static void add_acceptor(struct worker *w, struct listener *l, int fd, bool proxied)
+static void configure(struct acceptor *a, const struct snapshot *s, size_t listener)
 {
+	a->title = worker_keep_title(a->worker, s->title[listener]);
+	a->proxied = s->proxied[listener];
+}
+
+/* S contains the LISTENER, which has the socket FD. */
+static void add_acceptor(struct worker *w, const struct snapshot *s, size_t listener, int fd)
+{
+	struct listener *l = s->listener[listener];
 	if (accepts_on(w, l, fd))
 		return;
 	struct acceptor *a = calloc(1, sizeof(*a));
@@ -197,7 +206,7 @@ static void add_acceptor(struct worker *w, struct listener *l, int fd, bool prox
 	}
 	a->worker = w;
 	a->listener = listener_ref(l);
-	a->proxied = proxied;
+	configure(a, s, listener);
 	a->batch = 1;
 	event_assign(&a->event, w->base, fd, EV_READ | EV_PERSIST, on_accept, a);
 	TAILQ_INSERT_TAIL(&w->acceptors, a, entry);
@@ -211,7 +220,7 @@ static void add_acceptors(struct worker *w, const struct snapshot *s)
 		struct listener *l = s->listener[i];
 		for (size_t j = 0; l != s->admin && j < l->n_fds; j++)
 			if (listener_is_assigned(l, j, w->index, w->workers->n_workers))
-				add_acceptor(w, l, l->fds[j], s->proxied[i]);
+				add_acceptor(w, s, i, l->fds[j]);
 	}
 }
 
@@ -224,7 +233,7 @@ void acceptors_update(struct worker *w, const struct snapshot *s)
 			remove_acceptor(a);
 			continue;
 		}
-		a->proxied = snapshot_is_proxied(s, a->listener);
+		configure(a, s, snapshot_index(s, a->listener));
 		a->removal_pending = false; /* a reload may have added the listener again */
 	}
 	if (s)

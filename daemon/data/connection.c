@@ -6,16 +6,12 @@
 #include <errno.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-
-static const struct service *service_of(const struct connection *c)
-{
-	return c->worker->workers->service;
-}
 
 static void log_connection(const struct connection *c, int level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -35,7 +31,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	if (what & EV_WRITE)
 		c->blocked = false;
-	connection_handle(c, what & EV_READ ? READABLE : WRITABLE);
+	connection_handle(c, what & (EV_READ | EV_CLOSED) ? READABLE : WRITABLE);
 }
 
 /* Bytes are unsent. Detect a peer that has vanished, which tcp(7) otherwise does after 15 minutes:
@@ -48,20 +44,26 @@ static void set_user_timeout(const struct connection *c)
 		setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
 }
 
-/* Returns false if the kernel cannot watch the socket; C has failed then. */
-static bool wait_for(struct connection *c, bool read, bool write)
+/*
+ * Wait for bytes to read, for room to write, or if for neither, for the loss of the peer: its end
+ * or a reset. The last is edge-triggered, because unread bytes would trigger it all the time.
+ * Returns false if the kernel cannot watch the socket; C has failed then.
+ */
+static bool wait_for(struct connection *c, bool read, bool write, bool loss)
 {
-	if (c->awaits_read == read && c->awaits_write == write)
+	if (c->awaits_read == read && c->awaits_write == write && c->awaits_loss == loss)
 		return true;
 	/* Even if the event waits for nothing: connection_schedule() may have activated it. */
 	event_del(&c->event);
 	c->awaits_read = read;
 	c->awaits_write = write;
-	if (!read && !write)
+	c->awaits_loss = loss;
+	if (!read && !write && !loss)
 		return true;
 	if (write)
 		set_user_timeout(c);
-	short what = (short)(EV_PERSIST | (read ? EV_READ : 0) | (write ? EV_WRITE : 0));
+	short what = (short)(EV_PERSIST | (read ? EV_READ : 0) | (write ? EV_WRITE : 0) |
+			     (loss ? EV_READ | EV_CLOSED | EV_ET : 0));
 	event_assign(&c->event, c->worker->base, c->fd, what, on_event, c);
 	if (event_add(&c->event, NULL) == 0)
 		return true;
@@ -83,16 +85,35 @@ static void reject_header(struct connection *c, const char *received)
 /* Call the service: the client's address is known, and bytes may be exchanged. */
 static void call_opened(struct connection *c)
 {
-	const struct service *s = service_of(c);
+	const struct protocol *p = c->protocol;
 	c->opened = true;
-	if (!s->data || (s->opened && s->opened(c) < 0))
+	if (!p->data || (p->opened && p->opened(c) < 0))
 		connection_begin_close(c, CLOSED_BY_SERVICE);
 }
 
 static void call_draining(struct connection *c)
 {
-	if (c->state == OPEN && service_of(c)->draining)
-		service_of(c)->draining(c);
+	if (c->state == OPEN && c->protocol->draining)
+		c->protocol->draining(c);
+}
+
+static void call_ended(struct connection *c)
+{
+	if (c->state != OPEN || c->called_ended)
+		return;
+	c->called_ended = true;
+	if (c->protocol->ended)
+		c->protocol->ended(c);
+}
+
+/* Returns false if there is nothing to call. */
+static bool call_ending(struct connection *c, enum ending_reason why)
+{
+	if (c->state != OPEN || c->called_ending || !c->protocol->ending)
+		return false;
+	c->called_ending = true;
+	c->protocol->ending(c, why);
+	return true;
 }
 
 static void set_client_address(struct connection *c, const struct address *client)
@@ -149,7 +170,7 @@ static size_t consume(struct connection *c, const char *bytes, size_t n)
 	if (c->state != OPEN || header == n)
 		return header;
 	c->in_grace_period = false;
-	size_t used = service_of(c)->data(c, bytes + header, n - header);
+	size_t used = c->protocol->data(c, bytes + header, n - header);
 	if (used) /* unconsumed bytes are no activity: a client may send a byte now and then */
 		connection_mark_active(c);
 	return header + used;
@@ -180,7 +201,7 @@ static void offer(struct connection *c, const char *bytes, size_t n)
 
 static bool may_read(struct connection *c)
 {
-	if (c->state >= CLOSING || c->peer_ended)
+	if (c->state >= CLOSING || c->peer_ended || c->paused)
 		return false;
 	size_t limit = connection_buffer_limit(c);
 	if (buffered(c->out) && connection_is_memory_short(c->worker))
@@ -204,8 +225,27 @@ static void receive(struct connection *c)
 	if (n == 0) {
 		c->peer_ended = true;
 		log_connection(c, LOG_DEBUG, "peer closed its side: unsent=%zu", out);
+		call_ended(c);
 	} else if (errno != EAGAIN && errno != EINTR) {
 		connection_fail_errno(c, "receive");
+	}
+}
+
+/*
+ * The socket is not read, but something has happened. A held connection learns that its peer has
+ * ended even if unread bytes come before that, so that its work can be cancelled.
+ */
+static void look_for_loss(struct connection *c)
+{
+	struct pollfd socket = {.fd = c->fd, .events = POLLRDHUP};
+	socklen_t length = sizeof(errno);
+	if (poll(&socket, 1, 0) <= 0)
+		return;
+	if (socket.revents & POLLERR) {
+		getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &errno, &length);
+		connection_fail_errno(c, "receive");
+	} else if (c->holds && !c->paused) {
+		call_ended(c);
 	}
 }
 
@@ -229,7 +269,13 @@ static void exchange(struct connection *c, bool readable)
 	connection_flush(c);
 	while (c->state < CLOSING) {
 		size_t limit = connection_buffer_limit(c);
-		if (c->offer_again && buffered(c->out) <= limit / 2) {
+		bool has_room = buffered(c->out) <= limit / 2;
+		if (c->wants_room && has_room) {
+			c->wants_room = false;
+			c->protocol->writable(c);
+			continue;
+		}
+		if (c->offer_again && has_room && !c->paused) {
 			repeat_offer(c, limit);
 			continue;
 		}
@@ -264,8 +310,8 @@ static void call_closed(struct connection *c)
 	if (!c->opened)
 		return;
 	c->opened = false;
-	if (service_of(c)->closed)
-		service_of(c)->closed(c);
+	if (c->protocol->closed)
+		c->protocol->closed(c);
 }
 
 /* Bytes that were written and that the peer has not acknowledged (SIOCOUTQ, tcp(7)). */
@@ -274,7 +320,7 @@ static size_t unreceived(const struct connection *c)
 	int n = 0;
 	if (!c->is_unix) /* all that a unix socket has sent is in the peer's queue already */
 		ioctl(c->fd, SIOCOUTQ, &n);
-	n -= c->state == LINGERING; /* the FIN counts as a byte */
+	n -= c->state == LINGERING || c->shut_down; /* the FIN counts as a byte */
 	return buffered(c->out) + (n > 0 ? (size_t)n : 0);
 }
 
@@ -370,6 +416,7 @@ static void free_connection(struct connection *c)
 {
 	struct worker *w = c->worker;
 	give_up_place(c);
+	event_del(&c->event); /* connection_release() may have activated it */
 	free(c);
 	worker_report_if_drained(w);
 }
@@ -389,6 +436,8 @@ static void time_out(struct connection *c)
 {
 	if (c->state == AWAITS_PROXY_HEADER)
 		reject_header(c, "nothing in time");
+	else if (!buffered(c->out) && call_ending(c, ENDING_IDLE))
+		connection_begin_close(c, CLOSED_IDLE);
 	else
 		give_up(c, CLOSED_IDLE);
 }
@@ -400,11 +449,13 @@ static bool is_over(struct connection *c)
 	bool has_header = c->state == OPEN;
 	bool all_sent = !buffered(c->out) && !c->holds;
 	bool all_answered = !c->unread && (!in || !has_header) && !c->in_grace_period;
-	if (in >= limit && !c->holds && !c->offer_again && !c->peer_ended) {
+	if (in >= limit && !c->holds && !c->offer_again && !c->paused && !c->peer_ended) {
 		/* The request cannot become complete. */
 		log_connection(c, LOG_DEBUG, "request too large: limits.buffer = %zu", limit);
 		connection_begin_close(c, CLOSED_OVERFLOW);
 	} else if (c->draining && all_sent && all_answered) {
+		if (call_ending(c, ENDING_DRAIN))
+			connection_flush(c);
 		connection_begin_close(c, CLOSED_DRAIN);
 	} else if (c->peer_ended && all_sent) {
 		connection_end(c, in && !has_header ? CLOSED_PROXY : CLOSED_BY_PEER);
@@ -418,12 +469,16 @@ static bool is_over(struct connection *c)
 static bool wait_open(struct connection *c)
 {
 	size_t out = buffered(c->out);
-	bool read = may_read(c);
+	bool read = may_read(c), loss = !read && !out && !c->peer_ended;
 	connection_free_buffers(c, false);
+	if (c->shutting_down && !c->shut_down && !out) {
+		shutdown(c->fd, SHUT_WR);
+		c->shut_down = true;
+	}
 	if (!read && c->awaits_read && !c->peer_ended)
 		log_connection(c, LOG_DEBUG, "reading paused: unsent=%zu unconsumed=%zu", out,
 			       buffered(c->in));
-	return wait_for(c, read, out > 0);
+	return wait_for(c, read, out > 0, loss);
 }
 
 /* CLOSING. Returns false if the state has changed. */
@@ -438,7 +493,7 @@ static bool wait_closing(struct connection *c)
 		connection_move(c, LIST_ENDING);
 		c->unreceived = UINT32_MAX;
 	}
-	return wait_for(c, false, unsent);
+	return wait_for(c, false, unsent, false);
 }
 
 /* Carry out all changes of state that are due, then wait for the socket. May free C. */
@@ -456,7 +511,7 @@ static void settle(struct connection *c)
 				return;
 			break;
 		case LINGERING:
-			if (wait_for(c, true, false))
+			if (wait_for(c, true, false, false))
 				return;
 			break;
 		case ENDED:
@@ -486,6 +541,8 @@ void connection_handle(struct connection *c, enum connection_event event)
 	case READABLE:
 		if (c->state == LINGERING)
 			discard(c);
+		else if (c->awaits_loss && !may_read(c))
+			look_for_loss(c);
 		else
 			exchange(c, true);
 		break;
@@ -537,7 +594,7 @@ static void close_for_no_memory(struct worker *w, int fd)
 }
 
 void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
-		       const struct listener *l, bool proxied)
+		       const struct listener *l, const char *title, bool proxied)
 {
 	struct connection *c = calloc(1, sizeof(*c));
 	if (!c) {
@@ -545,6 +602,8 @@ void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *
 		return;
 	}
 	c->worker = w;
+	c->protocol = &w->workers->service->protocol;
+	c->listener = title;
 	c->fd = fd;
 	c->accepted_at = c->active_at = w->now;
 	c->in_grace_period = true;

@@ -30,7 +30,7 @@ enum connection_state {
 
 enum connection_event {
 	ACCEPTED,
-	READABLE,   /* or an error of the socket */
+	READABLE,   /* or an error of the socket, or the peer's end */
 	WRITABLE,   /* or the service wrote, closed or released outside of connection_handle() */
 	DRAIN,	    /* answer every received request, then close */
 	GRACE_OVER, /* see GRACE_MS */
@@ -44,6 +44,8 @@ struct connection {
 	uint32_t accepted_at; /* worker->now, seconds */
 	struct event event;
 	struct worker *worker;
+	const struct protocol *protocol;
+	const char *listener; /* title of the listen section */
 	void *service_data;
 	struct evbuffer *in;	       /* received and not consumed; NULL if empty */
 	struct evbuffer *out;	       /* written and not sent; NULL if empty */
@@ -70,17 +72,24 @@ struct connection {
 	bool opened : 1;	  /* `opened` was called, and `closed` was not yet */
 	bool draining : 1;	  /* close when every received request is answered */
 	bool in_grace_period : 1; /* draining: was active lately, may send one more request */
-	bool peer_ended : 1;	  /* the peer sends no more (FIN) */
+	bool peer_ended : 1;	  /* the peer sends no more: its FIN was read */
 	bool offer_again : 1;	  /* call `data` with the unconsumed bytes once `out` has room */
 	bool blocked : 1;	  /* the socket takes no more bytes: wait for EV_WRITE */
 	bool awaits_read : 1;	  /* the event waits for EV_READ */
 	bool awaits_write : 1;	  /* the event waits for EV_WRITE */
+	bool awaits_loss : 1;	  /* the event waits for the peer's end or reset only */
+	bool paused : 1;	  /* connection_read_pause() */
+	bool wants_room : 1;	  /* call `writable` once `out` has room */
+	bool called_ended : 1;	  /* `ended` was called */
+	bool called_ending : 1;	  /* `ending` was called */
+	bool shutting_down : 1;	  /* connection_shutdown(): nothing more is written */
+	bool shut_down : 1;	  /* and the peer was told, with a FIN */
 	bool is_unix : 1;	  /* of the socket; a PROXY header may differ */
 	uint64_t received, sent;  /* bytes, for the log */
 };
 
 /* The memory of an idle connection, which scripts/bench measures. */
-_Static_assert(sizeof(struct connection) <= sizeof(struct event) + 128,
+_Static_assert(sizeof(struct connection) <= sizeof(struct event) + 144,
 	       "an idle connection must stay small");
 
 /*
@@ -109,11 +118,11 @@ static inline size_t buffered(const struct evbuffer *b)
 /* The machine, data/connection.c. */
 
 /*
- * Take over FD, which was accepted from L. The caller has counted it in workers->n_connections.
- * PROXIED: the connection begins with a PROXY header.
+ * Take over FD, which was accepted from L, the listener of the section TITLE. The caller has
+ * counted it in workers->n_connections. PROXIED: the connection begins with a PROXY header.
  */
 void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
-		       const struct listener *l, bool proxied);
+		       const struct listener *l, const char *title, bool proxied);
 
 /* Run the machine. May free C. */
 void connection_handle(struct connection *c, enum connection_event event);

@@ -69,11 +69,12 @@ void worker_release(struct worker *w)
 
 int connection_write(struct connection *c, const void *bytes, size_t n)
 {
-	if (c->state != OPEN || !connection_send(c, bytes, n))
+	if (c->state != OPEN || c->shutting_down || !connection_send(c, bytes, n))
 		return -1;
 	if (buffered(c->out) < connection_buffer_limit(c))
 		return 0;
 	c->offer_again = true;
+	c->wants_room = c->protocol->writable;
 	return 1;
 }
 
@@ -81,6 +82,56 @@ void connection_close(struct connection *c)
 {
 	connection_begin_close(c, CLOSED_BY_SERVICE);
 	connection_schedule(c);
+}
+
+void connection_abort(struct connection *c)
+{
+	const struct linger reset = {.l_onoff = 1};
+	if (c->state >= ENDED)
+		return;
+	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	connection_end(c, CLOSED_BY_SERVICE);
+	connection_schedule(c);
+}
+
+void connection_shutdown(struct connection *c)
+{
+	c->shutting_down = true;
+	connection_schedule(c);
+}
+
+void connection_read_pause(struct connection *c)
+{
+	c->paused = true;
+	connection_schedule(c);
+}
+
+void connection_read_resume(struct connection *c)
+{
+	c->paused = false;
+	c->offer_again = true;
+	connection_schedule(c);
+}
+
+void connection_set_protocol(struct connection *c, const struct protocol *p)
+{
+	c->protocol = p;
+	c->wants_room = c->wants_room && p->writable;
+	c->offer_again = true;
+	connection_schedule(c);
+}
+
+const struct sockaddr *connection_peer(const struct connection *c, socklen_t *length)
+{
+	*length = c->peer.family == AF_INET    ? sizeof(c->peer.v4)
+		  : c->peer.family == AF_INET6 ? sizeof(c->peer.v6)
+					       : sizeof(c->peer.family);
+	return (const struct sockaddr *)&c->peer;
+}
+
+const char *connection_listener(const struct connection *c)
+{
+	return c->listener;
 }
 
 void connection_hold(struct connection *c)

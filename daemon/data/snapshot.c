@@ -119,6 +119,7 @@ static struct listener *add_listener(struct build *b, const struct listen_config
 		return NULL;
 	b->opened[s->n_listeners] = reused ? NULL : c;
 	s->backlog[s->n_listeners] = (int)c->backlog;
+	s->title[s->n_listeners] = c->title;
 	s->proxied[s->n_listeners] = c->proxy;
 	s->listener[s->n_listeners++] = l;
 	return l;
@@ -209,12 +210,12 @@ bool snapshot_serves(const struct snapshot *s, const struct listener *l)
 	return l != s->admin && snapshot_has(s, l);
 }
 
-bool snapshot_is_proxied(const struct snapshot *s, const struct listener *l)
+size_t snapshot_index(const struct snapshot *s, const struct listener *l)
 {
-	for (size_t i = 0; i < s->n_listeners; i++)
-		if (s->listener[i] == l)
-			return s->proxied[i];
-	return false;
+	size_t i = 0;
+	while (s->listener[i] != l)
+		i++;
+	return i;
 }
 
 static bool has_all_listeners(const struct snapshot *s, const struct snapshot *of)

@@ -28,7 +28,8 @@ struct snapshot {
 	size_t connections; /* limits.connections, or fewer if RLIMIT_NOFILE allows fewer */
 	size_t n_listeners;
 	struct listener *listener[LISTENERS_MAX];
-	int backlog[LISTENERS_MAX];  /* of each listener, as configured in this snapshot */
+	int backlog[LISTENERS_MAX];	  /* of each listener, as configured in this snapshot */
+	const char *title[LISTENERS_MAX]; /* of its section; the configuration owns it */
 	bool proxied[LISTENERS_MAX]; /* connections of the listener begin with a PROXY header */
 	struct listener *admin;	     /* in listener[]; workers do not accept on it. NULL: off */
 	size_t n_workers;
@@ -74,8 +75,8 @@ bool snapshot_has(const struct snapshot *s, const struct listener *l);
 /* Does S contain the listener L, and do workers accept on it? */
 bool snapshot_serves(const struct snapshot *s, const struct listener *l);
 
-/* Do connections that are accepted from L begin with a PROXY header? */
-bool snapshot_is_proxied(const struct snapshot *s, const struct listener *l);
+/* Returns the index of L, which S contains. */
+size_t snapshot_index(const struct snapshot *s, const struct listener *l);
 
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s); /* S may be NULL */

@@ -2,6 +2,8 @@
 
 #include "base/log.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 
 const char *const close_reasons[N_CLOSE_REASONS] = {
@@ -22,6 +24,23 @@ void worker_warn_no_memory(struct worker *w)
 {
 	if (worker_may_warn(w, &w->warned_memory))
 		log_warning("out of memory: closing connections of worker %u", w->index);
+}
+
+const char *worker_keep_title(struct worker *w, const char *title)
+{
+	size_t size = strlen(title) + 1;
+	struct kept_title *t = w->titles;
+	while (t && strcmp(t->text, title) != 0)
+		t = t->next;
+	if (t)
+		return t->text;
+	t = malloc(sizeof(*t) + size);
+	if (!t)
+		return "";
+	memcpy(t->text, title, size);
+	t->next = w->titles;
+	w->titles = t;
+	return t->text;
 }
 
 void worker_report_progress(const struct worker *w)

@@ -62,6 +62,12 @@ enum list_index {
 	N_LISTS
 };
 
+/* A title of a listen section that connections refer to. */
+struct kept_title {
+	struct kept_title *next;
+	char text[];
+};
+
 TAILQ_HEAD(connection_list, connection);
 TAILQ_HEAD(acceptor_list, acceptor);
 
@@ -95,6 +101,7 @@ struct worker {
 	uint32_t warned_limit, warned_accept, warned_header, warned_memory, warned_release,
 		warned_debt;
 	void *service_data;
+	struct kept_title *titles;  /* never removed: a connection may outlive its listener */
 	_Atomic uint64_t *counters; /* written by this worker only, read by any thread */
 	char *scratch;		    /* receive buffer */
 	char *gathered;		    /* bytes that the callback of `running` has written */
@@ -130,6 +137,9 @@ bool worker_may_warn(const struct worker *w, uint32_t *last);
 
 /* Warn that this worker closes connections for lack of memory. */
 void worker_warn_no_memory(struct worker *w);
+
+/* Returns a copy of TITLE that is valid as long as W, or "" if out of memory. */
+const char *worker_keep_title(struct worker *w, const char *title);
 
 /* Wake the control plane: a field that it shares with this worker has changed. */
 void worker_report_progress(const struct worker *w);

@@ -175,6 +175,10 @@ void worker_loop_free(struct worker *w)
 		close(w->wake_fd);
 	snapshot_unref(atomic_exchange(&w->next_snapshot, NULL));
 	snapshot_unref(w->snapshot);
+	for (struct kept_title *t = w->titles, *next; t; t = next) {
+		next = t->next;
+		free(t);
+	}
 	free((void *)w->counters);
 	free(w->gathered);
 	free(w->scratch);

@@ -42,8 +42,7 @@ const struct service service = {
 	.options = options,
 	.config_size = sizeof(struct echo_config),
 	.metrics = metrics,
-	.opened = echo_opened,
-	.data = echo_data,
+	.protocol = {.opened = echo_opened, .data = echo_data},
 	.probe = "are you there?\n",
 	.answer = "are you there?\n",
 };

@@ -30,6 +30,27 @@ static size_t on_data(struct connection *c, const char *bytes, size_t n)
 	return serving.data ? serving.data(c, bytes, n) : n;
 }
 
+static void on_writable(struct connection *c)
+{
+	serving.n_writable++;
+	if (serving.writable)
+		serving.writable(c);
+}
+
+static void on_ended(struct connection *c)
+{
+	serving.n_ended++;
+	if (serving.ended)
+		serving.ended(c);
+}
+
+static void on_ending(struct connection *c, enum ending_reason why)
+{
+	serving.n_ending++;
+	if (serving.ending)
+		serving.ending(c, why);
+}
+
 static void on_draining(struct connection *c)
 {
 	serving.n_draining++;
@@ -73,10 +94,13 @@ static const struct service service_under_test = {.name = "test",
 						  .options = options,
 						  .config_size = sizeof(struct test_config),
 						  .metrics = metrics,
-						  .opened = on_opened,
-						  .data = on_data,
-						  .draining = on_draining,
-						  .closed = on_closed,
+						  .protocol = {.opened = on_opened,
+							       .data = on_data,
+							       .writable = on_writable,
+							       .ended = on_ended,
+							       .draining = on_draining,
+							       .ending = on_ending,
+							       .closed = on_closed},
 						  .drain = on_drain,
 						  .reloaded = on_reloaded};
 static const struct service_schema schema = {"test", options, sizeof(struct test_config)};

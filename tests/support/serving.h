@@ -21,10 +21,14 @@ struct serving {
 	size_t (*data)(struct connection *c, const char *bytes, size_t n);
 	void (*closed)(struct connection *c);
 	void (*draining)(struct connection *c);
+	void (*writable)(struct connection *c);
+	void (*ended)(struct connection *c);
+	void (*ending)(struct connection *c, enum ending_reason why);
 	void (*drain)(struct worker *w);
 
 	/* Recorded. */
-	unsigned n_opened, n_data, n_draining, n_closed, n_reloaded, n_drain;
+	unsigned n_opened, n_data, n_writable, n_ended, n_draining, n_ending, n_closed, n_reloaded,
+		n_drain;
 	struct connection *last; /* the last opened connection */
 	char offered[4096];	 /* "[what data was called with]", one after the other */
 

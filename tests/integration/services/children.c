@@ -105,4 +105,4 @@ const struct service service = {.name = "children",
 				.options = options,
 				.config_size = sizeof(struct children_config),
 				.stop = children_stop,
-				.data = children_data};
+				.protocol.data = children_data};

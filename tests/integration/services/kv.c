@@ -196,7 +196,7 @@ const struct service service = {
 	.options = options,
 	.config_size = sizeof(int64_t),
 	.metrics = metrics,
-	.data = kv_data,
+	.protocol.data = kv_data,
 	.probe = "get probe\r\n",
 	.answer = "END\r\n",
 };

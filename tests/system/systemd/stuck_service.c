@@ -13,4 +13,4 @@ static size_t stuck_data(struct connection *c, const char *bytes, size_t n)
 	return n;
 }
 
-const struct service service = {.name = "stuck", .data = stuck_data};
+const struct service service = {.name = "stuck", .protocol.data = stuck_data};

@@ -44,6 +44,6 @@ const struct service service = {
 	.name = "slow",
 	.options = options,
 	.config_size = sizeof(struct slow_config),
-	.data = slow_data,
+	.protocol.data = slow_data,
 	.reloaded = slow_reloaded,
 };
