@@ -112,6 +112,9 @@ Test(registry, large_numbers_keep_their_digits)
 		     {1784563200.123456, "1784563200.12346"},
 		     {0.000001, "1e-06"},
 		     {1e18, "1000000000000000000"},
+		     {1e300, "1e+300"},
+		     {-1e300, "-1e+300"},
+		     {INFINITY, "inf"},
 		     {-3, "-3"}};
 	double value;
 	add(&silent, &value);
@@ -153,13 +156,24 @@ Test(registry, labels_can_be_numbers_and_zeroes_are_not_logged)
 	EXPECT_NOTHING_LEFT();
 }
 
+static void copy_histogram(const struct metric_family *f, struct histogram *h)
+{
+	*h = *(const struct histogram *)f->context;
+}
+
+static void add_histogram(const struct service_metric *m, struct histogram *h)
+{
+	cr_assert(registry_add(&all, &(struct metric_family){m, .n = 1, .histogram = copy_histogram,
+							     .context = h}));
+}
+
 static const struct service_metric latency = {"l_seconds", METRIC_HISTOGRAM, "Latency", "work",
 					      "latency"};
 
 Test(registry, histogram_buckets_are_cumulative)
 {
 	struct histogram h = {0};
-	registry_add(&all, &(struct metric_family){&latency, .n = 1, .histogram = &h});
+	add_histogram(&latency, &h);
 	histogram_add(&h, 0);
 	histogram_add(&h, 5e-6);
 	histogram_add(&h, 6e-6);
@@ -196,7 +210,8 @@ Test(registry, quantiles_are_bucket_bounds)
 	cr_assert_eq(histogram_quantile(&h, 1), 1);
 	for (int i = 0; i < 1000; i++)
 		histogram_add(&h, 1000); /* past the last bound */
-	cr_assert_eq(histogram_quantile(&h, 0.99), 10);
+	cr_assert_eq(histogram_quantile(&h, 0.99), INFINITY);
+	cr_assert_float_eq(histogram_quantile(&h, 0.05), 2.5e-5, 1e-9);
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -217,12 +232,16 @@ Test(registry, a_histogram_is_logged_with_its_quantiles)
 	double numbers[] = {5};
 	struct histogram h = {0};
 	add(&counter, numbers);
-	registry_add(&all, &(struct metric_family){&latency, .n = 1, .histogram = &h});
+	add_histogram(&latency, &h);
 	for (int i = 0; i < 50; i++)
 		histogram_add(&h, 2e-5);
 	for (int i = 0; i < 50; i++)
 		histogram_add(&h, 3e-3);
 	expect(true, "notice  stats work: done 5, latency p50 <= 25 us p99 <= 5 ms\n");
+	for (int i = 0; i < 10; i++)
+		histogram_add(&h, 11);
+	MUST(remove("log") == 0);
+	expect(true, "notice  stats work: done 5, latency p50 <= 5 ms p99 > 10000 ms\n");
 	EXPECT_NOTHING_LEFT();
 }
 
