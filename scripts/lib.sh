@@ -45,6 +45,7 @@ is_available() { # PACKAGE
 	groff-base) has_command groff ;;
 	haproxy | logrotate) PATH=$PATH:/usr/sbin has_command "$1" ;;
 	iproute2) PATH=$PATH:/usr/sbin has_command ip ;;
+	libsqlite3-dev) pkg-config --exists sqlite3 ;;
 	python3-yaml) /usr/bin/python3 -c 'import yaml' ;;
 	libmemcached-tools) has_command memccp ;;
 	netcat-openbsd) has_command nc ;;

@@ -24,7 +24,8 @@ set(SKELD_TEST_SLOW 10 CACHE STRING "How many times longer than on an idle machi
 #   LABELS all   only scripts/test --all runs it; LABELS long: only --long
 #   ALONE        no other test runs at the same time, because it measures with all processors
 #   BUSY         it builds with all processors; such tests start first and run one at a time
-#   NEEDS        an option of the build (ADMIN, SOCKETS); without it the test is skipped with this reason
+#   NEEDS        an option of the build (ADMIN, SOCKETS), or the library of an example service in capitals (SQLITE3);
+#                without it the test is skipped with this reason
 # The program finds SKELD (the daemon), SKELD_ECHO (the daemon that serves echo, see echo.cmake),
 # SKELD_SOURCE and SKELD_BUILD (directories) in its environment.
 function(skeld_test)
