@@ -21,12 +21,20 @@
  * THREADS. `workers` threads serve connections, each with an event loop. A connection stays on the
  * worker that accepted it. Every callback runs on the thread of the worker that it receives, or
  * that owns the connection it receives, and uses only this worker and its connections. Data that
- * workers share needs a lock or atomics. No other thread may call the functions below.
+ * workers share needs a lock or atomics. Other threads may call only the functions below whose
+ * comment permits it; worker_post() calls a function on another worker's thread.
  *
  * While a callback runs, all other connections of its worker wait: it must return within
- * milliseconds. Do longer work in another thread or process, and let it report through a descriptor
- * that the service watches in worker_base(). Such a thread inherits a signal mask that blocks all
- * signals, and must keep it: signals belong to the daemon.
+ * milliseconds. Do longer work in a thread or process of the service:
+ * - Start the thread in a callback, for example in `start`. It inherits a signal mask that blocks
+ *   all signals, and must keep it: signals belong to the daemon.
+ * - Give it a copy of what it needs, not a connection or a configuration. Call connection_hold()
+ *for the connection that waits for the result, or worker_hold().
+ * - The thread returns the result with worker_post(). The posted function writes the answer and
+ *   calls connection_release(). If the client leaves before, `closed` is called: stop the work.
+ * - `stop` tells the thread to end, waits for it with pthread_join(3), and frees the results that
+ *   worker_post() refused.
+ * tests/integration/services/query.c is an example.
  *
  * CHILD PROCESSES. Start a program with service_spawn(), also a shell command, as
  * {"/bin/sh", "-c", command, NULL}. fork(2) is safe, too: its child has default signal handling.
@@ -125,7 +133,7 @@ struct service {
 	const struct service_option *options;
 	size_t config_size;
 
-	/* The service's counters, ended by a row without a name. NULL: none. */
+	/* The service's metrics, ended by a row without a name; service_metric.h. NULL: none. */
 	const struct service_metric *metrics;
 
 	/*
@@ -182,7 +190,19 @@ extern const struct service service;
 /* The worker's event loop, for timers and descriptors of the service. It has no locks. */
 struct event_base *worker_base(struct worker *w);
 
-unsigned worker_index(const struct worker *w); /* 0 to `workers` - 1 */
+/* The index of W, from 0; the number of workers; the worker with index I, NULL if there is none.
+ * Any thread may call these. */
+unsigned worker_index(const struct worker *w);
+unsigned worker_total(const struct worker *w);
+struct worker *worker_of(const struct worker *w, unsigned i);
+
+/*
+ * Call RUN(W, ARG) on W's thread, soon, but never inside of this call. Any thread may call this,
+ * also W's own. The calls for one worker are made in the order of the posts. Returns 0: the call
+ * will be made, before `stop`. Returns -1, errno ESHUTDOWN: W has ended its event loop, `stop` is
+ * or will be called; or errno ENOMEM.
+ */
+int worker_post(struct worker *w, void (*run)(struct worker *w, void *arg), void *arg);
 
 /* The structure that the options fill, immutable. After a reload the next call returns a new one,
  * and the old one is freed: a service that keeps the pointer replaces it in `reloaded`. */
@@ -192,8 +212,15 @@ const void *worker_config(const struct worker *w);
 void *worker_data(const struct worker *w);
 void worker_set_data(struct worker *w, void *data);
 
-/* Add N to the counter in row ROW of service.metrics, which shows the sum over all workers. */
+/*
+ * Change a metric: add N to a counter, set this worker's part of a gauge, or add a duration to a
+ * histogram. The metric shows the sum over all workers. ROW is the index of a row of
+ * service.metrics with this type. That is not checked: with another type, the metric shows a wrong
+ * value.
+ */
 void worker_count(struct worker *w, unsigned row, uint64_t n);
+void worker_gauge(struct worker *w, unsigned row, double value);
+void worker_observe(struct worker *w, unsigned row, double seconds);
 
 /* Log a line that begins with the name of the service and the index of the worker. LEVEL is
  * LOG_ERR to LOG_DEBUG. A text longer than 511 bytes is cut. */

@@ -252,6 +252,11 @@ static double coalesced(const struct metric_family *f, unsigned i)
 	return (double)((const struct signals *)f->context)->coalesced[table[i].signal];
 }
 
+static void latency(const struct metric_family *f, struct histogram *h)
+{
+	*h = ((const struct signals *)f->context)->latency;
+}
+
 void signals_register_metrics(struct daemon *d, struct registry *r)
 {
 	static const struct service_metric rows[] = {
@@ -272,8 +277,8 @@ void signals_register_metrics(struct daemon *d, struct registry *r)
 		registry_add(r,
 			     &(struct metric_family){&rows[i], "signal", names, N_SIGNALS,
 						     .value = values[i], .context = &d->signals});
-	registry_add(r,
-		     &(struct metric_family){&rows[3], .n = 1, .histogram = &d->signals.latency});
+	registry_add(r, &(struct metric_family){&rows[3], .n = 1, .histogram = latency,
+						.context = &d->signals});
 }
 
 const char *signal_name(int signal)

@@ -64,8 +64,8 @@ void connection_list_check(struct worker *w)
 /* May a request be on its way? Only if the connection was active lately and is idle now. */
 static bool gets_grace_period(const struct connection *c)
 {
-	return !c->outgoing && c->worker->now - c->active_at <= 1 && !c->holds && !buffered(c->out) &&
-	       (!buffered(c->in) || c->state == AWAITS_PROXY_HEADER) &&
+	return !c->outgoing && c->worker->now - c->active_at <= 1 && !c->holds &&
+	       !buffered(c->out) && (!buffered(c->in) || c->state == AWAITS_PROXY_HEADER) &&
 	       c->worker->snapshot->config->drain_timeout;
 }
 

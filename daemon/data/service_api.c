@@ -1,4 +1,5 @@
-/* Implements service.h: the functions that a service calls. Worker's thread. */
+/* Implements service.h: the functions that a service calls. Worker's thread, unless service.h
+ * permits any thread. */
 #include "base/log.h"
 #include "data/connection.h"
 
@@ -16,6 +17,24 @@ struct event_base *worker_base(struct worker *w)
 unsigned worker_index(const struct worker *w)
 {
 	return w->index;
+}
+
+unsigned worker_total(const struct worker *w)
+{
+	return w->workers->n_workers;
+}
+
+struct worker *worker_of(const struct worker *w, unsigned i)
+{
+	return i < w->workers->n_workers ? &w->workers->worker[i] : NULL;
+}
+
+int worker_post(struct worker *w, void (*run)(struct worker *w, void *arg), void *arg)
+{
+	int error = post_queue_add(&w->posts, run, arg);
+	if (error)
+		errno = error;
+	return error ? -1 : 0;
 }
 
 const void *worker_config(const struct worker *w)
@@ -36,6 +55,20 @@ void worker_set_data(struct worker *w, void *data)
 void worker_count(struct worker *w, unsigned row, uint64_t n)
 {
 	worker_add(w, N_COUNTERS + row, n);
+}
+
+void worker_gauge(struct worker *w, unsigned row, double value)
+{
+	worker_set_number(w, N_COUNTERS + row, value);
+}
+
+void worker_observe(struct worker *w, unsigned row, double seconds)
+{
+	double sum = worker_number(w, N_COUNTERS + row);
+	if (!(seconds > 0)) /* or NAN, which would make the sum NAN for ever */
+		seconds = 0;
+	worker_add(w, first_bucket(w->workers, row) + histogram_bucket(seconds), 1);
+	worker_set_number(w, N_COUNTERS + row, sum + seconds);
 }
 
 void worker_log(const struct worker *w, int level, const char *format, ...)
@@ -72,7 +105,8 @@ void worker_release(struct worker *w)
 
 int connection_write(struct connection *c, const void *bytes, size_t n)
 {
-	if (c->state > OPEN || c->state == AWAITS_PROXY_HEADER || c->shutting_down || !connection_send(c, bytes, n))
+	if (c->state > OPEN || c->state == AWAITS_PROXY_HEADER || c->shutting_down ||
+	    !connection_send(c, bytes, n))
 		return -1;
 	if (buffered(c->out) < connection_buffer_limit(c))
 		return 0;

@@ -10,7 +10,9 @@
 #define SKELD_WORKER_H
 
 #include "base/compat.h"
+#include "data/post.h"
 #include "data/snapshot.h"
+#include "metrics/registry.h"
 #include "service.h"
 
 #include <event2/event.h>
@@ -19,6 +21,7 @@
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <string.h>
 
 enum { SCRATCH_SIZE = 65536 }; /* the most bytes that one recv(2) returns */
 enum { CACHE_LINE = 64 };      /* bytes, on most processors */
@@ -40,11 +43,15 @@ enum close_reason {
 };
 extern const char *const close_reasons[N_CLOSE_REASONS];
 
-/* Counters of the daemon in worker->counters. The rows of service.metrics follow. */
+/*
+ * Counters of the daemon in worker->counters. Behind them, each row of service.metrics has one
+ * slot: a counter, or as the bits of a double the value of a gauge or the sum of a histogram. Then
+ * each row has HISTOGRAM_BUCKETS slots, which only a histogram uses.
+ */
 enum counter {
 	COUNT_ACCEPTED,
-	COUNT_RECEIVED, /* bytes */
-	COUNT_SENT,	/* bytes */
+	COUNT_RECEIVED,	 /* bytes */
+	COUNT_SENT,	 /* bytes */
 	COUNT_CONNECTED, /* outgoing connections that were made */
 	COUNT_CONNECT_FAILED,
 	COUNT_OUTGOING_RECEIVED, /* bytes */
@@ -60,9 +67,9 @@ enum order { ORDER_DRAIN = 1, ORDER_CLOSE = 2, ORDER_QUIT = 4 };
 /* The lists of a worker's connections. */
 enum list_index {
 	LIST_OPENING, /* CONNECTING or AWAITS_PROXY_HEADER; the oldest first */
-	LIST_ACTIVE,	      /* the least recently active first */
-	LIST_ENDING,	      /* CLOSING and not held, or LINGERING */
-	LIST_CLOSED,	      /* CLOSED and held */
+	LIST_ACTIVE,  /* the least recently active first */
+	LIST_ENDING,  /* CLOSING and not held, or LINGERING */
+	LIST_CLOSED,  /* CLOSED and held */
 	N_LISTS
 };
 
@@ -92,6 +99,9 @@ struct worker {
 	_Atomic bool drained;	     /* draining, and nothing is left to finish */
 	_Atomic bool ended;	     /* the thread returns now: pthread_join(3) does not block */
 
+	/* Any thread adds to it. */
+	alignas(CACHE_LINE) struct post_queue posts;
+
 	/* Used all the time, by this thread only. */
 	alignas(CACHE_LINE) struct snapshot *snapshot; /* in use */
 	unsigned orders_done;			       /* enum order */
@@ -102,8 +112,8 @@ struct worker {
 	uint32_t now;	      /* seconds since the worker started, counted by `tick` */
 	uint64_t refused;     /* connections closed because of limits.connections */
 	/* For worker_may_warn(): `now` + 1 at the last warning of each kind; 0: never. */
-	uint32_t warned_limit, warned_outgoing, warned_accept, warned_header, warned_memory, warned_release,
-		warned_debt;
+	uint32_t warned_limit, warned_outgoing, warned_accept, warned_header, warned_memory,
+		warned_release, warned_debt;
 	void *service_data;
 	struct kept_title *titles;  /* never removed: a connection may outlive its listener */
 	_Atomic uint64_t *counters; /* written by this worker only, read by any thread */
@@ -125,7 +135,7 @@ struct workers {
 	_Atomic uint64_t unsent_bytes; /* written to them, and not acknowledged by the peer */
 	sem_t started;		       /* posted by each worker once it serves or has failed */
 	unsigned n_workers, n_started; /* n_started: threads that were created */
-	size_t n_counters;	       /* of each worker: N_COUNTERS + rows of the service */
+	size_t n_rows;		       /* of service.metrics */
 	struct worker worker[];
 };
 
@@ -135,6 +145,28 @@ static inline void worker_add(struct worker *w, size_t counter, uint64_t n)
 {
 	uint64_t v = atomic_load_explicit(&w->counters[counter], memory_order_relaxed);
 	atomic_store_explicit(&w->counters[counter], v + n, memory_order_relaxed);
+}
+
+/* The slot of bucket 0 of a histogram. */
+static inline size_t first_bucket(const struct workers *ws, size_t row)
+{
+	return N_COUNTERS + ws->n_rows + row * HISTOGRAM_BUCKETS;
+}
+
+/* A slot that holds the bits of a double. Any thread may read it, its worker writes it. */
+static inline double worker_number(const struct worker *w, size_t counter)
+{
+	uint64_t bits = atomic_load_explicit(&w->counters[counter], memory_order_relaxed);
+	double v;
+	memcpy(&v, &bits, sizeof(v));
+	return v;
+}
+
+static inline void worker_set_number(struct worker *w, size_t counter, double v)
+{
+	uint64_t bits;
+	memcpy(&bits, &v, sizeof(bits));
+	atomic_store_explicit(&w->counters[counter], bits, memory_order_relaxed);
 }
 
 /* Returns true at most once a second for each LAST, which is one of the warned_ fields. */

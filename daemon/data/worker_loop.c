@@ -153,10 +153,10 @@ int worker_loop_init(struct worker *w, struct workers *workers, unsigned index)
 		return errno;
 	w->scratch = malloc(SCRATCH_SIZE);
 	w->gathered = malloc(GATHER_SIZE);
-	w->counters = alloc_counters(workers->n_counters);
+	w->counters = alloc_counters(first_bucket(workers, workers->n_rows));
 	if (!w->scratch || !w->gathered || !w->counters || !create_base(w) || !create_events(w))
 		return errno;
-	return 0;
+	return post_queue_init(&w->posts, w->base, w);
 }
 
 void worker_loop_free(struct worker *w)
@@ -169,6 +169,7 @@ void worker_loop_free(struct worker *w)
 		event_free(w->resume_accepting);
 	if (w->check)
 		event_free(w->check);
+	post_queue_free(&w->posts);
 	if (w->base)
 		event_base_free(w->base);
 	if (w->wake_fd >= 0)
@@ -202,6 +203,7 @@ static void *run_worker(void *arg)
 	if (!started)
 		return NULL;
 	event_base_dispatch(w->base);
+	post_queue_close(&w->posts);
 	if (svc->stop)
 		svc->stop(w);
 	/* Free the closed connections that `stop` has released, see connection_release(). */

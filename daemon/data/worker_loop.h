@@ -8,8 +8,8 @@
 #include "data/worker.h"
 
 /*
- * W is zeroed, and w->wake_fd is -1. Returns 0 or a positive errno. Call worker_loop_free() after a
- * failure too.
+ * W is zeroed, and w->wake_fd and w->posts.fd are -1. Returns 0 or a positive errno. Call
+ * worker_loop_free() after a failure too.
  */
 int worker_loop_init(struct worker *w, struct workers *workers, unsigned index);
 

@@ -26,12 +26,11 @@ struct workers *workers_new(const struct service *svc, unsigned n, int progress_
 	memset(ws, 0, size);
 	ws->service = svc;
 	ws->progress_fd = progress_fd;
-	ws->n_counters = N_COUNTERS;
-	for (const struct service_metric *m = svc->metrics; m && m->name; m++)
-		ws->n_counters++;
+	while (svc->metrics && svc->metrics[ws->n_rows].name)
+		ws->n_rows++;
 	sem_init(&ws->started, 0, 0);
 	for (unsigned i = 0; i < n; i++) {
-		ws->worker[i].wake_fd = -1;
+		ws->worker[i].wake_fd = ws->worker[i].posts.fd = -1;
 		ws->n_workers = i + 1;
 		int error = worker_loop_init(&ws->worker[i], ws, i);
 		if (!error)
@@ -214,6 +213,26 @@ static double sum_counter(const struct metric_family *f, unsigned i)
 	return (double)n;
 }
 
+/* The tag is the row: the sum of a gauge of the service over all workers. */
+static double sum_gauge(const struct metric_family *f, unsigned i)
+{
+	const struct workers *ws = f->context;
+	double sum = 0;
+	(void)i;
+	for (unsigned k = 0; k < ws->n_workers; k++)
+		sum += worker_number(&ws->worker[k], N_COUNTERS + f->tag);
+	return sum;
+}
+
+static void sum_histogram(const struct metric_family *f, struct histogram *h)
+{
+	const struct workers *ws = f->context;
+	struct metric_family bucket = {.context = f->context, .tag = first_bucket(ws, f->tag)};
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
+		h->bucket[i] = (uint64_t)sum_counter(&bucket, i);
+	h->sum = sum_gauge(f, 0);
+}
+
 static double open_connections(const struct metric_family *f, unsigned i)
 {
 	(void)i;
@@ -230,6 +249,25 @@ static double open_outgoing(const struct metric_family *f, unsigned i)
 static double lag(const struct metric_family *f, unsigned i)
 {
 	return workers_lag(f->context, i, clock_seconds(CLOCK_MONOTONIC));
+}
+
+/* A row of service.metrics. */
+static void register_row(struct workers *ws, struct registry *r, size_t row)
+{
+	struct metric_family f = {&ws->service->metrics[row], .n = 1, .context = ws, .tag = row};
+	switch (f.metric->type) {
+	case METRIC_COUNTER:
+		f.value = sum_counter;
+		f.tag = N_COUNTERS + row;
+		break;
+	case METRIC_GAUGE:
+		f.value = sum_gauge;
+		break;
+	case METRIC_HISTOGRAM:
+		f.histogram = sum_histogram;
+		break;
+	}
+	registry_add(r, &f);
 }
 
 void workers_register_metrics(struct workers *ws, struct registry *r)
@@ -253,8 +291,7 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		{"skeld_outgoing_connections_total", METRIC_COUNTER,
 		 "Attempts of the service to connect, by result", "outgoing", "attempts"},
 		{"skeld_outgoing_received_bytes_total", METRIC_COUNTER,
-		 "Bytes received on connections that the service has made", "outgoing",
-		 "received"},
+		 "Bytes received on connections that the service has made", "outgoing", "received"},
 		{"skeld_outgoing_sent_bytes_total", METRIC_COUNTER,
 		 "Bytes sent on connections that the service has made", "outgoing", "sent"},
 		{"skeld_worker_lag_seconds", METRIC_GAUGE,
@@ -276,8 +313,6 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		{&m[10], "worker", NULL, ws->n_workers, lag, .context = ws}};
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
 		registry_add(r, &families[i]);
-	for (size_t i = 0; i < ws->n_counters - N_COUNTERS; i++)
-		registry_add(r, &(struct metric_family){&ws->service->metrics[i], .n = 1,
-							.value = sum_counter, .context = ws,
-							.tag = N_COUNTERS + i});
+	for (size_t row = 0; row < ws->n_rows; row++)
+		register_row(ws, r, row);
 }

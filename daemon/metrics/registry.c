@@ -11,12 +11,17 @@ const double histogram_bounds[HISTOGRAM_BUCKETS - 1] = {
 	5e-6, 1e-5,   2.5e-5, 5e-5, 1e-4,   2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3,
 	1e-2, 2.5e-2, 5e-2,   1e-1, 2.5e-1, 5e-1,   1,	  2.5,	10};
 
-void histogram_add(struct histogram *h, double seconds)
+unsigned histogram_bucket(double seconds)
 {
 	unsigned i = 0;
 	while (i < HISTOGRAM_BUCKETS - 1 && seconds > histogram_bounds[i])
 		i++;
-	h->bucket[i]++;
+	return i;
+}
+
+void histogram_add(struct histogram *h, double seconds)
+{
+	h->bucket[histogram_bucket(seconds)]++;
 	h->sum += seconds;
 }
 
@@ -38,7 +43,7 @@ double histogram_quantile(const struct histogram *h, double q)
 		if ((double)seen >= q * (double)n)
 			return histogram_bounds[i];
 	}
-	return histogram_bounds[HISTOGRAM_BUCKETS - 2];
+	return INFINITY;
 }
 
 bool registry_add(struct registry *r, const struct metric_family *f)
@@ -54,7 +59,7 @@ bool registry_add(struct registry *r, const struct metric_family *f)
 /* 15 digits: a time in seconds since the epoch is exact to 10 us. */
 static void print_number(double v, FILE *out)
 {
-	if (v == (double)(int64_t)v)
+	if (fabs(v) < 0x1p63 && v == (double)(int64_t)v)
 		fprintf(out, "%.0f", v);
 	else
 		fprintf(out, "%.15g", v);
@@ -104,15 +109,17 @@ static void write_values(const struct metric_family *f, FILE *out)
 static void write_histogram(const struct metric_family *f, FILE *out)
 {
 	const char *name = f->metric->name;
+	struct histogram h = {0};
 	uint64_t seen = 0;
+	f->histogram(f, &h);
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS - 1; i++) {
-		seen += f->histogram->bucket[i];
+		seen += h.bucket[i];
 		fprintf(out, "%s_bucket{le=\"%g\"} %llu\n", name, histogram_bounds[i],
 			(unsigned long long)seen);
 	}
-	unsigned long long count = histogram_count(f->histogram);
+	unsigned long long count = histogram_count(&h);
 	fprintf(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.9g\n%s_count %llu\n", name, count, name,
-		f->histogram->sum, name, count);
+		h.sum, name, count);
 }
 
 void registry_write(const struct registry *r, FILE *out)
@@ -133,7 +140,9 @@ void registry_write(const struct registry *r, FILE *out)
 
 static void print_quantile(const char *name, double seconds, FILE *out)
 {
-	if (seconds < 1e-3)
+	if (isinf(seconds))
+		fprintf(out, " %s > %g ms", name, histogram_bounds[HISTOGRAM_BUCKETS - 2] * 1e3);
+	else if (seconds < 1e-3)
 		fprintf(out, " %s <= %g us", name, seconds * 1e6);
 	else
 		fprintf(out, " %s <= %g ms", name, seconds * 1e3);
@@ -162,8 +171,10 @@ static void print_family(const struct metric_family *f, FILE *out)
 {
 	fprintf(out, " %s", f->metric->log_name);
 	if (f->histogram) {
-		print_quantile("p50", histogram_quantile(f->histogram, 0.5), out);
-		print_quantile("p99", histogram_quantile(f->histogram, 0.99), out);
+		struct histogram h = {0};
+		f->histogram(f, &h);
+		print_quantile("p50", histogram_quantile(&h, 0.5), out);
+		print_quantile("p99", histogram_quantile(&h, 0.99), out);
 	} else {
 		print_values(f, out);
 	}

@@ -22,10 +22,13 @@ struct histogram {
 	double sum; /* seconds */
 };
 
+/* The index of the bucket that counts SECONDS. */
+unsigned histogram_bucket(double seconds);
+
 void histogram_add(struct histogram *h, double seconds);
 
-/* Returns the lowest bound that a share Q (0 to 1) of the durations does not exceed, at most the
- * largest bound; 0 if there are no durations. */
+/* Returns the lowest bound that a share Q (0 to 1) of the durations does not exceed; INFINITY if
+ * that is none of the bounds; 0 if there are no durations. */
 double histogram_quantile(const struct histogram *h, double q);
 
 /* A metric with a histogram, or with N values: one value, or one for each value of a label. */
@@ -36,9 +39,10 @@ struct metric_family {
 	unsigned n;
 	/* The current value I, or NAN if it cannot be read: then it is left out. */
 	double (*value)(const struct metric_family *f, unsigned i);
-	const struct histogram *histogram; /* METRIC_HISTOGRAM: used instead of `value` */
-	void *context;			   /* for `value` */
-	size_t tag;			   /* for `value` */
+	/* METRIC_HISTOGRAM, instead of `value`: store the current counts in H, which is zeroed. */
+	void (*histogram)(const struct metric_family *f, struct histogram *h);
+	void *context; /* for these functions */
+	size_t tag;    /* for these functions */
 };
 
 enum { REGISTRY_MAX = 128 };
