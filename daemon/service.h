@@ -92,7 +92,11 @@ struct protocol {
 	 */
 	size_t (*data)(struct connection *c, const char *bytes, size_t n);
 
-	/* The output queue has shrunk after connection_write() has returned 1. */
+	/*
+	 * The output queue has shrunk after connection_write() has returned 1. Without this
+	 * callback, the daemon stops reading from a connection with a full queue; with it, the
+	 * service does, with connection_read_pause() for the connection that the bytes came from.
+	 */
 	void (*writable)(struct connection *c);
 
 	/*
@@ -261,7 +265,7 @@ struct connection *worker_connect(struct worker *w, const char *address, const s
  *   0: the bytes are or will be sent. They are lost if the connection breaks before: then `closed`
  *      follows.
  *   1: the same, but the queue has reached limits.buffer. In `data`, return now: the bytes that
- *      are not consumed are offered again when the queue has shrunk.
+ *      are not consumed are offered again when the queue has shrunk. Or see `writable`.
  *  -1: the connection is broken or closing; the bytes are discarded.
  */
 int connection_write(struct connection *c, const void *bytes, size_t n);

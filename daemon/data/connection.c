@@ -200,6 +200,13 @@ static void offer(struct connection *c, const char *bytes, size_t n)
 		connection_fail_no_memory(c);
 }
 
+/* The bytes in the queue that counts for reading: a service with `writable` pauses by itself,
+ * because the answers to what it reads may go to another connection. */
+static size_t unsent(const struct connection *c)
+{
+	return c->protocol->writable ? 0 : buffered(c->out);
+}
+
 static bool may_read(struct connection *c)
 {
 	if (c->state >= CLOSING || c->peer_ended || c->paused)
@@ -207,12 +214,12 @@ static bool may_read(struct connection *c)
 	size_t limit = connection_buffer_limit(c);
 	if (buffered(c->out) && connection_is_memory_short(c->worker))
 		return false;
-	return buffered(c->out) < limit && buffered(c->in) < limit;
+	return unsent(c) < limit && buffered(c->in) < limit;
 }
 
 static void receive(struct connection *c)
 {
-	size_t out = buffered(c->out), in = buffered(c->in), limit = connection_buffer_limit(c);
+	size_t out = unsent(c), in = buffered(c->in), limit = connection_buffer_limit(c);
 	size_t room = limit - (out > in ? out : in);
 	ssize_t n = recv(c->fd, c->worker->scratch, room < SCRATCH_SIZE ? room : SCRATCH_SIZE, 0);
 	if (n > 0) {
@@ -226,7 +233,7 @@ static void receive(struct connection *c)
 	c->unread = 0;
 	if (n == 0) {
 		c->peer_ended = true;
-		log_connection(c, LOG_DEBUG, "peer closed its side: unsent=%zu", out);
+		log_connection(c, LOG_DEBUG, "peer closed its side: unsent=%zu", buffered(c->out));
 		call_ended(c);
 	} else if (errno != EAGAIN && errno != EINTR) {
 		connection_fail_errno(c, "receive");
