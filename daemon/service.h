@@ -64,7 +64,7 @@
 #include <syslog.h> /* LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG */
 
 struct worker;	   /* one thread of the data plane */
-struct connection; /* one accepted connection */
+struct connection; /* one accepted or outgoing connection */
 struct event_base; /* libevent's event loop */
 
 enum ending_reason { ENDING_IDLE, ENDING_DRAIN };
@@ -91,7 +91,11 @@ struct protocol {
 	 */
 	size_t (*data)(struct connection *c, const char *bytes, size_t n);
 
-	/* The output queue has shrunk after connection_write() has returned 1. */
+	/*
+	 * The output queue has shrunk after connection_write() has returned 1. Without this
+	 * callback, the daemon stops reading from a connection with a full queue; with it, the
+	 * service does, with connection_read_pause() for the connection that the bytes came from.
+	 */
 	void (*writable)(struct connection *c);
 
 	/*
@@ -239,6 +243,18 @@ void worker_release(struct worker *w);
  */
 pid_t service_spawn(const char *const argv[], const int fds[3]);
 
+/*
+ * Connect to ADDRESS: "host:port", where host may be a name, "[v6]:port" or "unix:/path". Returns a
+ * connection with the callbacks of P and with connection_data() DATA, to which may be written at
+ * once. `opened` follows when it is made. `closed` is called in any case; connection_error() tells
+ * there why it failed, after 5 seconds at most. Addresses of a name are tried in turn. Returns NULL
+ * and errno: EINVAL, the address is malformed; EAGAIN, limits.outgoing is reached; ESHUTDOWN, the
+ * daemon stops; ENOMEM. In a drain, it is closed like an accepted connection, as soon as it has
+ * nothing to send: hold it while an answer is awaited.
+ */
+struct connection *worker_connect(struct worker *w, const char *address, const struct protocol *p,
+				  void *data);
+
 /* Connections. */
 
 /*
@@ -248,7 +264,7 @@ pid_t service_spawn(const char *const argv[], const int fds[3]);
  *   0: the bytes are or will be sent. They are lost if the connection breaks before: then `closed`
  *      follows.
  *   1: the same, but the queue has reached limits.buffer. In `data`, return now: the bytes that
- *      are not consumed are offered again when the queue has shrunk.
+ *      are not consumed are offered again when the queue has shrunk. Or see `writable`.
  *  -1: the connection is broken or closing; the bytes are discarded.
  */
 int connection_write(struct connection *c, const void *bytes, size_t n);
@@ -290,7 +306,10 @@ struct worker *connection_worker(const struct connection *c);
  * of a unix socket has the family AF_UNIX and no path. */
 const struct sockaddr *connection_peer(const struct connection *c, socklen_t *length);
 
-/* The title of the listen section that accepted C; valid until `stop` returns. */
+/* Why C has failed, for example "Connection refused"; "" if it has not. */
+const char *connection_error(const struct connection *c);
+
+/* The title of the listen section that accepted C, "" if none has; valid until `stop` returns. */
 const char *connection_listener(const struct connection *c);
 
 /* A pointer of the service, NULL at first. */

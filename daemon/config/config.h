@@ -58,6 +58,7 @@ struct config {
 		int64_t idle_timeout; /* seconds, 0: none */
 		int64_t buffer;	      /* bytes */
 		int64_t memory;	      /* bytes */
+		int64_t outgoing;
 	} limits;
 	struct {
 		char *address; /* "": off */

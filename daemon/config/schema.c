@@ -55,6 +55,8 @@ static const struct service_option limits[] = {
 	 false,
 	 "Unsent and unconsumed bytes of all connections, an equal part for each worker; beyond "
 	 "it, the connection with the most is closed"},
+	{"outgoing", OPTION_NUMBER, AT(limits.outgoing), "1000", 0, 10000000, "connections", NULL,
+	 false, "Connections that the service makes to other servers, over all workers"},
 	{0}};
 
 static const struct service_option admin[] = {

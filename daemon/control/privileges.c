@@ -127,7 +127,8 @@ size_t privileges_raise_nofile(const struct config *c, unsigned n)
 	/* The daemon itself needs some: standard files, log, status file, reload, admin clients;
 	 * each worker needs some for its event loop and its listening sockets. */
 	size_t wanted = (size_t)c->limits.connections;
-	size_t own = 64u + (*c->admin.address ? ADMIN_CLIENTS : 0u) + n * (5 + c->n_listen);
+	size_t own = 64u + (*c->admin.address ? ADMIN_CLIENTS : 0u) + n * (5 + c->n_listen) +
+		     (size_t)c->limits.outgoing;
 	struct rlimit r;
 	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= wanted + own)
 		return wanted;

@@ -1,6 +1,7 @@
 #include "data/connection.h"
 
 #include "base/log.h"
+#include "data/connector.h"
 #include "data/proxy_protocol.h"
 
 #include <errno.h>
@@ -86,7 +87,7 @@ static void reject_header(struct connection *c, const char *received)
 static void call_opened(struct connection *c)
 {
 	const struct protocol *p = c->protocol;
-	c->opened = true;
+	c->closed_due = true;
 	if (!p->data || (p->opened && p->opened(c) < 0))
 		connection_begin_close(c, CLOSED_BY_SERVICE);
 }
@@ -199,6 +200,13 @@ static void offer(struct connection *c, const char *bytes, size_t n)
 		connection_fail_no_memory(c);
 }
 
+/* The bytes in the queue that counts for reading: a service with `writable` pauses by itself,
+ * because the answers to what it reads may go to another connection. */
+static size_t unsent(const struct connection *c)
+{
+	return c->protocol->writable ? 0 : buffered(c->out);
+}
+
 static bool may_read(struct connection *c)
 {
 	if (c->state >= CLOSING || c->peer_ended || c->paused)
@@ -206,16 +214,17 @@ static bool may_read(struct connection *c)
 	size_t limit = connection_buffer_limit(c);
 	if (buffered(c->out) && connection_is_memory_short(c->worker))
 		return false;
-	return buffered(c->out) < limit && buffered(c->in) < limit;
+	return unsent(c) < limit && buffered(c->in) < limit;
 }
 
 static void receive(struct connection *c)
 {
-	size_t out = buffered(c->out), in = buffered(c->in), limit = connection_buffer_limit(c);
+	size_t out = unsent(c), in = buffered(c->in), limit = connection_buffer_limit(c);
 	size_t room = limit - (out > in ? out : in);
 	ssize_t n = recv(c->fd, c->worker->scratch, room < SCRATCH_SIZE ? room : SCRATCH_SIZE, 0);
 	if (n > 0) {
-		worker_add(c->worker, COUNT_RECEIVED, (uint64_t)n);
+		worker_add(c->worker, c->outgoing ? COUNT_OUTGOING_RECEIVED : COUNT_RECEIVED,
+			   (uint64_t)n);
 		c->received += (uint64_t)n;
 		c->unread -= (unsigned)n < c->unread ? (unsigned)n : c->unread;
 		offer(c, c->worker->scratch, (size_t)n);
@@ -224,7 +233,7 @@ static void receive(struct connection *c)
 	c->unread = 0;
 	if (n == 0) {
 		c->peer_ended = true;
-		log_connection(c, LOG_DEBUG, "peer closed its side: unsent=%zu", out);
+		log_connection(c, LOG_DEBUG, "peer closed its side: unsent=%zu", buffered(c->out));
 		call_ended(c);
 	} else if (errno != EAGAIN && errno != EINTR) {
 		connection_fail_errno(c, "receive");
@@ -267,7 +276,7 @@ static void repeat_offer(struct connection *c, size_t limit)
 static void exchange(struct connection *c, bool readable)
 {
 	connection_flush(c);
-	while (c->state < CLOSING) {
+	while (c->state < CLOSING && c->state != CONNECTING) {
 		size_t limit = connection_buffer_limit(c);
 		bool has_room = buffered(c->out) <= limit / 2;
 		if (c->wants_room && has_room) {
@@ -307,9 +316,9 @@ static void discard(struct connection *c)
 
 static void call_closed(struct connection *c)
 {
-	if (!c->opened)
+	if (!c->closed_due)
 		return;
-	c->opened = false;
+	c->closed_due = false;
 	if (c->protocol->closed)
 		c->protocol->closed(c);
 }
@@ -357,7 +366,7 @@ static void give_up(struct connection *c, enum close_reason reason)
 	struct workers *all = c->worker->workers;
 	size_t unsent = unreceived(c);
 	bool drains = atomic_load(&c->worker->orders) & ORDER_DRAIN;
-	if (drains && (c->state < LINGERING || unsent)) {
+	if (drains && !c->outgoing && (c->state < LINGERING || unsent)) {
 		atomic_fetch_add(&all->n_cut_off, 1);
 		atomic_fetch_add(&all->unsent_bytes, unsent);
 	}
@@ -384,6 +393,15 @@ static void check_progress(struct connection *c)
 		give_up(c, CLOSED_IDLE);
 }
 
+/* A connection that was never made has failed, unless the service has given it up. */
+static void end_outgoing(struct connection *c)
+{
+	if (c->error && !c->peer.family)
+		worker_add(c->worker, COUNT_CONNECT_FAILED, 1);
+	connector_free(c->connector);
+	c->connector = NULL;
+}
+
 static void close_socket(struct connection *c)
 {
 	struct worker *w = c->worker;
@@ -391,12 +409,16 @@ static void close_socket(struct connection *c)
 		       close_reasons[c->reason], (unsigned long long)c->received,
 		       (unsigned long long)c->sent, w->now - c->accepted_at);
 	event_del(&c->event);
-	evutil_closesocket(c->fd);
+	if (c->outgoing)
+		end_outgoing(c);
+	else
+		worker_add(w, COUNT_CLOSED + (size_t)c->reason, 1);
+	if (c->fd >= 0)
+		evutil_closesocket(c->fd);
 	c->fd = -1;
 	c->state = CLOSED;
 	connection_move(c, LIST_CLOSED);
 	connection_free_buffers(c, true);
-	worker_add(w, COUNT_CLOSED + (size_t)c->reason, 1);
 	call_closed(c);
 }
 
@@ -409,7 +431,7 @@ static void give_up_place(struct connection *c)
 	TAILQ_REMOVE(&w->lists[c->list], c, entry);
 	c->list = N_LISTS;
 	w->n_connections--;
-	atomic_fetch_sub(&w->workers->n_connections, 1);
+	atomic_fetch_sub(c->outgoing ? &w->workers->n_outgoing : &w->workers->n_connections, 1);
 }
 
 static void free_connection(struct connection *c)
@@ -426,15 +448,26 @@ static void free_connection(struct connection *c)
 static void begin_drain(struct connection *c)
 {
 	c->draining = true;
+	if (c->state == CONNECTING)
+		return;
 	if (c->in_grace_period)
 		worker_schedule_check(c->worker, GRACE_MS);
 	call_draining(c);
 	exchange_pending(c);
 }
 
+static void fail_to_connect(struct connection *c, int error)
+{
+	c->error = (int16_t)error;
+	log_connection(c, LOG_DEBUG, "cannot connect: %s", connection_error(c));
+	connection_end(c, CLOSED_ERROR);
+}
+
 static void time_out(struct connection *c)
 {
-	if (c->state == AWAITS_PROXY_HEADER)
+	if (c->state == CONNECTING)
+		fail_to_connect(c, ETIMEDOUT);
+	else if (c->state == AWAITS_PROXY_HEADER)
 		reject_header(c, "nothing in time");
 	else if (!buffered(c->out) && call_ending(c, ENDING_IDLE))
 		connection_begin_close(c, CLOSED_IDLE);
@@ -501,6 +534,8 @@ static void settle(struct connection *c)
 {
 	for (;;) {
 		switch (c->state) {
+		case CONNECTING:
+			return;
 		case AWAITS_PROXY_HEADER:
 		case OPEN:
 			if (!is_over(c) && wait_open(c))
@@ -609,11 +644,76 @@ void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *
 	c->in_grace_period = true;
 	c->is_unix = peer->ss_family == AF_UNIX;
 	c->state = proxied ? AWAITS_PROXY_HEADER : OPEN;
-	c->list = proxied ? LIST_AWAITING_HEADER : LIST_ACTIVE;
+	c->list = proxied ? LIST_OPENING : LIST_ACTIVE;
 	memcpy(&c->peer, peer, sizeof(c->peer));
 	w->n_connections++;
 	TAILQ_INSERT_TAIL(&w->lists[c->list], c, entry);
 	event_assign(&c->event, w->base, fd, EV_READ | EV_PERSIST, on_event, c);
 	log_accepted(c, l);
 	connection_handle(c, ACCEPTED);
+}
+
+/* Connecting. */
+
+static void on_connected(void *arg, int fd, const struct address *peer, int error)
+{
+	struct connection *c = arg;
+	c->connector = NULL;
+	if (fd < 0) {
+		fail_to_connect(c, error);
+		connection_handle(c, WRITABLE);
+		return;
+	}
+	worker_add(c->worker, COUNT_CONNECTED, 1);
+	c->fd = fd;
+	c->is_unix = peer->sa.ss_family == AF_UNIX;
+	memcpy(&c->peer, &peer->sa, sizeof(c->peer));
+	event_del(&c->event); /* connection_schedule() may have activated it */
+	event_assign(&c->event, c->worker->base, fd, EV_READ | EV_PERSIST, on_event, c);
+	connection_move(c, LIST_ACTIVE);
+	c->state = OPEN;
+	connection_handle(c, ACCEPTED);
+}
+
+/* Returns false if there are too many. */
+static bool count_outgoing(struct worker *w)
+{
+	size_t limit = (size_t)w->snapshot->config->limits.outgoing;
+	if (atomic_fetch_add(&w->workers->n_outgoing, 1) < limit)
+		return true;
+	atomic_fetch_sub(&w->workers->n_outgoing, 1);
+	if (worker_may_warn(w, &w->warned_outgoing))
+		log_warning("limit of outgoing connections reached (limits.outgoing = %zu): no new "
+			    "one is made, worker=%u",
+			    limit, w->index);
+	errno = EAGAIN;
+	return false;
+}
+
+struct connection *connection_connect(struct worker *w, const char *address,
+				      const struct protocol *p, void *data)
+{
+	if (!count_outgoing(w))
+		return NULL;
+	struct connection *c = calloc(1, sizeof(*c));
+	if (c)
+		c->connector = connector_new(w, address, on_connected, c);
+	if (!c || !c->connector) {
+		atomic_fetch_sub(&w->workers->n_outgoing, 1);
+		free(c);
+		return NULL;
+	}
+	c->worker = w;
+	c->protocol = p;
+	c->service_data = data;
+	c->fd = -1;
+	c->accepted_at = c->active_at = w->now;
+	c->state = CONNECTING;
+	c->list = LIST_OPENING;
+	c->outgoing = c->closed_due = true;
+	c->draining = w->orders_done & ORDER_DRAIN;
+	w->n_connections++;
+	TAILQ_INSERT_TAIL(&w->lists[c->list], c, entry);
+	event_assign(&c->event, w->base, -1, 0, on_event, c);
+	return c;
 }

@@ -1,6 +1,6 @@
 /*
- * An accepted connection, from accept(2) to close(2): a state machine. Internals for the files in
- * data/; services use service.h. Worker's thread.
+ * A connection, from accept(2) or worker_connect() to close(2): a state machine. Internals for the
+ * files in data/; services use service.h. Worker's thread.
  *
  * connection_handle() is the only function that runs the machine: it carries out an event, sends
  * what the service has written, and then decides about the next state and about the
@@ -20,6 +20,7 @@
 #include <stdarg.h>
 
 enum connection_state {
+	CONNECTING,	     /* outgoing: no socket yet; what is written is queued */
 	AWAITS_PROXY_HEADER, /* `opened` follows when the header is complete */
 	OPEN,		     /* the service receives and answers */
 	CLOSING,	     /* `data` is not called any more; what is written will be sent */
@@ -29,7 +30,7 @@ enum connection_state {
 };
 
 enum connection_event {
-	ACCEPTED,
+	ACCEPTED,   /* or connected */
 	READABLE,   /* or an error of the socket, or the peer's end */
 	WRITABLE,   /* or the service wrote, closed or released outside of connection_handle() */
 	DRAIN,	    /* answer every received request, then close */
@@ -40,12 +41,15 @@ enum connection_event {
 };
 
 struct connection {
-	int fd;		      /* -1 if CLOSED */
+	int fd;		      /* -1 if CONNECTING or CLOSED */
 	uint32_t accepted_at; /* worker->now, seconds */
 	struct event event;
 	struct worker *worker;
 	const struct protocol *protocol;
-	const char *listener; /* title of the listen section */
+	union {
+		const char *listener;	     /* accepted: title of the listen section */
+		struct connector *connector; /* outgoing: NULL unless CONNECTING */
+	};
 	void *service_data;
 	struct evbuffer *in;	       /* received and not consumed; NULL if empty */
 	struct evbuffer *out;	       /* written and not sent; NULL if empty */
@@ -54,7 +58,7 @@ struct connection {
 		sa_family_t family;
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
-	} peer;		    /* the client, if a PROXY header names one */
+	} peer;		    /* the client, if a PROXY header names one; AF_UNSPEC if CONNECTING */
 	uint32_t active_at; /* worker->now of the last activity or change of list */
 	unsigned holds;	    /* calls of connection_hold() minus connection_release() */
 	union {
@@ -69,7 +73,8 @@ struct connection {
 	uint8_t state;		  /* enum connection_state */
 	uint8_t list;		  /* enum list_index */
 	uint8_t reason;		  /* enum close_reason, valid from CLOSING on */
-	bool opened : 1;	  /* `opened` was called, and `closed` was not yet */
+	bool closed_due : 1;	  /* `closed` is still to be called */
+	bool outgoing : 1;	  /* made by worker_connect() */
 	bool draining : 1;	  /* close when every received request is answered */
 	bool in_grace_period : 1; /* draining: was active lately, may send one more request */
 	bool peer_ended : 1;	  /* the peer sends no more: its FIN was read */
@@ -85,6 +90,7 @@ struct connection {
 	bool shutting_down : 1;	  /* connection_shutdown(): nothing more is written */
 	bool shut_down : 1;	  /* and the peer was told, with a FIN */
 	bool is_unix : 1;	  /* of the socket; a PROXY header may differ */
+	int16_t error;		  /* errno, or a negative error of getaddrinfo(3); 0: none */
 	uint64_t received, sent;  /* bytes, for the log */
 };
 
@@ -99,8 +105,8 @@ _Static_assert(sizeof(struct connection) <= sizeof(struct event) + 144,
  */
 enum { GRACE_MS = 200 };
 
-/* The time limit for a PROXY header. */
-enum { PROXY_HEADER_SECONDS = 5 };
+/* The time limit for a PROXY header, and for an outgoing connection to be made. */
+enum { OPENING_SECONDS = 5 };
 
 /*
  * A connection that is CLOSING or LINGERING ends early if its peer acknowledges no byte for
@@ -124,6 +130,10 @@ static inline size_t buffered(const struct evbuffer *b)
 void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
 		       const struct listener *l, const char *title, bool proxied);
 
+/* See worker_connect(). */
+struct connection *connection_connect(struct worker *w, const char *address,
+				      const struct protocol *p, void *data);
+
 /* Run the machine. May free C. */
 void connection_handle(struct connection *c, enum connection_event event);
 
@@ -142,7 +152,7 @@ void connection_move(struct connection *c, enum list_index list);
 /* Handle WRITABLE in this turn of the loop. Not needed, and ignored, while C's machine runs. */
 void connection_schedule(struct connection *c);
 
-/* From AWAITS_PROXY_HEADER or OPEN to CLOSING, for REASON. */
+/* From AWAITS_PROXY_HEADER or OPEN to CLOSING, from CONNECTING to ENDED, for REASON. */
 void connection_begin_close(struct connection *c, enum close_reason reason);
 
 /* To ENDED, for REASON unless the connection was closing already. */

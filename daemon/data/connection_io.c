@@ -60,7 +60,7 @@ void connection_begin_close(struct connection *c, enum close_reason reason)
 {
 	if (c->state >= CLOSING)
 		return;
-	c->state = CLOSING;
+	c->state = c->state == CONNECTING ? ENDED : CLOSING;
 	c->reason = (uint8_t)reason;
 }
 
@@ -93,6 +93,7 @@ static void log_failure(const struct connection *c, const char *format, ...)
 void connection_fail_errno(struct connection *c, const char *call)
 {
 	int error = errno;
+	c->error = (int16_t)error;
 	log_failure(c, "cannot %s: %s", call, strerror(error));
 	if (error == ENOMEM || error == ENOBUFS)
 		connection_fail_no_memory(c);
@@ -212,7 +213,7 @@ static size_t record_sent(struct connection *c, ssize_t n, size_t wanted)
 	c->blocked = sent < wanted;
 	if (!sent)
 		return 0;
-	worker_add(c->worker, COUNT_SENT, sent);
+	worker_add(c->worker, c->outgoing ? COUNT_OUTGOING_SENT : COUNT_SENT, sent);
 	c->sent += sent;
 	connection_mark_active(c);
 	return sent;
@@ -250,6 +251,10 @@ static void send_gathered(struct connection *c, const char *bytes, size_t n)
 bool connection_send(struct connection *c, const void *bytes, size_t n)
 {
 	struct worker *w = c->worker;
+	if (c->state == CONNECTING) {
+		append(c, &c->out, bytes, n);
+		return c->state != ENDED;
+	}
 	size_t queued = buffered(c->out), limit = connection_buffer_limit(c);
 	bool gathers = w->running == c && !queued;
 	size_t all = n + queued + (gathers ? w->n_gathered : 0);
@@ -271,6 +276,8 @@ bool connection_send(struct connection *c, const void *bytes, size_t n)
 
 void connection_flush(struct connection *c)
 {
+	if (c->state == CONNECTING)
+		return;
 	if (c->worker->n_gathered)
 		send_gathered(c, "", 0);
 	else if (buffered(c->out) && !c->blocked && c->state < LINGERING)

@@ -39,8 +39,8 @@ void connection_list_tick(struct worker *w)
 {
 	struct connection *c;
 	int64_t timeout = w->snapshot->config->limits.idle_timeout;
-	while ((c = TAILQ_FIRST(&w->lists[LIST_AWAITING_HEADER])) &&
-	       w->now - c->active_at > PROXY_HEADER_SECONDS)
+	while ((c = TAILQ_FIRST(&w->lists[LIST_OPENING])) &&
+	       w->now - c->active_at > OPENING_SECONDS)
 		connection_handle(c, TIMED_OUT);
 	while (timeout && (c = TAILQ_FIRST(&w->lists[LIST_ACTIVE])) &&
 	       w->now - c->active_at > timeout)
@@ -54,7 +54,7 @@ void connection_list_tick(struct worker *w)
 void connection_list_check(struct worker *w)
 {
 	if (w->orders_done & ORDER_DRAIN) {
-		end_grace_period(&w->lists[LIST_AWAITING_HEADER]);
+		end_grace_period(&w->lists[LIST_OPENING]);
 		freeze_order(w);
 		end_grace_period(&w->lists[LIST_ACTIVE]);
 	}
@@ -64,8 +64,8 @@ void connection_list_check(struct worker *w)
 /* May a request be on its way? Only if the connection was active lately and is idle now. */
 static bool gets_grace_period(const struct connection *c)
 {
-	return c->worker->now - c->active_at <= 1 && !c->holds && !buffered(c->out) &&
-	       (!buffered(c->in) || c->state == AWAITS_PROXY_HEADER) &&
+	return !c->outgoing && c->worker->now - c->active_at <= 1 && !c->holds &&
+	       !buffered(c->out) && (!buffered(c->in) || c->state == AWAITS_PROXY_HEADER) &&
 	       c->worker->snapshot->config->drain_timeout;
 }
 
@@ -81,7 +81,7 @@ static void drain(struct connection_list *list)
 void connection_list_drain(struct worker *w)
 {
 	struct connection *c;
-	TAILQ_FOREACH (c, &w->lists[LIST_AWAITING_HEADER], entry)
+	TAILQ_FOREACH (c, &w->lists[LIST_OPENING], entry)
 		c->in_grace_period = gets_grace_period(c);
 	TAILQ_FOREACH (c, &w->lists[LIST_ACTIVE], entry)
 		c->in_grace_period = gets_grace_period(c);
@@ -90,7 +90,7 @@ void connection_list_drain(struct worker *w)
 	worker_schedule_check(w, GRACE_MS);
 	drain(&w->lists[LIST_ACTIVE]);
 	/* After the active ones, because a complete header moves a connection to their end. */
-	drain(&w->lists[LIST_AWAITING_HEADER]);
+	drain(&w->lists[LIST_OPENING]);
 }
 
 void connection_list_close(struct worker *w)

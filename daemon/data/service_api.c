@@ -4,8 +4,10 @@
 #include "data/connection.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 struct event_base *worker_base(struct worker *w)
 {
@@ -103,7 +105,8 @@ void worker_release(struct worker *w)
 
 int connection_write(struct connection *c, const void *bytes, size_t n)
 {
-	if (c->state != OPEN || c->shutting_down || !connection_send(c, bytes, n))
+	if (c->state > OPEN || c->state == AWAITS_PROXY_HEADER || c->shutting_down ||
+	    !connection_send(c, bytes, n))
 		return -1;
 	if (buffered(c->out) < connection_buffer_limit(c))
 		return 0;
@@ -118,12 +121,28 @@ void connection_close(struct connection *c)
 	connection_schedule(c);
 }
 
+struct connection *worker_connect(struct worker *w, const char *address, const struct protocol *p,
+				  void *data)
+{
+	if (w->orders_done & ORDER_CLOSE) {
+		errno = ESHUTDOWN;
+		return NULL;
+	}
+	return connection_connect(w, address, p, data);
+}
+
+const char *connection_error(const struct connection *c)
+{
+	return !c->error ? "" : c->error > 0 ? strerror(c->error) : gai_strerror(c->error);
+}
+
 void connection_abort(struct connection *c)
 {
 	const struct linger reset = {.l_onoff = 1};
 	if (c->state >= ENDED)
 		return;
-	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	if (c->fd >= 0)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	connection_end(c, CLOSED_BY_SERVICE);
 	connection_schedule(c);
 }
@@ -157,6 +176,8 @@ void connection_set_protocol(struct connection *c, const struct protocol *p)
 
 const struct sockaddr *connection_peer(const struct connection *c, socklen_t *length)
 {
+	if (!c->peer.family) /* CONNECTING */
+		return NULL;
 	*length = c->peer.family == AF_INET    ? sizeof(c->peer.v4)
 		  : c->peer.family == AF_INET6 ? sizeof(c->peer.v6)
 					       : sizeof(c->peer.family);
@@ -165,7 +186,7 @@ const struct sockaddr *connection_peer(const struct connection *c, socklen_t *le
 
 const char *connection_listener(const struct connection *c)
 {
-	return c->listener;
+	return c->outgoing ? "" : c->listener;
 }
 
 void connection_hold(struct connection *c)

@@ -50,8 +50,12 @@ extern const char *const close_reasons[N_CLOSE_REASONS];
  */
 enum counter {
 	COUNT_ACCEPTED,
-	COUNT_RECEIVED, /* bytes */
-	COUNT_SENT,	/* bytes */
+	COUNT_RECEIVED,	 /* bytes */
+	COUNT_SENT,	 /* bytes */
+	COUNT_CONNECTED, /* outgoing connections that were made */
+	COUNT_CONNECT_FAILED,
+	COUNT_OUTGOING_RECEIVED, /* bytes */
+	COUNT_OUTGOING_SENT,	 /* bytes */
 	COUNT_BUFFERED, /* a gauge: bytes of the connections that are unsent or unconsumed */
 	COUNT_CLOSED,	/* + enum close_reason */
 	N_COUNTERS = COUNT_CLOSED + N_CLOSE_REASONS
@@ -62,10 +66,10 @@ enum order { ORDER_DRAIN = 1, ORDER_CLOSE = 2, ORDER_QUIT = 4 };
 
 /* The lists of a worker's connections. */
 enum list_index {
-	LIST_AWAITING_HEADER, /* of the PROXY protocol; the oldest first */
-	LIST_ACTIVE,	      /* the least recently active first */
-	LIST_ENDING,	      /* CLOSING and not held, or LINGERING */
-	LIST_CLOSED,	      /* CLOSED and held */
+	LIST_OPENING, /* CONNECTING or AWAITS_PROXY_HEADER; the oldest first */
+	LIST_ACTIVE,  /* the least recently active first */
+	LIST_ENDING,  /* CLOSING and not held, or LINGERING */
+	LIST_CLOSED,  /* CLOSED and held */
 	N_LISTS
 };
 
@@ -108,8 +112,8 @@ struct worker {
 	uint32_t now;	      /* seconds since the worker started, counted by `tick` */
 	uint64_t refused;     /* connections closed because of limits.connections */
 	/* For worker_may_warn(): `now` + 1 at the last warning of each kind; 0: never. */
-	uint32_t warned_limit, warned_accept, warned_header, warned_memory, warned_release,
-		warned_debt;
+	uint32_t warned_limit, warned_outgoing, warned_accept, warned_header, warned_memory,
+		warned_release, warned_debt;
 	void *service_data;
 	struct kept_title *titles;  /* never removed: a connection may outlive its listener */
 	_Atomic uint64_t *counters; /* written by this worker only, read by any thread */
@@ -125,7 +129,8 @@ struct workers {
 	const struct service *service;
 	int progress_fd; /* eventfd of the control plane, not owned */
 	/* Written by all workers, so apart from what they only read. */
-	alignas(CACHE_LINE) _Atomic size_t n_connections; /* open or held */
+	alignas(CACHE_LINE) _Atomic size_t n_connections; /* accepted: open or held */
+	_Atomic size_t n_outgoing;			  /* the same of worker_connect() */
 	_Atomic uint64_t n_cut_off;    /* connections that a drain closed unfinished */
 	_Atomic uint64_t unsent_bytes; /* written to them, and not acknowledged by the peer */
 	sem_t started;		       /* posted by each worker once it serves or has failed */

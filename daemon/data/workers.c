@@ -239,6 +239,13 @@ static double open_connections(const struct metric_family *f, unsigned i)
 	return (double)workers_open_connections(f->context);
 }
 
+static double open_outgoing(const struct metric_family *f, unsigned i)
+{
+	const struct workers *ws = f->context;
+	(void)i;
+	return (double)atomic_load(&ws->n_outgoing);
+}
+
 static double lag(const struct metric_family *f, unsigned i)
 {
 	return workers_lag(f->context, i, clock_seconds(CLOCK_MONOTONIC));
@@ -265,6 +272,7 @@ static void register_row(struct workers *ws, struct registry *r, size_t row)
 
 void workers_register_metrics(struct workers *ws, struct registry *r)
 {
+	static const char *const connect_results[] = {"connected", "failed"};
 	static const struct service_metric m[] = {
 		{"skeld_connections_open", METRIC_GAUGE, "Open connections", "connections", "open"},
 		{"skeld_connections_accepted_total", METRIC_COUNTER, "Connections accepted",
@@ -278,6 +286,14 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		{"skeld_buffered_bytes", METRIC_GAUGE,
 		 "Bytes of connections that are unsent or unconsumed, see limits.memory", "bytes",
 		 "buffered"},
+		{"skeld_outgoing_connections_open", METRIC_GAUGE,
+		 "Open connections that the service has made", "outgoing", "open"},
+		{"skeld_outgoing_connections_total", METRIC_COUNTER,
+		 "Attempts of the service to connect, by result", "outgoing", "attempts"},
+		{"skeld_outgoing_received_bytes_total", METRIC_COUNTER,
+		 "Bytes received on connections that the service has made", "outgoing", "received"},
+		{"skeld_outgoing_sent_bytes_total", METRIC_COUNTER,
+		 "Bytes sent on connections that the service has made", "outgoing", "sent"},
 		{"skeld_worker_lag_seconds", METRIC_GAUGE,
 		 "Time for which a worker has not responded, 0 if it responds", "workers", "lag"}};
 	const struct metric_family families[] = {
@@ -288,7 +304,13 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		{&m[3], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_RECEIVED},
 		{&m[4], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_SENT},
 		{&m[5], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_BUFFERED},
-		{&m[6], "worker", NULL, ws->n_workers, lag, .context = ws}};
+		{&m[6], .n = 1, .value = open_outgoing, .context = ws},
+		{&m[7], "result", connect_results, 2, sum_counter, .context = ws,
+		 .tag = COUNT_CONNECTED},
+		{&m[8], .n = 1, .value = sum_counter, .context = ws,
+		 .tag = COUNT_OUTGOING_RECEIVED},
+		{&m[9], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_OUTGOING_SENT},
+		{&m[10], "worker", NULL, ws->n_workers, lag, .context = ws}};
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
 		registry_add(r, &families[i]);
 	for (size_t row = 0; row < ws->n_rows; row++)

@@ -126,7 +126,7 @@ Test(proxy_header, a_missing_header_closes_the_connection_after_five_seconds)
 	pass_time(3);
 	send_bytes(client, V4, 20); /* half a header does not extend the limit */
 	STEP_UNTIL(count_of(COUNT_RECEIVED) == 20);
-	pass_time(PROXY_HEADER_SECONDS - 3);
+	pass_time(OPENING_SECONDS - 3);
 	SEND(other, V4);
 	client_expect(other, "hello");
 	cr_assert_eq(closed_by(CLOSED_PROXY), 0);

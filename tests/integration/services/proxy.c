@@ -1,0 +1,302 @@
+/*
+ * Example: a TCP proxy. It passes bytes between each client and one of several backends. It shows
+ * outgoing connections, back-pressure in both directions, the two ends of a stream (half-close),
+ * and backends that are avoided for a while after a connection to them has failed.
+ *
+ * The two connections of a pair end together: the end of one stream is passed on as an end,
+ * anything else as a reset, so that no cut stream looks complete. A drain waits for all pairs.
+ */
+#include "service.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { BACKENDS_MAX = 32, ADDRESS_MAX = 256 };
+
+struct proxy_config {
+	char *backends;
+	int64_t retry;
+};
+
+static const struct service_option options[] = {
+	{.name = "backends",
+	 .type = OPTION_TEXT,
+	 .offset = offsetof(struct proxy_config, backends),
+	 .default_value = "127.0.0.1:7009",
+	 .help = "Addresses of the servers, separated by spaces; used in turn"},
+	{.name = "retry",
+	 .type = OPTION_NUMBER,
+	 .offset = offsetof(struct proxy_config, retry),
+	 .default_value = "5",
+	 .max = 3600,
+	 .unit = "seconds",
+	 .help = "Time for which a backend is avoided after a failed connection"},
+	{0},
+};
+
+enum { RELAYED, FAILED };
+static const struct service_metric metrics[] = {
+	[RELAYED] = {"proxy_relayed_total", METRIC_COUNTER, "Clients connected to a backend",
+		     "proxy", "relayed"},
+	[FAILED] = {"proxy_backend_failures_total", METRIC_COUNTER,
+		    "Connections to a backend that failed", "proxy", "failed"},
+	{0},
+};
+
+/* One side of a pair. It is held from its end to that of the other stream, and in a drain. */
+struct side {
+	struct connection *connection; /* NULL: none, or closed */
+	bool held, ended;
+};
+
+struct pair {
+	struct worker *worker;
+	struct side client, server;
+	bool connected;
+	size_t backend, tries;
+	unsigned version; /* of struct backends */
+};
+
+/* Backends. Each worker has its own list, and learns by itself that a backend is down. */
+
+struct backends {
+	struct backend {
+		char address[ADDRESS_MAX];
+		time_t down_until;
+	} backend[BACKENDS_MAX];
+	size_t n, next;
+	unsigned version; /* counts reloads */
+};
+
+static time_t now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+static void read_backends(struct worker *w)
+{
+	const struct proxy_config *config = worker_config(w);
+	struct backends *b = worker_data(w);
+	const char *text = config->backends;
+	memset(b->backend, 0, sizeof(b->backend));
+	for (b->n = 0; b->n < BACKENDS_MAX && *(text += strspn(text, " ")); b->n++) {
+		int length = (int)strcspn(text, " ");
+		snprintf(b->backend[b->n].address, ADDRESS_MAX, "%.*s", length, text);
+		text += length;
+	}
+	b->version++;
+}
+
+/* Returns a backend that is not down, or if all are, the next one. */
+static size_t choose_backend(struct backends *b)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		size_t candidate = b->next++ % b->n;
+		if (b->backend[candidate].down_until <= now())
+			return candidate;
+	}
+	return b->next++ % b->n;
+}
+
+static void mark_down(const struct pair *p, const char *why)
+{
+	const struct proxy_config *config = worker_config(p->worker);
+	struct backends *b = worker_data(p->worker);
+	struct backend *failed = &b->backend[p->backend];
+	worker_count(p->worker, FAILED, 1);
+	if (p->version != b->version) /* a reload has replaced the list */
+		return;
+	if (failed->down_until <= now())
+		worker_log(p->worker, LOG_WARNING, "backend failed: address=%s error=\"%s\"",
+			   failed->address, why);
+	failed->down_until = now() + config->retry;
+}
+
+/* Sides. */
+
+static void hold(struct side *s)
+{
+	if (!s->held)
+		connection_hold(s->connection);
+	s->held = true;
+}
+
+static void release(struct side *s)
+{
+	if (s->held)
+		connection_release(s->connection);
+	s->held = false;
+}
+
+static struct side *side_of(struct pair *p, const struct connection *c)
+{
+	return c == p->client.connection ? &p->client : &p->server;
+}
+
+static struct side *other_side(struct pair *p, const struct connection *c)
+{
+	return c == p->client.connection ? &p->server : &p->client;
+}
+
+static bool is_finished(const struct pair *p)
+{
+	return p->client.ended && p->server.ended;
+}
+
+/* A side has been closed. */
+static void remove_side(struct pair *p, struct side *s)
+{
+	struct side *other = s == &p->client ? &p->server : &p->client;
+	release(s);
+	s->connection = NULL;
+	if (other->connection && !is_finished(p))
+		connection_abort(other->connection);
+	if (!other->connection)
+		free(p);
+}
+
+/* Callbacks of both sides. */
+
+static size_t pass_on(struct connection *c, const char *bytes, size_t n)
+{
+	struct side *to = other_side(connection_data(c), c);
+	if (connection_write(to->connection, bytes, n) == 1)
+		connection_read_pause(c);
+	return n;
+}
+
+static void resume_other(struct connection *c)
+{
+	struct side *from = other_side(connection_data(c), c);
+	if (from->connection)
+		connection_read_resume(from->connection);
+}
+
+static void pass_on_end(struct connection *c)
+{
+	struct pair *p = connection_data(c);
+	side_of(p, c)->ended = true;
+	connection_shutdown(other_side(p, c)->connection);
+	if (!is_finished(p)) {
+		hold(side_of(p, c));
+		return;
+	}
+	release(&p->client); /* each is closed when all is sent */
+	release(&p->server);
+}
+
+static void hold_in_drain(struct connection *c)
+{
+	struct pair *p = connection_data(c);
+	if (!is_finished(p))
+		hold(side_of(p, c));
+}
+
+/* The server. */
+
+static bool connect_server(struct pair *p);
+
+static int server_opened(struct connection *c)
+{
+	struct pair *p = connection_data(c);
+	p->connected = true;
+	worker_count(p->worker, RELAYED, 1);
+	connection_read_resume(p->client.connection);
+	return 0;
+}
+
+static void server_closed(struct connection *c)
+{
+	struct pair *p = connection_data(c);
+	if (!p->connected && p->client.connection) {
+		mark_down(p, connection_error(c));
+		if (connect_server(p))
+			return;
+	}
+	remove_side(p, &p->server);
+}
+
+static const struct protocol server_protocol = {.opened = server_opened,
+						.data = pass_on,
+						.writable = resume_other,
+						.ended = pass_on_end,
+						.draining = hold_in_drain,
+						.closed = server_closed};
+
+/* Connect to the next backend, until each had its try. */
+static bool connect_server(struct pair *p)
+{
+	struct backends *b = worker_data(p->worker);
+	while (p->tries++ < b->n) {
+		p->backend = choose_backend(b);
+		p->version = b->version;
+		p->server.connection = worker_connect(p->worker, b->backend[p->backend].address,
+						      &server_protocol, p);
+		if (p->server.connection)
+			return true;
+		mark_down(p, strerror(errno));
+	}
+	return false;
+}
+
+/* The client. */
+
+static int client_opened(struct connection *c)
+{
+	struct pair *p = calloc(1, sizeof(*p));
+	if (!p)
+		return -1;
+	p->worker = connection_worker(c);
+	p->client.connection = c;
+	connection_set_data(c, p);
+	connection_read_pause(c); /* until a backend is connected, so that each can be tried */
+	if (!connect_server(p))
+		connection_abort(c);
+	return 0;
+}
+
+static void client_closed(struct connection *c)
+{
+	struct pair *p = connection_data(c);
+	if (p)
+		remove_side(p, &p->client);
+}
+
+/* The service. */
+
+static int proxy_start(struct worker *w)
+{
+	struct backends *b = calloc(1, sizeof(*b));
+	if (!b)
+		return -1;
+	worker_set_data(w, b);
+	read_backends(w);
+	return 0;
+}
+
+static void proxy_stop(struct worker *w)
+{
+	free(worker_data(w));
+}
+
+const struct service service = {
+	.name = "proxy",
+	.options = options,
+	.config_size = sizeof(struct proxy_config),
+	.metrics = metrics,
+	.start = proxy_start,
+	.stop = proxy_stop,
+	.reloaded = read_backends,
+	.protocol = {.opened = client_opened,
+		     .data = pass_on,
+		     .writable = resume_other,
+		     .ended = pass_on_end,
+		     .draining = hold_in_drain,
+		     .closed = client_closed},
+};

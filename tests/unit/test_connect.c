@@ -1,0 +1,277 @@
+/* data/connection, data/connector, data/resolver: outgoing connections. */
+/* build: WRAP getaddrinfo */
+#include "data/connector.h"
+#include "fixture.h"
+#include "peer.h"
+#include "serving.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <netdb.h>
+#include <poll.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static sem_t answer_slowly; /* see __wrap_getaddrinfo() */
+
+static void enter(void)
+{
+	fixture_enter();
+	sem_init(&answer_slowly, 0, 0);
+}
+
+TestSuite(connect, .init = enter, .fini = fixture_leave);
+
+/* Outgoing connections count in n_out_closed; serving.n_closed counts the accepted ones. */
+static unsigned n_out_opened, n_out_ended, n_out_closed;
+static char received[4096], error_text[128];
+
+static int out_opened(struct connection *c)
+{
+	(void)c;
+	n_out_opened++;
+	return 0;
+}
+
+static size_t out_data(struct connection *c, const char *bytes, size_t n)
+{
+	size_t used = strlen(received);
+	(void)c;
+	snprintf(received + used, sizeof(received) - used, "%.*s", (int)n, bytes);
+	return n;
+}
+
+static void out_ended(struct connection *c)
+{
+	(void)c;
+	n_out_ended++;
+}
+
+static void out_closed(struct connection *c)
+{
+	n_out_closed++;
+	snprintf(error_text, sizeof(error_text), "%s", connection_error(c));
+}
+
+static const struct protocol out = {
+	.opened = out_opened, .data = out_data, .ended = out_ended, .closed = out_closed};
+
+/* getaddrinfo(3): "two.test" has an address that refuses and one that accepts, "slow.test" waits
+ * for the test, "none.test" does not exist. */
+int __real_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+		       struct addrinfo **list);
+int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+		       struct addrinfo **list);
+
+int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+		       struct addrinfo **list)
+{
+	if (strcmp(host, "none.test") == 0)
+		return EAI_NONAME;
+	if (strcmp(host, "slow.test") == 0)
+		sem_wait(&answer_slowly);
+	int error = __real_getaddrinfo("127.0.0.1", port, hints, list);
+	if (!error && strcmp(host, "two.test") == 0) {
+		struct addrinfo *second = NULL;
+		error = __real_getaddrinfo("127.0.0.2", port, hints, &second);
+		(*list)->ai_next = second;
+		/* The server listens on 127.0.0.1 only: try 127.0.0.2 first. */
+		struct sockaddr *first = (*list)->ai_addr;
+		(*list)->ai_addr = second->ai_addr;
+		second->ai_addr = first;
+	}
+	return error;
+}
+
+/* A server in the test, not accepted by the worker. */
+static int listen_on_loopback(unsigned *port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	MUST(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 8) == 0);
+	MUST(getsockname(fd, (struct sockaddr *)&a, &length) == 0);
+	*port = ntohs(a.sin_port);
+	return fd;
+}
+
+static struct connection *connect_to(const char *host, unsigned port)
+{
+	char address[64];
+	snprintf(address, sizeof(address), "%s:%u", host, port);
+	struct connection *c = worker_connect(serving.w, address, &out, NULL);
+	cr_assert(c, "%s: %m", address);
+	return c;
+}
+
+static int accept_client(int listener)
+{
+	struct pollfd waiting = {.fd = listener, .events = POLLIN};
+	STEP_UNTIL(poll(&waiting, 1, 0) == 1);
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	MUST(fd >= 0);
+	return fd;
+}
+
+static void expect_failure(const char *text)
+{
+	STEP_UNTIL(n_out_closed == 1);
+	cr_assert_eq(n_out_opened, 0);
+	cr_assert_str_eq(error_text, text);
+	cr_assert_eq(count_of(COUNT_CONNECT_FAILED), 1);
+	cr_assert_eq(count_of(COUNT_CONNECTED), 0);
+}
+
+Test(connect, bytes_flow_both_ways_also_those_written_early)
+{
+	unsigned port;
+	int listener = listen_on_loopback(&port);
+	serve("");
+	struct connection *c = connect_to("127.0.0.1", port);
+	cr_assert_eq(connection_write(c, "early ", 6), 0);
+	int fd = accept_client(listener);
+	STEP_UNTIL(n_out_opened == 1);
+	cr_assert_eq(connection_write(c, "late", 4), 0);
+	client_expect(fd, "early late");
+	client_send(fd, "answer");
+	STEP_UNTIL(strcmp(received, "answer") == 0);
+	cr_assert_eq(count_of(COUNT_OUTGOING_SENT), 10);
+	cr_assert_eq(count_of(COUNT_OUTGOING_RECEIVED), 6);
+	cr_assert_eq(count_of(COUNT_SENT) + count_of(COUNT_RECEIVED), 0);
+	close(fd);
+	STEP_UNTIL(n_out_closed == 1);
+	cr_assert_eq(n_out_ended, 1);
+	cr_assert_str_eq(error_text, "");
+	cr_assert_eq(count_of(COUNT_CONNECTED), 1);
+	cr_assert_eq(count_of(COUNT_CONNECT_FAILED), 0);
+	close(listener);
+	serving_end();
+}
+
+Test(connect, a_refused_connection_says_why)
+{
+	unsigned port;
+	serve("");
+	close(listen_on_loopback(&port));
+	connect_to("127.0.0.1", port);
+	expect_failure("Connection refused");
+	serving_end();
+}
+
+Test(connect, a_unix_socket)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "server.sock"};
+	char path[PATH_MAX], address[PATH_MAX + 8];
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	MUST(bind(listener, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(listener, 8) == 0);
+	serve("");
+	MUST(realpath("server.sock", path) != NULL);
+	snprintf(address, sizeof(address), "unix:%s", path);
+	cr_assert(worker_connect(serving.w, address, &out, NULL));
+	STEP_UNTIL(n_out_opened == 1);
+	close(listener);
+	STEP_UNTIL(n_out_closed == 1);
+	serving_end();
+}
+
+Test(connect, malformed_addresses_are_refused_at_once)
+{
+	static const char *const wrong[] = {"",		 "host",   "host:", ":80",
+					    "host:http", "::1:80", "a/b:80"};
+	serve("");
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		errno = 0;
+		cr_assert_null(worker_connect(serving.w, wrong[i], &out, NULL), "%s", wrong[i]);
+		cr_assert_eq(errno, EINVAL, "%s: %m", wrong[i]);
+	}
+	serving_end();
+}
+
+/* Names. */
+
+Test(connect, the_second_address_of_a_name_is_tried)
+{
+	unsigned port;
+	int listener = listen_on_loopback(&port);
+	serve("");
+	connect_to("two.test", port);
+	STEP_UNTIL(n_out_opened == 1);
+	close(listener);
+	STEP_UNTIL(n_out_closed == 1);
+	serving_end();
+}
+
+Test(connect, an_unknown_name_says_so)
+{
+	serve("");
+	connect_to("none.test", 80);
+	expect_failure(gai_strerror(EAI_NONAME));
+	serving_end();
+}
+
+Test(connect, a_lookup_that_does_not_end_times_out_and_its_result_is_discarded)
+{
+	serve("");
+	connect_to("slow.test", 80);
+	step_all();
+	cr_assert_eq(n_out_closed, 0);
+	pass_time(OPENING_SECONDS + 2);
+	expect_failure("Connection timed out");
+	serving_end();
+	sem_post(&answer_slowly); /* the result arrives when the worker is gone */
+}
+
+Test(connect, a_connection_that_is_given_up_is_closed_once)
+{
+	serve("");
+	struct connection *c = connect_to("slow.test", 80);
+	connection_close(c);
+	STEP_UNTIL(n_out_closed == 1);
+	cr_assert_eq(count_of(COUNT_CONNECT_FAILED), 0, "the service gave it up");
+	sem_post(&answer_slowly);
+	serving_end();
+}
+
+/* Limits and drains. */
+
+Test(connect, the_limit_counts_open_connections)
+{
+	unsigned port;
+	int listener = listen_on_loopback(&port);
+	serve("limits { outgoing = 1 }");
+	struct connection *c = connect_to("127.0.0.1", port);
+	STEP_UNTIL(n_out_opened == 1);
+	cr_assert_null(worker_connect(serving.w, "127.0.0.1:1", &out, NULL));
+	cr_assert_eq(errno, EAGAIN);
+	connection_abort(c);
+	STEP_UNTIL(n_out_closed == 1);
+	connect_to("127.0.0.1", port);
+	STEP_UNTIL(n_out_opened == 2);
+	close(listener);
+	serving_end();
+}
+
+Test(connect, a_drain_waits_for_a_held_outgoing_connection)
+{
+	unsigned port;
+	int listener = listen_on_loopback(&port);
+	serve("");
+	struct connection *held = connect_to("127.0.0.1", port);
+	connection_hold(held);
+	connect_to("127.0.0.1", port);
+	STEP_UNTIL(n_out_opened == 2);
+	workers_drain(serving.workers);
+	STEP_UNTIL(n_out_closed == 1);
+	step_all();
+	cr_assert_not(workers_drained(serving.workers));
+	connection_release(held);
+	STEP_UNTIL(n_out_closed == 2);
+	cr_assert(workers_drained(serving.workers));
+	close(listener);
+	serving_end();
+}
