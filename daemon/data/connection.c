@@ -312,6 +312,16 @@ static void discard(struct connection *c)
 		connection_end(c, CLOSED_BY_PEER);
 }
 
+static void read_or_look(struct connection *c)
+{
+	if (c->state == LINGERING)
+		discard(c);
+	else if (c->awaits_loss && !may_read(c))
+		look_for_loss(c);
+	else
+		exchange(c, true);
+}
+
 /* Closing. */
 
 static void call_closed(struct connection *c)
@@ -459,7 +469,7 @@ static void begin_drain(struct connection *c)
 static void fail_to_connect(struct connection *c, int error)
 {
 	c->error = (int16_t)error;
-	log_connection(c, LOG_DEBUG, "cannot connect: %s", connection_error(c));
+	log_connection(c, LOG_DEBUG, "cannot connect: %s", connection_error_text(c));
 	connection_end(c, CLOSED_ERROR);
 }
 
@@ -574,12 +584,7 @@ void connection_handle(struct connection *c, enum connection_event event)
 			exchange(c, true); /* the first request is often there already */
 		break;
 	case READABLE:
-		if (c->state == LINGERING)
-			discard(c);
-		else if (c->awaits_loss && !may_read(c))
-			look_for_loss(c);
-		else
-			exchange(c, true);
+		read_or_look(c);
 		break;
 	case WRITABLE:
 		exchange(c, false);

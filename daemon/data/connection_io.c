@@ -4,6 +4,7 @@
 #include "data/connection.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -70,6 +71,11 @@ void connection_end(struct connection *c, enum close_reason reason)
 		c->reason = (uint8_t)reason;
 	if (c->state < ENDED)
 		c->state = ENDED;
+}
+
+const char *connection_error_text(const struct connection *c)
+{
+	return !c->error ? "" : c->error > 0 ? strerror(c->error) : gai_strerror(c->error);
 }
 
 void connection_fail_no_memory(struct connection *c)

@@ -56,7 +56,7 @@ static void run_lookup(struct lookup *l)
 		l->error = EAI_MEMORY;
 	/* With the lock: a worker that has not cancelled the lookup yet still exists. */
 	pthread_mutex_lock(&lock);
-	if (l->state == CANCELLED || worker_post(l->worker, deliver, l) < 0)
+	if (l->state == CANCELLED || post_queue_add(&l->worker->posts, deliver, l))
 		free_lookup(l);
 	pthread_mutex_unlock(&lock);
 }

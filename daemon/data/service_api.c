@@ -4,10 +4,8 @@
 #include "data/connection.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 struct event_base *worker_base(struct worker *w)
 {
@@ -133,7 +131,7 @@ struct connection *worker_connect(struct worker *w, const char *address, const s
 
 const char *connection_error(const struct connection *c)
 {
-	return !c->error ? "" : c->error > 0 ? strerror(c->error) : gai_strerror(c->error);
+	return connection_error_text(c);
 }
 
 void connection_abort(struct connection *c)
