@@ -158,7 +158,7 @@ void connection_begin_close(struct connection *c, enum close_reason reason);
 /* To ENDED, for REASON unless the connection was closing already. */
 void connection_end(struct connection *c, enum close_reason reason);
 void connection_fail_no_memory(struct connection *c);
-const char *connection_error_text(const struct connection *c); /* see connection_error() */
+const char *connection_error_text(const struct connection *c);	    /* see connection_error() */
 void connection_fail_errno(struct connection *c, const char *call); /* CALL: "send" or "receive" */
 
 /*
