@@ -20,6 +20,8 @@ int main(int argc, char **argv)
 		return command_check(&a, &service);
 	case MODE_SIGNAL:
 		return command_signal(&a);
+	case MODE_VERSION:
+		return command_version(&service);
 	case MODE_SELF_TEST:
 		return selftest_run(&a, &service);
 	case MODE_RUN:

@@ -28,7 +28,7 @@ struct service_option {
 	size_t offset;		   /* of the field, offsetof(3) */
 	const char *default_value; /* as written in the file, without quotes */
 	int64_t min, max;	   /* OPTION_NUMBER, both included */
-	const char *unit;	   /* OPTION_NUMBER: "seconds", "bytes"; may be NULL */
+	const char *unit;	   /* OPTION_NUMBER; may be NULL. "seconds" take 5m, "bytes" 64K */
 	const char *choices;	   /* OPTION_CHOICE: the words, separated by single spaces */
 	bool needs_restart;	   /* a reload keeps the old value and logs that */
 	const char *help;	   /* one sentence, without a full stop */

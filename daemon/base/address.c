@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 
@@ -91,6 +92,76 @@ bool address_parse(const char *text, struct address *a)
 		return false;
 	address_set_port(a, port);
 	return true;
+}
+
+static bool is_v6(const char *host, size_t n)
+{
+	char copy[ADDRESS_TEXT_MAX];
+	struct address a = {0};
+	snprintf(copy, sizeof(copy), "%.*s", (int)n, host);
+	return n < sizeof(copy) && parse_v6(copy, &a);
+}
+
+static void explain_unix(const char *path, char *out, size_t size)
+{
+	if (*path != '/')
+		snprintf(out, size, "an absolute path after unix:, such as unix:/run/name");
+	else
+		snprintf(out, size,
+			 "a path of at most %zu bytes after unix:, this one is too long: %zu bytes",
+			 sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1, strlen(path));
+}
+
+static void explain_port(const char *port, char *out, size_t size)
+{
+	size_t digits = strspn(port, "0123456789");
+	if (port[digits])
+		snprintf(out, size, "a number as the port: names of ports are not looked up");
+	else if (digits > 5 || strtoul(port, NULL, 10) > 65535)
+		snprintf(out, size, "a port from 0 to 65535: %.20s is %s", port,
+			 *port == '0' ? "too long" : "above 65535");
+	else
+		snprintf(out, size, "an address: " ADDRESS_SYNTAX);
+}
+
+/* HOST has N bytes. */
+static void explain_host(const char *host, size_t n, const char *port, char *out, size_t size)
+{
+	bool digits = strspn(host, "0123456789.") >= n;
+	if (n == 0 || (n == 1 && *host == '*'))
+		snprintf(out, size, "a host: 0.0.0.0:%s for all addresses of IPv4, [::]:%s of IPv6",
+			 port, port);
+	else if (*host == '[')
+		snprintf(out, size, "an IPv6 address in brackets, such as [::1]:%s", port);
+	else if (digits)
+		snprintf(out, size, "an IPv4 address of four numbers up to 255, such as 127.0.0.1");
+	else if (memchr(host, ':', n))
+		snprintf(out, size, "an address: " ADDRESS_SYNTAX);
+	else
+		snprintf(out, size,
+			 "a number as the host, such as 127.0.0.1: names are not looked up here");
+}
+
+void address_explain(const char *text, char *out, size_t size)
+{
+	const char *bracket = strrchr(text, ']'), *colon = strrchr(text, ':');
+	size_t n = colon ? (size_t)(colon - text) : 0;
+	unsigned port;
+	if (strncmp(text, "unix:", 5) == 0)
+		explain_unix(text + 5, out, size);
+	else if (*text == '/')
+		snprintf(out, size, "unix: before a path, such as unix:%.60s", text);
+	else if (colon && is_v6(text, n) && parse_port(colon + 1, &port))
+		snprintf(out, size, "brackets around the IPv6 address: [%.*s]%s", (int)n, text,
+			 colon);
+	else if (is_v6(text, strlen(text)))
+		snprintf(out, size, "brackets around the IPv6 address, and a port: [%s]:80", text);
+	else if (!colon || !colon[1] || (bracket && colon < bracket))
+		snprintf(out, size, "a port, there is no port: " ADDRESS_SYNTAX);
+	else if (!parse_port(colon + 1, &port))
+		explain_port(colon + 1, out, size);
+	else
+		explain_host(text, n, colon + 1, out, size);
 }
 
 void address_format(const struct address *a, char out[ADDRESS_TEXT_MAX])

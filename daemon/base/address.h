@@ -20,6 +20,12 @@ struct address {
 bool address_parse(const char *text, struct address *a);
 
 /*
+ * Write to OUT what is expected in place of TEXT, which address_parse() has rejected: "a port from
+ * 0 to 65535: 70000 is above 65535".
+ */
+void address_explain(const char *text, char *out, size_t size);
+
+/*
  * Write the text form. An unnamed unix socket is "unix:". An abstract one is "unix:@name"; only the
  * service manager can pass such a socket, address_parse() rejects the name.
  */

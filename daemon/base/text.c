@@ -52,6 +52,35 @@ size_t text_escape(char *out, size_t size, const char *text, size_t length)
 	return used;
 }
 
+static size_t smaller(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* The optimal string alignment distance, by dynamic programming. */
+size_t text_distance(const char *a, const char *b)
+{
+	enum { LENGTH_MAX = 64, ROWS = 3 };
+	size_t n = strlen(b), i;
+	size_t rows[ROWS][LENGTH_MAX]; /* of the first I characters of A to each beginning of B */
+	if (n >= LENGTH_MAX || strlen(a) >= LENGTH_MAX)
+		return LENGTH_MAX;
+	for (size_t j = 0; j <= n; j++)
+		rows[0][j] = j;
+	for (i = 1; a[i - 1]; i++) {
+		size_t *row = rows[i % ROWS];
+		const size_t *last = rows[(i - 1) % ROWS], *before = rows[(i + 1) % ROWS];
+		row[0] = i;
+		for (size_t j = 1; j <= n; j++) {
+			row[j] = smaller(last[j - 1] + (a[i - 1] != b[j - 1]),
+					 1 + smaller(last[j], row[j - 1]));
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				row[j] = smaller(row[j], before[j - 2] + 1);
+		}
+	}
+	return rows[(i - 1) % ROWS][n];
+}
+
 bool text_close_stream(FILE *out, char *const *text)
 {
 	bool good = out && !ferror(out);

@@ -13,6 +13,10 @@
  */
 size_t text_escape(char *out, size_t size, const char *text, size_t length);
 
+/* The number of characters to insert, delete, replace or swap with the next to make B from A; 64 if
+ * one of them has 64 characters or more. */
+size_t text_distance(const char *a, const char *b);
+
 /* Close OUT, an open_memstream(3) to TEXT, or NULL. Returns true if TEXT is complete. */
 bool text_close_stream(FILE *out, char *const *text);
 

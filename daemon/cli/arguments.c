@@ -102,6 +102,9 @@ int arguments_parse(struct arguments *a, int argc, char **argv)
 {
 	*a = (struct arguments){.mode = MODE_RUN, .config_file = SKELD_SYSCONFDIR "/skeld.conf"};
 	int ch, modes = 0;
+	/* getopt(3) begins its messages with this name, as usage_error() does. */
+	if (argc > 0)
+		argv[0] = "skeld";
 	while ((ch = getopt_long(argc, argv, "c:r:tTs:hV", longs, NULL)) != -1) {
 		switch (ch) {
 		case 'c':
@@ -125,7 +128,8 @@ int arguments_parse(struct arguments *a, int argc, char **argv)
 		case 'h':
 			return print(usage);
 		case 'V':
-			return print("skeld " SKELD_VERSION "\n");
+			a->mode = MODE_VERSION;
+			return -1;
 		default:
 			fputs("try: skeld --help\n", stderr);
 			return EX_USAGE;

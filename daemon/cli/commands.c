@@ -1,10 +1,13 @@
 #include "cli/commands.h"
 
 #include "base/clock.h"
+#include "cli/instances.h"
 #include "config/loader.h"
 #include "control/runtime.h"
 
+#include <confuse.h>
 #include <errno.h>
+#include <event2/event.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,7 +21,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { STATUS_MAX = 8192, WAIT_SECONDS = 10, POLL_MS = 50, SECONDS_MAX = 3600 };
+enum { STATUS_MAX = 32768, WAIT_SECONDS = 10, POLL_MS = 50, SECONDS_MAX = 3600 };
 
 /* A reload may have to wait for the one that is running, and the file system may hang for both. */
 enum { RELOAD_WAIT_SECONDS = 15 };
@@ -60,11 +63,30 @@ int command_check(const struct arguments *a, const struct service *svc)
 	errors_clear(&e);
 	if (!c)
 		return loader.conclusive ? EX_CONFIG : EXIT_FAILURE;
+	for (size_t i = 0; i < errors_stored(&c->warnings); i++)
+		fprintf(stderr, "warning: %s\n", errors_text(&c->warnings, i));
 	if (a->mode == MODE_DUMP)
 		config_print(c, stdout);
 	else
 		printf("%s: good\n", a->config_file);
 	config_unref(c);
+	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static void print_library(const char *name, const char *loaded, const char *built)
+{
+	printf("%s: %s", name, loaded);
+	if (strcmp(loaded, built) != 0)
+		printf(" (built with %s)", built);
+	putchar('\n');
+}
+
+int command_version(const struct service *svc)
+{
+	printf("skeld " SKELD_VERSION "\nservice: %s\n", svc->name);
+	print_library("libevent", event_get_version(), LIBEVENT_VERSION);
+	print_library("libconfuse", confuse_version, SKELD_LIBCONFUSE_VERSION);
+	printf("build: " SKELD_BUILD "\n");
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -150,6 +172,7 @@ static int open_path_only(const char *dir, const char *name)
 static int not_running(const char *dir)
 {
 	fprintf(stderr, "skeld: not running: no process holds %s/skeld.pid\n", dir);
+	instances_report(dir);
 	return EXIT_NOT_RUNNING;
 }
 

@@ -1,4 +1,4 @@
-/* The commands of the program besides running: -t, -T and -s. */
+/* The commands of the program besides running: -t, -T, -V and -s. */
 #ifndef SKELD_COMMANDS_H
 #define SKELD_COMMANDS_H
 
@@ -11,6 +11,9 @@ void command_open_standard_files(void);
 
 /* -t and -T. Returns the exit code. */
 int command_check(const struct arguments *a, const struct service *svc);
+
+/* -V: the versions, and how the program was built. Returns the exit code. */
+int command_version(const struct service *svc);
 
 /* -s. Returns the exit code. */
 int command_signal(const struct arguments *a);

@@ -29,6 +29,9 @@ static void write_location(const struct location *l, FILE *out)
 static void write_config(const struct config *c, FILE *out)
 {
 	write_string(c->file ? c->file : "", out);
+	write_number(errors_stored(&c->warnings), out);
+	for (size_t i = 0; i < errors_stored(&c->warnings); i++)
+		write_string(errors_text(&c->warnings, i), out);
 	write_location(&c->log.location, out);
 	write_location(&c->admin.location, out);
 	write_number(c->n_listen, out);
@@ -100,13 +103,23 @@ static bool read_location(struct reader *r, struct location *l)
 	return true;
 }
 
+/* Read N texts. */
+static bool read_errors(struct reader *r, unsigned long long n, struct errors *e)
+{
+	const char *text = "";
+	for (; n > 0 && (text = read_string(r)); n--)
+		errors_add(e, NULL, 0, "%s", text);
+	return text;
+}
+
 /* C holds the defaults. Returns false if the bytes are wrong or memory is short. */
 static bool read_config(struct reader *r, struct config *c)
 {
 	char expected[256];
 	const char *text;
 	unsigned long long n;
-	if (!read_optional(r, &c->file) || !read_location(r, &c->log.location) ||
+	if (!read_optional(r, &c->file) || !read_number(r, ERRORS_MAX, &n) ||
+	    !read_errors(r, n, &c->warnings) || !read_location(r, &c->log.location) ||
 	    !read_location(r, &c->admin.location) || !read_number(r, CONFIG_LISTEN_MAX, &n))
 		return false;
 	while (c->n_listen < n) {
@@ -133,12 +146,7 @@ bool config_decode(const char *bytes, size_t n, const struct service_schema *ser
 	unsigned long long n_errors = 0, transient = 0;
 	bool good = read_number(&r, UINT_MAX, &n_errors) && read_number(&r, 1, &transient);
 	e->transient = e->transient || transient;
-	for (size_t i = 0; good && i < n_errors && i < ERRORS_MAX; i++) {
-		const char *text = read_string(&r);
-		if (text)
-			errors_add(e, NULL, 0, "%s", text);
-		good = text;
-	}
+	good = good && read_errors(&r, n_errors < ERRORS_MAX ? n_errors : ERRORS_MAX, e);
 	if (good && n_errors > ERRORS_MAX)
 		e->n += (size_t)n_errors - ERRORS_MAX;
 	*c = good && !n_errors ? config_new(service) : NULL;

@@ -49,6 +49,7 @@ void config_unref(struct config *c)
 		free(c->listen[j].title);
 		free(c->listen[j].location.file);
 	}
+	errors_clear(&c->warnings);
 	free(c->file);
 	free(c->log.location.file);
 	free(c->admin.location.file);
@@ -75,6 +76,7 @@ static const char *file_of(const struct location *l, const char *file)
 static void check_log_directory(const struct config *c, const char *file, struct errors *e)
 {
 	struct stat st;
+	char quoted[SCHEMA_QUOTED_MAX];
 	const struct location *where = &c->log.location;
 	int length = (int)(strrchr(c->log.file, '/') - c->log.file);
 	char *directory = strndup(c->log.file, length ? (size_t)length : 1);
@@ -83,24 +85,29 @@ static void check_log_directory(const struct config *c, const char *file, struct
 	else if (stat(directory, &st) == 0 ? !S_ISDIR(st.st_mode)
 					   : errno == ENOENT || errno == ENOTDIR)
 		errors_add(e, file_of(where, file), where->line,
-			   "log.file = \"%s\": expected a file in an existing directory",
-			   c->log.file);
+			   "log.file = %s: expected a file in an existing directory",
+			   schema_quote(c->log.file, quoted));
 	free(directory);
 }
 
 /* Check the rules that involve more than one option. */
-static void validate(const struct config *c, const char *file, struct errors *e)
+static void validate(struct config *c, const char *file, struct errors *e)
 {
+	char quoted[SCHEMA_QUOTED_MAX];
 	const struct location *log_section = &c->log.location, *admin_section = &c->admin.location;
 	if (c->log.target == LOG_TO_FILE && !*c->log.file)
 		errors_add(e, file_of(log_section, file), log_section->line,
 			   "log.target = \"file\": expected log.file = \"/path\" beside it");
 	else if (c->log.target == LOG_TO_FILE)
 		check_log_directory(c, file, e);
+	else if (*c->log.file)
+		errors_add(&c->warnings, file_of(log_section, file), log_section->line,
+			   "log.file = %s has no effect: expected log.target = \"file\" beside it",
+			   schema_quote(c->log.file, quoted));
 	if (!SKELD_ADMIN && *c->admin.address)
 		errors_add(e, file_of(admin_section, file), admin_section->line,
-			   "admin.address = \"%s\": expected \"\", this build has no admin server",
-			   c->admin.address);
+			   "admin.address = %s: expected \"\", this build has no admin server",
+			   schema_quote(c->admin.address, quoted));
 	for (size_t i = 0; i < c->n_listen; i++) {
 		const struct listen_config *l = &c->listen[i];
 		for (size_t j = 0; j < i; j++)
@@ -285,6 +292,12 @@ bool config_compare(const struct config *old, struct config *new,
 					       schema_struct(&s, new, 0), &to);
 	}
 	return to.complete;
+}
+
+void config_log_warnings(const struct config *c)
+{
+	for (size_t i = 0; i < errors_stored(&c->warnings); i++)
+		log_warning("%s", errors_text(&c->warnings, i));
 }
 
 int config_log_level(const struct config *c)

@@ -42,8 +42,9 @@ struct listen_config {
  */
 struct config {
 	_Atomic unsigned refs;
-	char *file;	 /* the absolute path that was read, without symbolic links; NULL: none */
-	int64_t workers; /* 0: one per CPU that the process may use */
+	char *file; /* the absolute path that was read, without symbolic links; NULL: none */
+	struct errors warnings; /* likely mistakes that are accepted */
+	int64_t workers;	/* 0: one per CPU that the process may use */
 	char *user, *group;
 	int64_t lame_duck;     /* seconds */
 	int64_t drain_timeout; /* seconds */
@@ -105,6 +106,9 @@ void config_print(const struct config *c, FILE *out);
  */
 bool config_compare(const struct config *old, struct config *new,
 		    void (*report)(void *context, const char *line), void *context);
+
+/* Log what the file has in warnings. */
+void config_log_warnings(const struct config *c);
 
 /* The syslog level for log.level. */
 int config_log_level(const struct config *c);

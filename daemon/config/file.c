@@ -92,14 +92,16 @@ static unsigned check_text(const char *path, const char *text, size_t n, struct 
 			return 0;
 		}
 	}
-	if (n && text[n - 1] == '\n')
-		return line - 1;
-	if (!n)
-		errors_add(e, path, 0, "empty file: it may be truncated");
-	else
-		errors_add(e, path, line,
-			   "no newline at the end of the last line: the file may be truncated");
+	if (n)
+		return text[n - 1] == '\n' ? line - 1 : line;
+	errors_add(e, path, 0, "empty file: it may be truncated");
 	return 0;
+}
+
+/* "limits.connections = 10" may be all that is left of "limits.connections = 1000\n". */
+static bool may_be_cut(const char *text, size_t n)
+{
+	return !strchr("\n})\"'", text[n - 1]);
 }
 
 int config_file_read(const char *path, size_t budget, const char *from, unsigned line,
@@ -122,12 +124,13 @@ int config_file_read(const char *path, size_t budget, const char *from, unsigned
 			   "%s is too large: expected at most %d bytes in all files together", path,
 			   CONFIG_SIZE_MAX);
 	} else if ((lines = check_text(path, text, (size_t)n, e))) {
-		text[n] = '\0';
+		bool cut = may_be_cut(text, (size_t)n), newline = text[n - 1] == '\n';
+		strcpy(text + n, newline ? "" : "\n");
 		if (strncmp(text, byte_order_mark, 3) == 0)
 			memset(text, ' ', 3);
-		char *fitted = realloc(text, (size_t)n + 1);
-		*f = (struct config_file){fitted ? fitted : text, (size_t)n, lines, st.st_dev,
-					  st.st_ino};
+		char *fitted = realloc(text, (size_t)n + 2);
+		*f = (struct config_file){
+			fitted ? fitted : text, (size_t)n, lines, cut, st.st_dev, st.st_ino};
 		return 0;
 	}
 	free(text);

@@ -2,14 +2,15 @@
  * Reads a configuration file, and rejects files that the parser must not see.
  *
  * libconfuse and its lexer (flex) cannot be trusted with every path: for a directory flex calls
- * exit(3), a FIFO blocks, /dev/zero never ends, text after a NUL is ignored, and a truncated file
- * ("port = 80" of "port = 8080") is accepted. So the parser never opens a file itself.
+ * exit(3), a FIFO blocks, /dev/zero never ends, and text after a NUL is ignored. So the parser
+ * never opens a file itself.
  */
 #ifndef SKELD_FILE_H
 #define SKELD_FILE_H
 
 #include "base/errors.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #ifndef CONFIG_SIZE_MAX /* the fuzzers set it lower, see tests/stress/fuzz/CMakeLists.txt */
@@ -17,17 +18,18 @@
 #endif
 
 struct config_file {
-	char *text;    /* ended by a NUL, owned by the caller */
-	size_t length; /* bytes in text, without the NUL */
+	char *text;    /* ended by a newline and a NUL, owned by the caller */
+	size_t length; /* bytes in the file */
 	unsigned lines;
-	dev_t device; /* with inode, identifies the file; two paths may lead to one file */
+	bool may_be_cut; /* the last line has no newline, and ends in a word or a comment */
+	dev_t device;	 /* with inode, identifies the file; two paths may lead to one file */
 	ino_t inode;
 };
 
 /*
  * Read the whole file PATH. Rejects everything but a regular file of 1 to BUDGET bytes that has no
- * control characters and whose lines all end with a newline. Does not open FIFOs and devices.
- * Replaces a byte order mark by blanks.
+ * control characters. Does not open FIFOs and devices. Replaces a byte order mark by blanks, and
+ * adds a newline that is missing at the end.
  *
  * An error about PATH as a whole is placed at FROM:LINE, the include statement; FROM is NULL and
  * LINE 0 for the main file. Returns 0, or -1 with errors appended to E.

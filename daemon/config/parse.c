@@ -18,12 +18,14 @@
  */
 #include "config/parse.h"
 
+#include "base/text.h"
 #include "config/file.h"
 #include "config/prescan.h"
 #include "config/schema.h"
 
 #include <confuse.h>
 #include <errno.h>
+#include <glob.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,7 +73,8 @@ struct parse {
 	size_t n_assignments;
 	/* The rest concerns the current file. */
 	const struct file *file;
-	bool collecting; /* the first pass: look for unknown names only */
+	unsigned include_line; /* of the include statement that is expanded */
+	bool collecting;       /* the first pass: look for unknown names only */
 	struct unknown unknown[UNKNOWN_MAX];
 	size_t n_unknown;
 	unsigned end_line;    /* of END */
@@ -160,18 +163,21 @@ static void on_message(cfg_t *cfg, const char *format, va_list ap)
 {
 	bool no_option = strcmp(format, "no such option '%s'") == 0;
 	bool no_equal_sign = strcmp(format, "missing equal sign after option '%s'") == 0;
+	bool no_title = strcmp(format, "missing title for section '%s'") == 0;
 	char text[512];
 	va_list copy;
 	va_copy(copy, ap);
 	vsnprintf(text, sizeof(text), format, copy);
 	va_end(copy);
-	const char *name = no_option || no_equal_sign ? va_arg(ap, const char *) : NULL;
+	const char *name = no_option || no_equal_sign || no_title ? va_arg(ap, const char *) : NULL;
 	if (running->collecting && no_option)
 		add_unknown(cfg, name);
 	else if (running->collecting || (no_equal_sign && is_unknown_section(cfg, name)))
 		return;
 	else if (no_option)
 		report_undeclared(cfg, name);
+	else if (no_title)
+		WRONG(cfg, "section %s without a title: expected %s \"title\" { ... }", name, name);
 	else if (strstr(text, END) || strncmp(text, "premature", 9) == 0)
 		WRONG(cfg, "unexpected end of file: the statement after line %u is incomplete",
 		      running->last_line);
@@ -180,34 +186,52 @@ static void on_message(cfg_t *cfg, const char *format, va_list ap)
 		      is_secret(cfg) ? "(secret)" : text);
 }
 
-/* What is accepted in place of U: the sections, or the options of its section. */
-static void list_names(const struct unknown *u, char *out, size_t size)
+/* What is accepted in place of an unknown name. */
+struct names {
+	const char *unknown, *nearest; /* nearest: NULL if no name is similar */
+	size_t distance;	       /* of the nearest */
+	char list[512];
+};
+
+static void add_name(struct names *n, const char *name)
 {
+	size_t used = strlen(n->list), distance = text_distance(n->unknown, name);
+	snprintf(n->list + used, sizeof(n->list) - used, " %s", name);
+	if (distance < n->distance && 2 * distance <= strlen(n->unknown)) {
+		n->distance = distance;
+		n->nearest = name;
+	}
+}
+
+/* The sections, or the options of the section of U. */
+static void find_names(const struct unknown *u, struct names *n)
+{
+	enum { DISTANCE_MAX = 2 };
 	struct section s;
-	size_t used = 0;
-	*out = '\0';
+	*n = (struct names){.unknown = u->name, .distance = DISTANCE_MAX + 1};
 	if (u->is_section)
-		for (size_t i = 1; schema_section(running->config->schema, i, &s) && used < size;
-		     i++)
-			used += (size_t)snprintf(out + used, size - used, " %s", s.name);
+		for (size_t i = 1; schema_section(running->config->schema, i, &s); i++)
+			add_name(n, s.name);
 	else if (find_section(u->section, &s))
-		for (const struct service_option *o = s.options; o->name && used < size; o++)
-			used += (size_t)snprintf(out + used, size - used, " %s", o->name);
+		for (const struct service_option *o = s.options; o->name; o++)
+			add_name(n, o->name);
 }
 
 static void report_unknown(const char *file, const struct unknown *u)
 {
-	char names[512];
+	struct names names;
 	struct section s;
-	list_names(u, names, sizeof(names));
+	find_names(u, &names);
+	bool similar = names.nearest && !u->is_secret;
 	if (u->is_section && *u->section && find_section(u->name, &s))
 		errors_add(running->errors, file, u->line,
 			   "section %s is not closed before section %s", u->section, u->name);
 	else
 		errors_add(running->errors, file, u->line,
-			   "unknown %s %s%s%s: expected one of:%s%s",
+			   "unknown %s %s%s%s: %s%s%sexpected one of:%s%s",
 			   u->is_section ? "section" : "option", u->section, *u->section ? "." : "",
-			   u->is_secret ? "(secret)" : u->name, names,
+			   u->is_secret ? "(secret)" : u->name, similar ? "did you mean " : "",
+			   similar ? names.nearest : "", similar ? "? " : "", names.list,
 			   u->is_section ? "; its content was not checked" : "");
 }
 
@@ -263,7 +287,8 @@ static void set_option(const cfg_t *cfg, const struct section *s, const struct s
 	struct config *c = running->config;
 	size_t index = s->titled ? c->n_listen - 1 : 0;
 	void *base = schema_struct(s, c, index);
-	char expected[256];
+	char expected[256], quoted[SCHEMA_QUOTED_MAX];
+	const char *title = s->titled ? c->listen[index].title : NULL;
 	check_duplicate(cfg, o, index);
 	const char *wrong = schema_set(o, base, value, expected, sizeof(expected));
 	int error = wrong ? -errno : schema_resolve(o, base);
@@ -272,10 +297,12 @@ static void set_option(const cfg_t *cfg, const struct section *s, const struct s
 	if (error == -ENOMEM)
 		errors_add_no_memory(running->errors, running->file->name, (unsigned)cfg->line);
 	else if (error == -EINVAL || error == -ENOENT)
-		WRONG(cfg, "%s%s%s = \"%.100s\": expected %s", s->name, *s->name ? "." : "",
-		      o->name, value, expected);
+		WRONG(cfg, "%s%s%s = %s: expected %s%s%.100s%s", s->name, *s->name ? "." : "",
+		      o->name, schema_quote(value, quoted), expected, title ? " (listen \"" : "",
+		      title ? title : "", title ? "\")" : "");
 	else if (error) {
-		WRONG(cfg, "cannot look up %s = \"%.100s\": %s", o->name, value, strerror(-error));
+		WRONG(cfg, "cannot look up %s = %s: %s", o->name, schema_quote(value, quoted),
+		      strerror(-error));
 		running->errors->transient = true;
 	}
 }
@@ -354,6 +381,9 @@ static bool read_file(struct parse *p, struct file *f, const char *from, unsigne
 {
 	int result = config_file_read(f->name, p->budget, from, line, &f->content, p->errors);
 	p->budget -= f->content.length;
+	if (f->content.may_be_cut)
+		errors_add(&p->config->warnings, f->name, f->content.lines,
+			   "no newline at the end of the last line: the file may be truncated");
 	return result == 0;
 }
 
@@ -375,31 +405,93 @@ static bool includes_itself(const struct file *f)
 	return up;
 }
 
-/*
- * Read an included file now, because an error belongs to the line of the statement. It is parsed
- * after the current file; the order does not matter, because nothing may be set twice.
- */
-static void on_include(void *context, const char *include, unsigned line)
+/* Read the file PATH, which the statement include("INCLUDE") names. Takes over PATH. Returns false
+ * if there are too many files. */
+static bool include_file(struct parse *p, char *path, const char *include)
 {
-	struct parse *p = context;
 	const char *from = p->file->name;
-	char *path = NULL;
-	if (p->file->depth == DEPTH_MAX)
-		errors_add(p->errors, from, line, "include(\"%s\"): nested more than %d deep",
-			   include, DEPTH_MAX);
-	else if (p->n_files == FILES_MAX)
+	unsigned line = p->include_line;
+	if (p->n_files == FILES_MAX) {
 		errors_add(p->errors, from, line, "include(\"%s\"): more than %d files", include,
 			   FILES_MAX);
-	else if (!(path = resolve(include, from)))
-		errors_add_no_memory(p->errors, from, line);
-	if (!path)
-		return;
+		free(path);
+		return false;
+	}
 	struct file *f = add_file(p, path, p->file);
 	if (read_file(p, f, from, line) && includes_itself(f)) {
 		errors_add(p->errors, from, line, "include(\"%s\"): the file includes itself",
 			   include);
 		free(f->content.text);
 		f->content.text = NULL;
+	}
+	return true;
+}
+
+/* glob(3) could not read directory PATH: files in it would be left out. A missing directory has
+ * none. */
+static int on_glob_error(const char *path, int error)
+{
+	if (error == ENOENT || error == ENOTDIR)
+		return 0;
+	errors_add(running->errors, running->file->name, running->include_line,
+		   "cannot read %s: %s", path, strerror(error));
+	running->errors->transient = running->errors->transient || errors_is_transient(error);
+	return 1;
+}
+
+/* PATH is a pattern, except for its first LITERAL bytes. Returns the result of glob(3). */
+static int find_files(const char *path, size_t literal, glob_t *found)
+{
+	char *pattern = malloc(literal + strlen(path) + 1), *out = pattern;
+	if (!pattern)
+		return GLOB_NOSPACE;
+	for (; literal > 0; literal--) {
+		if (strchr("*?[\\", *path))
+			*out++ = '\\';
+		*out++ = *path++;
+	}
+	strcpy(out, path);
+	int result = glob(pattern, 0, on_glob_error, found);
+	free(pattern);
+	return result;
+}
+
+static void include_pattern(struct parse *p, const char *path, const char *include)
+{
+	glob_t found = {0};
+	int result = find_files(path, strlen(path) - strlen(include), &found);
+	bool good = result == 0 || result == GLOB_NOMATCH || result == GLOB_ABORTED;
+	for (size_t i = 0; result == 0 && good && i < found.gl_pathc; i++) {
+		char *copy = strdup(found.gl_pathv[i]);
+		good = copy;
+		if (copy && !include_file(p, copy, include))
+			break;
+	}
+	if (!good)
+		errors_add_no_memory(p->errors, p->file->name, p->include_line);
+	globfree(&found);
+}
+
+/*
+ * Read the included files now, because an error belongs to the line of the statement. They are
+ * parsed after the current file; the order does not matter, because nothing may be set twice.
+ */
+static void on_include(void *context, const char *include, unsigned line)
+{
+	struct parse *p = context;
+	const char *from = p->file->name;
+	char *path = NULL;
+	p->include_line = line;
+	if (p->file->depth == DEPTH_MAX)
+		errors_add(p->errors, from, line, "include(\"%s\"): nested more than %d deep",
+			   include, DEPTH_MAX);
+	else if (!(path = resolve(include, from)))
+		errors_add_no_memory(p->errors, from, line);
+	else if (!strpbrk(include, "*?["))
+		include_file(p, path, include);
+	else {
+		include_pattern(p, path, include);
+		free(path);
 	}
 }
 

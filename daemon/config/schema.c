@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define AT(field)	 offsetof(struct config, field)
 #define AT_LISTEN(field) offsetof(struct listen_config, field)
@@ -129,44 +130,58 @@ static bool is_string(const struct service_option *o)
 	return o->type != OPTION_NUMBER && o->type != OPTION_CHOICE && o->type != OPTION_FLAG;
 }
 
-/* The units of a number of bytes. */
-static const struct {
+/* The suffixes of a number, by its unit. */
+static const struct suffix {
+	const char *unit;
 	char letter;
-	int64_t bytes;
-} units[] = {{'G', 1 << 30}, {'M', 1 << 20}, {'K', 1 << 10}, {'\0', 1}};
+	int64_t factor;
+} suffixes[] = {{"bytes", 'G', 1 << 30}, {"bytes", 'M', 1 << 20}, {"bytes", 'K', 1 << 10},
+		{"seconds", 'h', 3600},	 {"seconds", 'm', 60},	  {"seconds", 's', 1}};
+enum { N_SUFFIXES = sizeof(suffixes) / sizeof(*suffixes) };
 
-static bool takes_units(const struct service_option *o)
+static bool has_unit(const struct service_option *o, const char *unit)
 {
-	return o->unit && strcmp(o->unit, "bytes") == 0;
+	return o->unit && strcmp(o->unit, unit) == 0;
+}
+
+/* Returns 0 if the option does not take this SUFFIX. */
+static int64_t suffix_factor(const struct service_option *o, const char *suffix)
+{
+	for (size_t i = 0; i < N_SUFFIXES; i++)
+		if (suffix[0] == suffixes[i].letter && !suffix[1] && has_unit(o, suffixes[i].unit))
+			return suffixes[i].factor;
+	return *suffix ? 0 : 1;
 }
 
 static bool set_number(const struct service_option *o, void *base, const char *text)
 {
 	char *end;
-	size_t i = 0;
 	errno = 0;
 	long long n = strtoll(text, &end, 10);
-	while (units[i].letter && (units[i].letter != *end || !takes_units(o)))
-		i++;
+	int64_t factor = suffix_factor(o, end);
 	/* strtoll(3) also accepts blanks and "+" before the digits. */
-	if (text + strspn(text, "-0123456789") != end || end == text || errno ||
-	    end[units[i].letter != '\0'] || n < o->min / units[i].bytes ||
-	    n > o->max / units[i].bytes || n * units[i].bytes < o->min)
+	if (text + strspn(text, "-0123456789") != end || end == text || errno || !factor ||
+	    n < o->min / factor || n > o->max / factor || n * factor < o->min)
 		return false;
-	*number_at(o, base) = n * units[i].bytes;
+	*number_at(o, base) = n * factor;
 	return true;
 }
 
 enum { NUMBER_TEXT_MAX = 24 };
 
+/* Bytes with the largest suffix that is exact, all other numbers without a suffix. */
 static const char *number_text(const struct service_option *o, int64_t n,
 			       char text[static NUMBER_TEXT_MAX])
 {
 	size_t i = 0;
-	while (units[i].letter && (!takes_units(o) || !n || n % units[i].bytes))
+	while (i < N_SUFFIXES && (!has_unit(o, "bytes") || !has_unit(o, suffixes[i].unit) || !n ||
+				  n % suffixes[i].factor))
 		i++;
-	snprintf(text, NUMBER_TEXT_MAX, "%lld%.1s", (long long)(n / units[i].bytes),
-		 &units[i].letter);
+	if (i < N_SUFFIXES)
+		snprintf(text, NUMBER_TEXT_MAX, "%lld%c", (long long)(n / suffixes[i].factor),
+			 suffixes[i].letter);
+	else
+		snprintf(text, NUMBER_TEXT_MAX, "%lld", (long long)n);
 	return text;
 }
 
@@ -193,10 +208,16 @@ static bool set_choice(const struct service_option *o, void *base, const char *t
 	}
 }
 
+/* The words of libconfuse's cfg_parse_boolean(). */
 static bool set_flag(const struct service_option *o, void *base, const char *text)
 {
-	*number_at(o, base) = strcmp(text, "true") == 0;
-	return *number_at(o, base) || strcmp(text, "false") == 0;
+	static const char *const words[] = {"false", "true", "no", "yes", "off", "on"};
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+		if (strcasecmp(text, words[i]) == 0) {
+			*number_at(o, base) = i % 2;
+			return true;
+		}
+	return false;
 }
 
 static bool set_string(const struct service_option *o, void *base, const char *text)
@@ -260,7 +281,10 @@ const char *schema_set(const struct service_option *o, void *base, const char *t
 	if (valid && (!is_string(o) || set_string(o, base, text)))
 		return NULL;
 	errno = valid ? ENOMEM : EINVAL;
-	schema_describe(o, expected, size);
+	if (!valid && o->type == OPTION_ADDRESS)
+		address_explain(text, expected, size);
+	else
+		schema_describe(o, expected, size);
 	return expected;
 }
 
@@ -289,6 +313,19 @@ void schema_print_text(const char *text, FILE *out)
 			fputc(ch, out);
 	}
 	fputc('"', out);
+}
+
+const char *schema_quote(const char *text, char out[static SCHEMA_QUOTED_MAX])
+{
+	char cut[SCHEMA_QUOTED_MAX / 4] = ""; /* each character needs at most four */
+	FILE *to = fmemopen(out, SCHEMA_QUOTED_MAX, "w");
+	strncpy(cut, text, sizeof(cut) - 1);
+	*out = '\0';
+	if (to) {
+		schema_print_text(cut, to);
+		fclose(to);
+	}
+	return out;
 }
 
 void schema_print(const struct service_option *o, const void *base, FILE *out)

@@ -32,7 +32,7 @@ struct listen_config *schema_add_listen(struct config *c, const char *title);
 /*
  * Set the option in the structure at BASE from TEXT, which is written as in a file. Returns NULL on
  * success. Otherwise sets errno to EINVAL or ENOMEM and returns EXPECTED, in which it describes the
- * accepted values ("a whole number from 0 to 256").
+ * accepted values ("a whole number from 0 to 256"), or what an address lacks.
  */
 const char *schema_set(const struct service_option *o, void *base, const char *text, char *expected,
 		       size_t size);
@@ -50,6 +50,13 @@ void schema_print(const struct service_option *o, const void *base, FILE *out);
 void schema_print_quoted(const struct service_option *o, const void *base, FILE *out);
 void schema_print_default(const struct service_option *o, FILE *out);
 void schema_print_text(const char *text, FILE *out);
+
+/*
+ * Write TEXT to OUT as schema_print_text() does, for a message: the first bytes of a long text, ""
+ * if memory is short. Returns OUT.
+ */
+enum { SCHEMA_QUOTED_MAX = 412 };
+const char *schema_quote(const char *text, char out[static SCHEMA_QUOTED_MAX]);
 
 /* Write a description of the accepted values to OUT (SIZE bytes). */
 void schema_describe(const struct service_option *o, char *out, size_t size);

@@ -105,6 +105,7 @@ static void commit(struct daemon *d, struct prepared *p)
 	admin_listen(d->admin, new->admin);
 	snapshot_unref(old);
 	log_changes(&p->changes);
+	config_log_warnings(new->config);
 	log_debug("reload: committed generation=%llu duration_ms=%.3f",
 		  (unsigned long long)new->generation, (double)(now_ns() - began) / 1e6);
 }

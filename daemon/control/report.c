@@ -49,6 +49,19 @@ static const char *rejection(const struct daemon *d)
 	return d->reload.last_error ? d->reload.last_error : "out of memory";
 }
 
+/* "main 127.0.0.1:7007, admin 127.0.0.1:7008": the addresses as bound. */
+static void print_listeners(const struct snapshot *s, FILE *out)
+{
+	for (size_t i = 0; i < s->n_listeners; i++) {
+		const struct listener *l = s->listener[i];
+		char title[128], address[ADDRESS_TEXT_MAX], escaped[4 * ADDRESS_TEXT_MAX];
+		text_escape(title, sizeof(title), s->title[i], strlen(s->title[i]));
+		address_format(&l->actual, address);
+		text_escape(escaped, sizeof(escaped), address, strlen(address));
+		fprintf(out, "%s%s %s", i ? ", " : "", title, escaped);
+	}
+}
+
 void report_print_status(const struct daemon *d, FILE *out)
 {
 	fprintf(out,
@@ -60,6 +73,9 @@ void report_print_status(const struct daemon *d, FILE *out)
 		outcomes[d->reload.last_outcome], rejection(d), (long long)d->started,
 		(long long)d->current->config->lame_duck,
 		(long long)d->current->config->drain_timeout);
+	fputs("listening=", out);
+	print_listeners(d->current, out);
+	fputc('\n', out);
 }
 
 /* TEXT has no control characters: it is escaped by text_escape(), or a name in this program. */

@@ -40,6 +40,16 @@ static bool is_configured(const struct listener *l, const struct config *c)
  * the snapshot contains already: two sections may have the same address with port 0.
  */
 
+/* Does the address of L differ from A only in that A leaves the port to the kernel? */
+static bool has_any_port(const struct listener *l, const struct address *a)
+{
+	struct address wanted = *a;
+	if (address_port(a) != 0 || a->sa.ss_family == AF_UNIX)
+		return false;
+	address_set_port(&wanted, address_port(&l->actual));
+	return address_equal(&l->actual, &wanted);
+}
+
 static struct listener *find_passed_listener(const struct build *b, const char *title,
 					     const struct address *a)
 {
@@ -51,7 +61,7 @@ static struct listener *find_passed_listener(const struct build *b, const char *
 		if (address_equal(&l->actual, a))
 			return l;
 		if (!same_title && l->keeper == KEEPER_UNIT && strcmp(l->title, title) == 0 &&
-		    !is_configured(l, b->config))
+		    has_any_port(l, a) && !is_configured(l, b->config))
 			same_title = l;
 	}
 	return same_title;
@@ -93,6 +103,25 @@ static bool overlaps_removed(const struct build *b, const struct address *a)
 	return false;
 }
 
+/* The listener of section C, with address A, cannot be opened: name the passed sockets that C may
+ * be meant to use, or that are in the way. */
+static void report_unused_sockets(const struct build *b, const struct listen_config *c,
+				  const struct address *a, struct errors *e)
+{
+	for (size_t i = 0; i < b->passed->n; i++) {
+		const struct listener *l = b->passed->listener[i];
+		char text[ADDRESS_TEXT_MAX];
+		bool same_port = address_port(a) && address_port(a) == address_port(&l->actual);
+		if (is_configured(l, b->config) || (strcmp(l->title, c->title) != 0 && !same_port))
+			continue;
+		address_format(&l->actual, text);
+		errors_add(e, c->location.file, c->location.line,
+			   "unused socket: %s, passed as %s, is not %s (listen \"%s\"): change one "
+			   "of them",
+			   text, l->title, c->address, c->title);
+	}
+}
+
 /* Add the listener of section C. Returns NULL if C has no address, or NULL and an error. */
 static struct listener *add_listener(struct build *b, const struct listen_config *c,
 				     size_t n_sockets, struct errors *e)
@@ -115,8 +144,10 @@ static struct listener *add_listener(struct build *b, const struct listen_config
 		listener_ref(l);
 	else
 		l = listener_open(c, &a, n_sockets, overlaps_removed(b, &a), e);
-	if (!l)
+	if (!l) {
+		report_unused_sockets(b, c, &a, e);
 		return NULL;
+	}
 	b->opened[s->n_listeners] = reused ? NULL : c;
 	s->backlog[s->n_listeners] = (int)c->backlog;
 	s->title[s->n_listeners] = c->title;
@@ -191,6 +222,7 @@ struct snapshot *snapshot_without_listeners(const struct snapshot *old)
 	s->config = config_ref(old->config);
 	s->connections = old->connections;
 	if (old->admin) {
+		s->title[s->n_listeners] = "admin";
 		s->listener[s->n_listeners++] = listener_ref(old->admin);
 		s->admin = old->admin;
 	}

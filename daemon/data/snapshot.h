@@ -42,7 +42,8 @@ struct snapshot {
  * Create the successor of OLD (NULL: the first snapshot) from CONFIG. Each section gets the first
  * of these listeners that exists:
  * - one that the service manager PASSED and that has the configured address;
- * - one of a socket unit with the title of the section, if no section has its address;
+ * - one of a socket unit with the title of the section, if the configured address has port 0 and is
+ *   the same otherwise, and no section has its address;
  * - one of OLD, or one of RETIRED, that has the configured address, unless the file of its unix
  *   socket is missing. RETIRED are listeners that were removed but to which a worker still has a
  *   reference;

@@ -114,8 +114,9 @@ Test(admin, status_is_json_on_request)
 		 daemon_pid);
 	cr_assert_eq(strncmp(http_body(), part, strlen(part)), 0, "%s", http_body());
 	cr_assert(strstr(http_body(), "\"reloads_rejected\":1,\"last_reload\":\"rejected\","));
-	cr_assert(strstr(http_body(), "log.level = \\\"a \\\"b\\\" \\\\ <c> \xc3\xbc\\\": "), "%s",
-		  http_body());
+	cr_assert(strstr(http_body(),
+			 "log.level = \\\"a \\\\\\\"b\\\\\\\" \\\\\\\\ <c> \xc3\xbc\\\": "),
+		  "%s", http_body());
 	cr_assert(strstr(http_body(), "\"service\":\"echo\""));
 	/* The latest signal comes first, with its sender. */
 	const char *hup = strstr(http_body(), "\"signals\":[{\"signal\":\"SIGHUP\",\"count\":1,");

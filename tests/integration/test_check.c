@@ -128,6 +128,22 @@ Test(check, missing_log_directory_is_an_error_with_its_line)
 			"target = \"stderr\"");
 }
 
+Test(check, a_mistake_in_an_address_is_named_with_its_section)
+{
+	expect_rejected_text(
+		"listen \"one\" {\n\taddress = \"localhost:80\"\n}\n",
+		"skeld.conf:2: listen.address = \"localhost:80\": expected a number as "
+		"the host, such as 127.0.0.1: names are not looked up here (listen "
+		"\"one\")\n");
+	expect_rejected_text(
+		"admin { address = \"::1:80\" }\n",
+		"skeld.conf:1: admin.address = \"::1:80\": expected brackets around the "
+		"IPv6 address: [::1]:80\n");
+	expect_rejected_text(
+		"listen \"a\" {\n\taddress = \"unix:x\"\n}\n",
+		"skeld.conf:2: listen.address = \"unix:x\": expected an absolute path");
+}
+
 static void expect_start_fails(const char *config, int code, const char *part)
 {
 	config_write("%s", config);

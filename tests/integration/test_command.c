@@ -47,7 +47,7 @@ Test(command, check_exits_with_0_or_with_78_and_the_line)
 
 Test(command, check_reports_the_errors_of_a_reload)
 {
-	static const char *const bad[] = {"limits {\n", "workers = 1", "", "include(\"x.conf\")\n"};
+	static const char *const bad[] = {"limits {\n", "workers =", "", "include(\"x.conf\")\n"};
 	daemon_start(BASE);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		config_write("%s", bad[i]);
@@ -107,6 +107,39 @@ Test(command, help_and_version_exit_with_0)
 	cr_assert_eq(skeld_run("--version", NULL), 0);
 }
 
+Test(command, version_prints_the_service_the_libraries_and_the_build)
+{
+	static const char *const lines[] = {"skeld ", "\nservice: ", "\nlibevent: 2.",
+					    "\nlibconfuse: 3.", "\nbuild: "};
+	cr_assert_eq(skeld_run("-V", NULL), 0);
+	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++)
+		cr_assert(out_contains(lines[i]), "no \"%s\" in:\n%s", lines[i], command_out.bytes);
+	cr_assert(out_contains("SKELD_ADMIN=") && out_contains("SKELD_SOCKETS="), "%s",
+		  command_out.bytes);
+	cr_assert_eq(command_err.size, 0);
+}
+
+Test(command, usage_errors_begin_with_the_name_of_the_program)
+{
+	static const char *const wrong[] = {"--nonsense", "-x",	 "-c",
+					    "--signal",	  "--s", "argument"};
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		cr_assert_eq(skeld_run(wrong[i], NULL), 64);
+		cr_assert_eq(strncmp(command_err.bytes, "skeld: ", 7), 0, "%s", command_err.bytes);
+	}
+}
+
+Test(command, a_likely_mistake_is_a_warning_of_check_and_dump)
+{
+	config_write(BASE "log { file = \"/tmp/x\" }\n");
+	cr_assert_eq(skeld_run("-t", "-c", config_path, NULL), 0);
+	cr_assert(err_contains("warning: ") && err_contains("skeld.conf:4: log.file"), "%s",
+		  command_err.bytes);
+	cr_assert_eq(skeld_run("-T", "-c", config_path, NULL), 0);
+	cr_assert(err_contains("skeld.conf:4: log.file"), "%s", command_err.bytes);
+	cr_assert(!out_contains("has no effect"), "%s", command_out.bytes);
+}
+
 Test(command, signal_commands_exit_with_3_if_no_daemon_runs)
 {
 	static const char *const commands[] = {"reload", "stats", "stop", "status"};
@@ -117,6 +150,22 @@ Test(command, signal_commands_exit_with_3_if_no_daemon_runs)
 	cr_assert_eq(skeld_run("-r", "/nonexistent", "-s", "status", NULL), 3);
 }
 
+Test(command, a_daemon_that_runs_elsewhere_is_named)
+{
+	char hint[256], path[64];
+	static const char *const commands[] = {"reload", "stats", "stop", "status"};
+	daemon_start(BASE);
+	snprintf(hint, sizeof(hint), "pid %d runs in %s, use -r %s\n", (int)daemon_pid, runtime_dir,
+		 runtime_dir);
+	for (size_t i = 0; i < 4; i++) {
+		cr_assert_eq(skeld_run("-r", path_in("other", path), "-s", commands[i], NULL), 3);
+		cr_assert(err_contains(hint), "%s", command_err.bytes);
+	}
+	daemon_finish();
+	cr_assert_eq(skeld_run("-r", path_in("other", path), "-s", "status", NULL), 3);
+	cr_assert(!err_contains(runtime_dir), "%s", command_err.bytes);
+}
+
 Test(command, status_prints_the_state)
 {
 	char pid[32];
@@ -124,6 +173,22 @@ Test(command, status_prints_the_state)
 	snprintf(pid, sizeof(pid), "%d", (int)daemon_pid);
 	cr_assert_eq(send_command("status"), 0);
 	cr_assert(out_contains("running") && out_contains(pid), "%s", command_out.bytes);
+	daemon_finish();
+}
+
+Test(command, status_has_the_addresses_as_bound)
+{
+	char line[256], admin[64], main[64];
+	daemon_start("workers = 1\nadmin { address = \"127.0.0.1:0\" }\n" LISTEN_MAIN);
+	snprintf(main, sizeof(main), "%s", listener_address("main"));
+	snprintf(admin, sizeof(admin), "%s", listener_address("admin"));
+	snprintf(line, sizeof(line), "\nlistening=main %s, admin %s\n", main, admin);
+	cr_assert_eq(send_command("status"), 0);
+	cr_assert(out_contains(line), "%s", command_out.bytes);
+	config_write(BASE "listen \"b\" { address = \"unix:%s/b\" }\n", test_dir);
+	daemon_reload_and_wait();
+	snprintf(line, sizeof(line), "main %s, b unix:%s/b", main, test_dir);
+	expect_status("listening", line);
 	daemon_finish();
 }
 

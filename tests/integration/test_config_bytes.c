@@ -31,6 +31,8 @@ static const char dense[] =
 	"address = \"\" backlog = 65535 }\nlimits{connections=100 /*x*/idle_timeout = 300 //y\n"
 	"buffer=\"65536\"\n}\necho{banner=''} # {\"}\n";
 
+/* A file that is cut before it has both sections would be complete, too. */
+enum { SECTIONS_END = 65 };
 enum { TEXT_MAX = sizeof(dense) + 1, COMMAND_EVERY = 16, CHECK_EVERY = 32 };
 
 static const char *mutant;
@@ -98,6 +100,8 @@ Test(config_bytes, mutations_of_the_file_do_not_harm_the_running_daemon)
 	size_t descriptors = count_descriptors();
 	for (size_t at = 0; at < sizeof(dense) - 1; at += step)
 		for (size_t which = 0; which < MUTATIONS; which++) {
+			if (which == CUT && at < SECTIONS_END)
+				continue;
 			bool command = ++tried % COMMAND_EVERY == 0;
 			length = mutate(text, dense, sizeof(dense) - 1, at, which);
 			mutant = text;

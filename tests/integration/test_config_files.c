@@ -1,4 +1,6 @@
 /* No configuration file can harm the running daemon: special files, and truncated files. */
+/* build: SOURCES ../stress/fuzz/complete.c */
+#include "../stress/fuzz/complete.h"
 #include "client.h"
 #include "observe.h"
 
@@ -133,10 +135,11 @@ Test(config_files, a_nul_byte_and_text_after_it_are_rejected)
 	expect_survived("skeld.conf:5: control character 0x00");
 }
 
-/* Each item is complete: a file that ends after it is good. A file with any other end is rejected:
- * inside a number, a comment, a string or a section, or before a newline. */
+/* A file that ends within a statement, a string, a section or a comment of several lines is
+ * rejected.
+ */
 static const char *const items[] = {
-	/* One line: without listen and admin sections the daemon would use well-known ports. */
+	/* Never cut: without listen and admin sections the daemon would use well-known ports. */
 	"admin { address = \"\" } listen \"main\" { address = \"127.0.0.1:0\" }\n",
 	"\n",
 	"workers = 1 # threads\n",
@@ -156,28 +159,27 @@ Test(config_files, a_truncated_file_is_rejected)
 {
 	enum { STEP = 7 };
 	char whole[2048] = "";
-	bool complete[sizeof(whole)] = {0};
-	for (size_t i = 0; i < sizeof(items) / sizeof(*items); i++) {
+	for (size_t i = 0; i < sizeof(items) / sizeof(*items); i++)
 		strcat(whole, items[i]);
-		complete[strlen(whole)] = true;
-	}
 	daemon_start(BASE);
 	client = client_connect("main");
 	long generation = 1;
-	for (size_t n = 0; n <= strlen(whole); n++) {
-		if (n % STEP && !complete[n])
-			continue;
+	size_t tried[2] = {0};
+	for (size_t n = strlen(items[0]); n <= strlen(whole); n += STEP) {
+		bool complete = is_complete(whole, n, NULL, NULL);
+		tried[complete]++;
 		file_write_bytes(config_path, whole, n);
 		daemon_reload_and_wait();
-		generation += complete[n];
-		const char *outcome = complete[n] ? "ok" : "rejected";
+		generation += complete;
+		const char *outcome = complete ? "ok" : "rejected";
 		if (status_number("generation") != generation ||
 		    strcmp(status_get("last_reload"), outcome) != 0)
 			fail_test("generation %ld and %s expected for the first %zu bytes:\n%.*s",
 				  generation, outcome, n, (int)n, whole);
-		if (!complete[n] && !strstr(status_get("last_reload_error"), "skeld.conf"))
+		if (!complete && !strstr(status_get("last_reload_error"), "skeld.conf"))
 			fail_test("no file named in: %s", last_value);
 	}
+	cr_assert(tried[false] > 10 && tried[true] > 10, "%zu, %zu", tried[false], tried[true]);
 	client_echo(client, "unharmed\n");
 	daemon_finish();
 }

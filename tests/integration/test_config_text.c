@@ -100,6 +100,9 @@ Test(config_text, values_out_of_their_range_are_rejected)
 					    "drain_timeout = 0x10\n",
 					    "drain_timeout = 99999999999999999999\n",
 					    "drain_timeout = \"\"\n",
+					    "drain_timeout = 61m\n",
+					    "limits { idle_timeout = 5 m }\n",
+					    "listen \"b\" { proxy = maybe }\n",
 					    "limits { connections = 0 }\n",
 					    "limits { connections = 10 k }\n",
 					    "log { target = \"file\" }\n",
@@ -156,14 +159,45 @@ Test(config_text, included_files_are_checked_like_the_main_file)
 	expect_line("include(\"back.conf\")\n", "back.conf:2: ");
 	include_write("open.conf", "limits {\n");
 	expect_line("include(\"open.conf\")\n", "open.conf:");
-	include_write("open.conf", "drain_timeout = 1");
-	expect_line("include(\"open.conf\")\n", "open.conf:1: ");
 	include_write("open.conf", "");
 	expect_line("include(\"open.conf\")\n", "open.conf");
 	include_write("open.conf", "/* the rest of all files is a comment?\n");
 	expect_line("include(\"open.conf\")\ndrain_timeout = 5\n", "open.conf:");
 	expect_line("include(\"a\", \"b\")\n", "skeld.conf:4: ");
 	expect_line("include()\n", "skeld.conf:4: ");
+	daemon_finish();
+}
+
+Test(config_text, a_pattern_includes_sorted_files)
+{
+	char path[64];
+	MUST(mkdir(path_in("conf.d", path), 0755) == 0);
+	daemon_start(BASE "include(\"conf.d/*.conf\")\n"); /* none */
+	include_write("conf.d/2.conf", "drain_timeout = 7\n");
+	include_write("conf.d/1.conf", "limits { idle_timeout = 2m }");
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	cr_assert(log_contains("drain_timeout: 10 -> 7"), "%s", log_text());
+	cr_assert(log_contains("limits.idle_timeout: 300 -> 120"), "%s", log_text());
+	include_write("conf.d/3.conf", "\ndrain_timeout = 8\n");
+	daemon_reload_and_wait();
+	expect_rejected(2, "3.conf:2: drain_timeout is already set at ");
+	daemon_finish();
+}
+
+Test(config_text, a_likely_mistake_is_a_warning_in_the_log)
+{
+	config_write(BASE "log { file = \"/tmp/x\" }\n# the end");
+	daemon_spawn();
+	notify_wait("READY=1");
+	cr_assert_eq(log_count("skeld.conf:4: log.file = \"/tmp/x\" has no effect"), 1, "%s",
+		     log_text());
+	cr_assert_eq(log_count("skeld.conf:5: no newline at the end"), 1, "%s", log_text());
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	cr_assert_eq(log_count("skeld.conf:4: log.file = \"/tmp/x\" has no effect"), 2, "%s",
+		     log_text());
+	cr_assert_eq(log_count_warnings(), 4, "%s", log_text());
 	daemon_finish();
 }
 

@@ -106,6 +106,78 @@ Test(sockets, a_passed_socket_with_the_title_is_used)
 	daemon_finish();
 }
 
+/* The same port of another loopback address, which nothing else is likely to use. */
+static const char *other_host(const char *address)
+{
+	static char other[32];
+	snprintf(other, sizeof(other), "127.0.0.2:%s", strrchr(address, ':') + 1);
+	return other;
+}
+
+static void write_main(const char *address)
+{
+	config_write(
+		"workers = 1\nadmin { address = \"\" }\nlisten \"main\" { address = \"%s\" }\n",
+		address);
+}
+
+static void expect_listening(const char *address)
+{
+	char value[64];
+	snprintf(value, sizeof(value), "main %s", address);
+	expect_status("listening", value);
+	expect_echo(address);
+}
+
+Test(sockets, the_title_does_not_override_another_address)
+{
+	char address[32];
+	pass_descriptor(listening(address), "main");
+	write_main(other_host(address));
+	daemon_spawn();
+	notify_wait("READY=1");
+	expect_listening(other_host(address));
+	cr_assert(strstr(log_line_with("unused socket: "), address), "%s", log_text());
+	daemon_finish();
+}
+
+Test(sockets, a_changed_address_is_served_and_the_passed_socket_reported)
+{
+	char address[32];
+	pass_descriptor(listening(address), "main");
+	write_main(address);
+	daemon_spawn();
+	notify_wait("READY=1");
+	expect_listening(address);
+	write_main(other_host(address));
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	expect_listening(other_host(address));
+	cr_assert(strstr(log_line_with("unused socket: "), address), "%s", log_text());
+	write_main(address);
+	daemon_reload_and_wait();
+	expect_listening(address);
+	daemon_finish();
+}
+
+Test(sockets, an_address_that_a_passed_socket_occupies_is_rejected_and_named)
+{
+	char address[32], wildcard[32], hint[128];
+	pass_descriptor(listening(address), "main");
+	write_main(address);
+	daemon_spawn();
+	notify_wait("READY=1");
+	snprintf(wildcard, sizeof(wildcard), "0.0.0.0:%s", strrchr(address, ':') + 1);
+	snprintf(hint, sizeof(hint), "skeld.conf:3: unused socket: %s, passed as main, is not %s",
+		 address, wildcard);
+	write_main(wildcard);
+	daemon_reload_and_wait();
+	expect_rejected(1, "cannot listen on ");
+	cr_assert(log_contains(hint), "%s", log_text());
+	expect_listening(address);
+	daemon_finish();
+}
+
 Test(sockets, the_admin_server_uses_a_passed_socket)
 {
 	char address[32], taken[32];

@@ -44,6 +44,9 @@ static void expect_same_place(const struct location *a, const struct location *b
 static void expect_same(const struct config *a, struct config *b)
 {
 	cr_assert(config_compare(a, b, expect_no_line, NULL));
+	cr_assert_eq(a->warnings.n, b->warnings.n);
+	for (size_t i = 0; i < errors_stored(&a->warnings); i++)
+		cr_assert_str_eq(errors_text(&a->warnings, i), errors_text(&b->warnings, i));
 	expect_same_place(&a->log.location, &b->log.location);
 	expect_same_place(&a->admin.location, &b->admin.location);
 	cr_assert_eq(a->n_listen, b->n_listen);

@@ -207,6 +207,69 @@ Test(address, equal_addresses_bind_to_the_same_socket)
 	EXPECT_NOTHING_LEFT();
 }
 
+Test(address, each_mistake_is_explained)
+{
+	static const struct {
+		const char *text, *part;
+	} mistakes[] = {{"127.0.0.1", "no port"},
+			{"127.0.0.1:", "no port"},
+			{"localhost", "no port"},
+			{"80", "no port"},
+			{"[::1]", "no port"},
+			{"[::1]:", "no port"},
+			{"[::1]80", "no port"},
+			{"127.0.0.1:70000", "70000 is above 65535"},
+			{"[::1]:65536", "65536 is above 65535"},
+			{"127.0.0.1:000080", "000080 is too long"},
+			{"127.0.0.1:http", "names of ports are not looked up"},
+			{"127.0.0.1: 80", "a number as the port"},
+			{"127.0.0.1:-1", "a number as the port"},
+			{"localhost:80", "names are not looked up here"},
+			{"www.example.org:80", "names are not looked up here"},
+			{":80", "0.0.0.0:80 for all addresses of IPv4, [::]:80"},
+			{"*:80", "0.0.0.0:80 for all addresses of IPv4, [::]:80"},
+			{"127.0.0.256:80", "an IPv4 address of four numbers"},
+			{"127.1:80", "an IPv4 address of four numbers"},
+			{"::1:80", "brackets around the IPv6 address: [::1]:80"},
+			{"2001:db8::1:443", "brackets around the IPv6 address: [2001:db8::1]:443"},
+			{"::1", "brackets around the IPv6 address, and a port: [::1]:80"},
+			{"[127.0.0.1]:80", "an IPv6 address in brackets"},
+			{"[::g]:80", "an IPv6 address in brackets"},
+			{"[fe80::1%]:80", "an IPv6 address in brackets"},
+			{"unix:", "an absolute path after unix:"},
+			{"unix:run/x", "an absolute path after unix:"},
+			{"unix:@x", "an absolute path after unix:"},
+			{"/run/x", "unix:/run/x"},
+			{"tcp:127.0.0.1:80", "host:port, [v6]:port or unix:/path"},
+			{"127.0.0.1:80:90", "host:port, [v6]:port or unix:/path"}};
+	char out[256];
+	struct address a;
+	for (size_t i = 0; i < sizeof(mistakes) / sizeof(*mistakes); i++) {
+		cr_assert_not(address_parse(mistakes[i].text, &a), "%s", mistakes[i].text);
+		address_explain(mistakes[i].text, out, sizeof(out));
+		cr_assert(strstr(out, mistakes[i].part), "%s: %s", mistakes[i].text, out);
+	}
+	address_explain(unix_path(108), out, sizeof(out));
+	cr_assert(strstr(out, "at most 107 bytes") && strstr(out, "too long: 108 bytes"), "%s",
+		  out);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(address, an_explanation_fits_in_its_buffer)
+{
+	char text[4096], out[64];
+	static const char *const ends[] = {"", ":80", ":x", "]", "]:80"};
+	static const char first[] = "1a/[:";
+	for (size_t i = 0; i < 5; i++)
+		for (size_t k = 0; first[k]; k++) {
+			memset(text, first[k], 4000);
+			strcpy(text + 4000, ends[i]);
+			address_explain(text, out, sizeof(out));
+			cr_assert_lt(strlen(out), sizeof(out));
+		}
+	EXPECT_NOTHING_LEFT();
+}
+
 /* A link-local address includes the interface; lo always has index 1. */
 Test(address, the_scope_belongs_to_the_address)
 {

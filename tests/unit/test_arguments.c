@@ -27,7 +27,7 @@ TestSuite(arguments, .init = setup, .fini = fixture_leave);
 static int parse(const char *args)
 {
 	static char line[512];
-	char *argv[16] = {"skeld"}, *rest = line, *word;
+	char *argv[16] = {"/usr/sbin/another"}, *rest = line, *word;
 	int argc = 1, saved[2];
 	snprintf(line, sizeof(line), "%s", args);
 	while ((word = strsep(&rest, " ")))
@@ -68,7 +68,7 @@ static void expect_usage_error(const char *args, const char *error)
 	cr_assert_eq(parse(args), EX_USAGE, "%s", args);
 	expect_text("out", "");
 	expect_text("err", error);
-	expect_text("err", "skeld");
+	cr_assert_eq(strncmp(file_text("err"), "skeld: ", 7), 0, "%s", file_text("err"));
 }
 
 Test(arguments, no_arguments_mean_run)
@@ -120,12 +120,9 @@ Test(arguments, help_and_version_end_the_program)
 		expect_text("out", "default " DEFAULT_CONFIG);
 		expect_text("err", "");
 	}
-	static const char *const version[] = {"-V", "--version"};
-	for (size_t i = 0; i < 2; i++) {
-		cr_assert_eq(parse(version[i]), 0);
-		expect_text("out", "skeld " SKELD_VERSION "\n");
-		expect_text("err", "");
-	}
+	static const char *const version[] = {"-V", "--version", "-t -V", "-V --nonsense"};
+	for (size_t i = 0; i < 4; i++)
+		expect_mode(version[i], MODE_VERSION);
 	EXPECT_NOTHING_LEFT();
 }
 

@@ -164,6 +164,58 @@ Test(config, numbers_are_accepted_from_min_to_max)
 	EXPECT_NOTHING_LEFT();
 }
 
+/* They are shown in seconds, and in the largest unit of bytes that is exact. */
+Test(config, numbers_take_the_units_of_their_option)
+{
+	static const char *const good[][4] = {{"limits", "idle_timeout", "5m", "300"},
+					      {"limits", "idle_timeout", "2h", "7200"},
+					      {"limits", "idle_timeout", "30s", "30"},
+					      {"limits", "idle_timeout", "0h", "0"},
+					      {"limits", "idle_timeout", "8760h", "31536000"},
+					      {"", "drain_timeout", "1h", "3600"},
+					      {"limits", "buffer", "64K", "64K"},
+					      {"limits", "buffer", "65537", "65537"},
+					      {"limits", "buffer", "1024K", "1M"},
+					      {"limits", "memory", "2G", "2G"}};
+	static const char *const bad[][3] = {{"limits", "idle_timeout", "8761h"},
+					     {"limits", "idle_timeout", "5M"},
+					     {"limits", "idle_timeout", "5 m"},
+					     {"limits", "idle_timeout", "m"},
+					     {"limits", "idle_timeout", "1h5m"},
+					     {"limits", "idle_timeout", "1.5h"},
+					     {"limits", "idle_timeout", "-1s"},
+					     {"limits", "idle_timeout", "5d"},
+					     {"limits", "idle_timeout", "64K"},
+					     {"", "drain_timeout", "61m"},
+					     {"limits", "idle_timeout", "9223372036854775807h"},
+					     {"limits", "buffer", "5m"},
+					     {"limits", "buffer", "3K"},
+					     {"limits", "buffer", "2G"},
+					     {"", "workers", "1s"},
+					     {"", "workers", "1K"},
+					     {"limits", "connections", "10K"},
+					     {"thing", "size", "1s"},
+					     {"listen", "backlog", "1m"}};
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+		expect_shown(good[i][0], good[i][1], good[i][2], good[i][3]);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		expect_refused(bad[i][0], bad[i][1], bad[i][2], "a whole number from ");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config, flags_take_the_words_of_libconfuse)
+{
+	static const char *const words[] = {"false", "true", "no", "yes", "off", "on",
+					    "False", "TRUE", "No", "YES", "OFF", "On"};
+	static const char *const bad[] = {"",  "1",  "0",    "y",    "n",
+					  "t", "ye", "yess", " yes", "maybe"};
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+		expect_shown("listen", "proxy", words[i], i % 2 ? "true" : "false");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		expect_refused("listen", "proxy", bad[i], "true or false");
+	EXPECT_NOTHING_LEFT();
+}
+
 Test(config, numbers_out_of_range_are_rejected)
 {
 	for (const struct row *r = rows; r < rows + N_ROWS; r++) {
@@ -257,10 +309,8 @@ Test(config, addresses_are_numbers_and_ports)
 		expect_shown(section, name, "\"[::]:65535\"", "\"[::]:65535\"");
 		expect_shown(section, name, "\"unix:/run/x\"", "\"unix:/run/x\"");
 		expect_shown(section, name, "\"\"", "\"\"");
-		expect_refused(section, name, "localhost:80",
-			       "an address: host:port, [v6]:port or unix:/path");
-		expect_refused(section, name, "127.0.0.1",
-			       "an address: host:port, [v6]:port or unix:/path");
+		expect_refused(section, name, "localhost:80", "a number as the host");
+		expect_refused(section, name, "127.0.0.1", "a port, there is no port");
 	}
 	EXPECT_NOTHING_LEFT();
 }
@@ -270,6 +320,22 @@ Test(config, a_log_file_is_needed_for_the_target_file)
 	expect_error("workers = 1\nlog {\n\ttarget = file\n}\n", "skeld.conf:4: log.target");
 	expect_error("log { target = file\nfile = \"\" }\n", "skeld.conf:2: log.target");
 	config_unref(load_good("log { target = file file = /x }\n"));
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config, a_log_file_that_is_not_used_is_a_warning)
+{
+	struct config *c = load_good("log {\n\tfile = \"/x\"\n}\n");
+	cr_assert_eq(c->warnings.n, 1);
+	cr_assert_eq(strncmp(errors_text(&c->warnings, 0), "skeld.conf:3: log.file = \"/x\"", 26),
+		     0, "%s", errors_text(&c->warnings, 0));
+	config_unref(c);
+	c = load_good("log { target = syslog file = /x }\n");
+	cr_assert_eq(c->warnings.n, 1);
+	config_unref(c);
+	c = load_good("log { target = file file = /x }\n");
+	cr_assert_eq(c->warnings.n, 0);
+	config_unref(c);
 	EXPECT_NOTHING_LEFT();
 }
 

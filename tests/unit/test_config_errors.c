@@ -71,6 +71,65 @@ Test(config_errors, unknown_options_are_reported_with_their_line)
 	EXPECT_NOTHING_LEFT();
 }
 
+Test(config_errors, the_nearest_name_is_suggested)
+{
+	expect_error("log { levle = debug }\n",
+		     "skeld.conf:1: unknown option log.levle: did you mean level? expected one of: "
+		     "level target file");
+	expect_error("worker = 1\n", "skeld.conf:1: unknown option worker: did you mean workers?");
+	expect_error("lamed_uck = 1\n",
+		     "skeld.conf:1: unknown option lamed_uck: did you mean lame_duck?");
+	expect_error("listen x { adress = \"\" }\n",
+		     "skeld.conf:1: unknown option listen.adress: did you mean address?");
+	expect_error("limit { buffer = 5000 }\n",
+		     "skeld.conf:1: unknown section limit: did you mean limits?");
+	expect_error("lgo { }\n", "skeld.conf:1: unknown section lgo: did you mean log?");
+	expect_error("logs { }\n", "skeld.conf:1: unknown section logs: did you mean log?");
+	expect_error("thing { sizes = 1 }\n",
+		     "skeld.conf:1: unknown option thing.sizes: did you mean size?");
+	/* A name that is similar to none, or so short that each one is similar to it. */
+	expect_error("limits { speed = 3 }\n",
+		     "skeld.conf:1: unknown option limits.speed: expected one of: ");
+	expect_error("colours { }\n", "skeld.conf:1: unknown section colours: expected one of: ");
+	expect_error("ab = 1\n", "skeld.conf:1: unknown option ab: expected one of: ");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, a_missing_title_is_reported_with_an_example)
+{
+	expect_error("\nlisten {\n\taddress = \"\"\n}\n",
+		     "skeld.conf:2: section listen without a title: expected listen \"title\" {");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, an_error_in_a_listen_section_has_its_title)
+{
+	struct errors e = {0};
+	cr_assert_null(load("listen \"b\" { backlog = 0 address = \"127.0.0.1:70000\" }\n", &e));
+	cr_assert_eq(e.n, 2);
+	cr_assert_str_eq(errors_text(&e, 0),
+			 "skeld.conf:1: listen.backlog = \"0\": expected a whole number from 1 to "
+			 "65535 (connections) (listen \"b\")");
+	cr_assert_str_eq(errors_text(&e, 1),
+			 "skeld.conf:1: listen.address = \"127.0.0.1:70000\": expected a port from "
+			 "0 to 65535: 70000 is above 65535 (listen \"b\")");
+	errors_clear(&e);
+	EXPECT_NOTHING_LEFT();
+}
+
+/* As they can be written in double quotes. */
+Test(config_errors, values_are_quoted_as_in_a_file)
+{
+	expect_error("log { level = 'a\"b' }\n", "skeld.conf:1: log.level = \"a\\\"b\": expected");
+	expect_error("log { level = \"a\\\\b\" }\n",
+		     "skeld.conf:1: log.level = \"a\\\\b\": expected");
+	expect_error("log { level = '${a}' }\n", "skeld.conf:1: log.level = \"\\${a}\": expected");
+	expect_error("log { level = \"\\x07\" }\n",
+		     "skeld.conf:1: log.level = \"\\x07\": expected");
+	expect_error("user = '\"'\n", "skeld.conf:1: user = \"\\\"\": expected");
+	EXPECT_NOTHING_LEFT();
+}
+
 Test(config_errors, twenty_unknown_options_are_reported_together)
 {
 	char text[1024] = "", begins[20][128];

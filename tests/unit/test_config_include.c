@@ -71,7 +71,6 @@ Test(config_include, unreadable_files_are_reported_at_the_include)
 {
 	MUST(mkdir("dir.conf", 0755) == 0 && mkfifo("fifo.conf", 0644) == 0);
 	file_write("empty.conf", "");
-	file_write("cut.conf", "workers = 1\nuser = x");
 	file_write("nul.conf", "workers = 1\n");
 	file_write_bytes("nul.conf", "workers = 1\n\0\n", 14);
 	file_write("open.conf", "workers = 1\nlimits {\n");
@@ -81,12 +80,108 @@ Test(config_include, unreadable_files_are_reported_at_the_include)
 	expect_error("\ninclude(\"fifo.conf\")\n", "skeld.conf:2: fifo.conf is a FIFO");
 	expect_error("\ninclude(\"/dev/zero\")\n", "skeld.conf:2: /dev/zero is a device");
 	expect_error("include(\"empty.conf\")\n", "empty.conf: empty file");
-	expect_error("include(\"cut.conf\")\n", "cut.conf:2: no newline at the end");
 	expect_error("include(\"nul.conf\")\n", "nul.conf:2: control character 0x00");
 	expect_error("include(\"open.conf\")\n", "open.conf:3: section limits is not closed");
 	expect_error("include(\"comment.conf\")\nworkers = 1\n", "comment.conf:2: this comment");
 	expect_error("include(\"\")\n", "skeld.conf:1: include: expected include(");
 	expect_error("include(\"a\", \"b\")\n", "skeld.conf:1: include: expected include(");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_include, a_pattern_includes_its_files_in_order)
+{
+	MUST(mkdir("conf.d", 0755) == 0 && mkdir("more.conf", 0755) == 0);
+	file_write("conf.d/b.conf", "listen b { address = \"\" }\n");
+	file_write("conf.d/a.conf", "listen a { address = \"\" }\n");
+	file_write("conf.d/c.conf", "listen c { address = \"\" }\ninclude(\"d.[x]\")\n");
+	file_write("conf.d/d.x", "listen d { address = \"\" }\n");
+	file_write("conf.d/.hidden.conf", "nonsense\n");
+	file_write("conf.d/e.conf~", "nonsense\n");
+	struct config *c = load_good("include(\"conf.d/*.conf\")\n");
+	static const char *const titles[] = {"a", "b", "c", "d"};
+	cr_assert_eq(c->n_listen, 4);
+	for (size_t i = 0; i < 4; i++)
+		cr_assert_str_eq(c->listen[i].title, titles[i]);
+	cr_assert_str_eq(c->listen[0].location.file, "conf.d/a.conf");
+	cr_assert_str_eq(c->listen[3].location.file, "conf.d/d.x");
+	config_unref(c);
+	c = load_good("include(\"conf.?/[bc].conf\")\n");
+	cr_assert_eq(c->n_listen, 3);
+	config_unref(c);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_include, a_pattern_without_files_includes_nothing)
+{
+	MUST(mkdir("empty.d", 0755) == 0);
+	file_write("file", "nonsense\n");
+	config_unref(load_good("include(\"empty.d/*.conf\")\ninclude('missing.d/*')\n"
+			       "include(\"file/*\")\ninclude(\"/nonexistent/*/*.conf\")\n"));
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_include, the_files_of_a_pattern_are_checked_like_others)
+{
+	MUST(mkdir("conf.d", 0755) == 0 && mkdir("conf.d/dir.conf", 0755) == 0);
+	MUST(mkfifo("conf.d/fifo.conf", 0644) == 0);
+	file_write("conf.d/good.conf", "drain_timeout = 7\n");
+	file_write("conf.d/speed.conf", "\nspeed = 1\n");
+	static const char *const begins[] = {"skeld.conf:2: conf.d/dir.conf is a directory",
+					     "skeld.conf:2: conf.d/fifo.conf is a FIFO",
+					     "conf.d/speed.conf:2: unknown option speed"};
+	expect_errors("\ninclude(\"conf.d/*.conf\")\n", begins, 3);
+	expect_error("\ninclude(\"*.conf\")\n",
+		     "skeld.conf:2: include(\"*.conf\"): the file includes itself");
+	EXPECT_NOTHING_LEFT();
+}
+
+/* A file that is left out would be worse than an error. */
+Test(config_include, a_directory_that_cannot_be_read_is_an_error)
+{
+	MUST(mkdir("conf.d", 0700) == 0);
+	file_write("skeld.conf", "\ninclude(\"conf.d/*.conf\")\n");
+	if (geteuid() == 0)
+		MUST(chmod(".", 0755) == 0 && seteuid(65534) == 0);
+	else
+		MUST(chmod("conf.d", 0) == 0);
+	struct errors e = {0};
+	cr_assert_null(config_parse("skeld.conf", &thing_schema, &e));
+	cr_assert_eq(e.n, 1);
+	cr_assert_eq(strncmp(errors_text(&e, 0), "skeld.conf:2: cannot read conf.d", 32), 0, "%s",
+		     errors_text(&e, 0));
+	errors_clear(&e);
+	if (getuid() == 0)
+		MUST(seteuid(0) == 0);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_include, the_directory_of_a_file_is_no_pattern)
+{
+	struct errors e = {0};
+	MUST(mkdir("a[b]*", 0755) == 0 && mkdir("ab", 0755) == 0);
+	file_write("a[b]*/main.conf", "include(\"?.conf\")\n");
+	file_write("a[b]*/1.conf", "drain_timeout = 7\n");
+	file_write("ab/1.conf", "drain_timeout = 8\n");
+	struct config *c = load_file("a[b]*/main.conf", &e);
+	cr_assert(c, "%s", errors_text(&e, 0));
+	cr_assert_eq(c->drain_timeout, 7);
+	config_unref(c);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_include, a_pattern_adds_at_most_a_hundred_files)
+{
+	char name[32];
+	MUST(mkdir("conf.d", 0755) == 0);
+	for (int i = 0; i < 99; i++) {
+		snprintf(name, sizeof(name), "conf.d/%d", i);
+		file_write(name, "#\n");
+	}
+	config_unref(load_good("include(\"conf.d/*\")\n"));
+	file_write("conf.d/99", "#\n");
+	file_write("conf.d/999", "#\n");
+	expect_error("include(\"conf.d/*\")\n",
+		     "skeld.conf:1: include(\"conf.d/*\"): more than 100 files");
 	EXPECT_NOTHING_LEFT();
 }
 

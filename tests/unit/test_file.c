@@ -166,12 +166,34 @@ Test(file, control_characters_are_rejected_with_their_line)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(file, a_last_line_without_newline_is_rejected)
+Test(file, a_newline_that_is_missing_at_the_end_is_added)
 {
-	expect_text_refused("a = 1", "file:1: no newline at the end");
-	expect_text_refused("a = 1\nb = 80", "file:2: no newline at the end");
+	static const struct {
+		const char *text, *read;
+		unsigned lines;
+		bool may_be_cut;
+	} files[] = {{"a = 1", "a = 1\n", 1, true},
+		     {"a = 1\nb = 80", "a = 1\nb = 80\n", 2, true},
+		     {"# a", "# a\n", 1, true},
+		     {"a { }", "a { }\n", 1, false},
+		     {"a = \"1\"", "a = \"1\"\n", 1, false},
+		     {"a = '1'", "a = '1'\n", 1, false},
+		     {"include(\"a\")", "include(\"a\")\n", 1, false},
+		     {"a = 1\n", "a = 1\n", 1, false},
+		     {"\n", "\n", 1, false}};
+	struct errors e = {0};
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		struct config_file f;
+		file_write("file", files[i].text);
+		/* The budget is exactly the length of the file. */
+		cr_assert_eq(config_file_read("file", strlen(files[i].text), NULL, 0, &f, &e), 0);
+		cr_assert_str_eq(f.text, files[i].read);
+		cr_assert_eq(f.length, strlen(files[i].text));
+		cr_assert_eq(f.lines, files[i].lines);
+		cr_assert_eq(f.may_be_cut, files[i].may_be_cut, "%s", files[i].text);
+		free(f.text);
+	}
 	expect_text_refused("a = 1\r", "file:1: carriage return");
-	expect_read("\n", "\n");
 	EXPECT_NOTHING_LEFT();
 }
 

@@ -280,7 +280,7 @@ Test(snapshot, a_passed_socket_is_used_by_the_section_with_its_address)
 		cr_assert(listeners_adopt(&there, dup(lent->listener[i]->fds[0]), "main",
 					  KEEPER_UNIT, &e));
 	snprintf(text, sizeof(text),
-		 "listen main { address = \"127.0.0.2:1\" }\n"
+		 "listen main { address = \"127.0.0.1:0\" }\n"
 		 "admin { address = \"127.0.0.1:%u\" }\n",
 		 address_port(&there.listener[0]->actual));
 	struct snapshot *s = snapshot_new(load_listeners(text), NULL, &there, &none, 1, &e);

@@ -161,3 +161,25 @@ Test(text, a_buffer_of_one_byte_holds_only_the_nul)
 	cr_assert_eq(text_escape(out, 1, "\n", 1), 0);
 	cr_assert_eq(text_escape(out, 1, "", 0), 0);
 }
+
+Test(text, the_distance_counts_inserted_deleted_replaced_and_swapped_characters)
+{
+	static const struct {
+		const char *a, *b;
+		size_t distance;
+	} pairs[] = {{"", "", 0},	    {"", "log", 3},	      {"level", "level", 0},
+		     {"level", "levle", 1}, {"buffer", "bufer", 1},   {"file", "files", 1},
+		     {"user", "usel", 1},   {"kitten", "sitting", 3}, {"a", "b", 1}};
+	char text[80];
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
+		cr_assert_eq(text_distance(pairs[i].a, pairs[i].b), pairs[i].distance, "%zu", i);
+		cr_assert_eq(text_distance(pairs[i].b, pairs[i].a), pairs[i].distance, "%zu", i);
+	}
+	memset(text, 'x', sizeof(text));
+	text[64] = '\0';
+	cr_assert_eq(text_distance(text, text), 64);
+	cr_assert_eq(text_distance("log", text), 64);
+	text[63] = '\0';
+	cr_assert_eq(text_distance(text, text), 0);
+	cr_assert_eq(text_distance("", text), 63);
+}

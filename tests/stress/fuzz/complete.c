@@ -57,9 +57,9 @@ static bool skip_blanks(struct reader *r)
 			break;
 		const char *close = star ? memmem(r->at + 2, (size_t)(r->end - r->at - 2), "*/", 2)
 					 : memchr(r->at, '\n', (size_t)(r->end - r->at));
-		if (!close)
+		if (!close && star)
 			return false;
-		r->at = close + star;
+		r->at = close ? close + star : r->end - 1;
 	}
 	return true;
 }
@@ -223,12 +223,12 @@ static bool read_statements(struct reader *r, const char *section, on_included *
 
 bool is_complete(const char *text, size_t n, on_included *included, void *context)
 {
-	if (!n || text[n - 1] != '\n')
+	if (!n || text[n - 1] == '\r')
 		return false;
 	for (size_t i = 0; i < n; i++)
 		if ((iscntrl((unsigned char)text[i]) && !strchr("\t\r\n", text[i])) || !text[i])
 			return false;
-	size_t mark = n > 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* byte order */
+	size_t mark = n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* byte order */
 	struct reader r = {.text = text, .at = text + mark, .end = text + n};
 	read_token(&r);
 	return read_statements(&r, "", included, context) && r.token == 0;

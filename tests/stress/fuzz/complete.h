@@ -13,8 +13,8 @@
 typedef void on_included(void *context, const char *path, size_t begin, size_t end);
 
 /*
- * Returns true if TEXT (N bytes) is text, ends with a newline, closes every comment, string and
- * section, and consists of complete statements with known names. In section "echo" every name is
+ * Returns true if TEXT (N bytes) is text, closes every comment, string and section, and consists of
+ * complete statements with known names. In section "echo" every name is
  * known. Calls INCLUDED, which may be NULL, for each include().
  */
 bool is_complete(const char *text, size_t n, on_included *included, void *context);

@@ -1,4 +1,5 @@
-/* An accepted address is formatted as a text that parses to the same address. */
+/* An accepted address is formatted as a text that parses to the same address. For every other text
+ * there is an explanation. */
 /* fuzz: 200000 256 */
 #include "base/address.h"
 #include "fuzz.h"
@@ -30,6 +31,15 @@ static void expect_round_trip(const struct address *a)
 	CHECK(!address_equal(a, &moved), "%s", text);
 }
 
+static void expect_explanation(const char *text)
+{
+	char why[256] = "", cut[8];
+	address_explain(text, why, sizeof(why));
+	CHECK(*why, "no explanation of %s", text);
+	address_explain(text, cut, sizeof(cut));
+	CHECK(strncmp(cut, why, strlen(cut)) == 0 && strlen(cut) < sizeof(cut), "%s", why);
+}
+
 /* The kernel can return any length, and a path without a NUL at its end. */
 static void format_bytes(const uint8_t *data, size_t n)
 {
@@ -51,7 +61,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	char *text = malloc(n + 1);
 	memcpy(text, data, n);
 	text[n] = '\0';
-	if (address_parse(text, &a) && !a.no_interface)
+	if (!address_parse(text, &a))
+		expect_explanation(text);
+	else if (!a.no_interface)
 		expect_round_trip(&a);
 	free(text);
 	format_bytes(data, n);

@@ -7,6 +7,7 @@
 #include "fuzz.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -46,16 +47,23 @@ struct merge {
 
 static void write_merged(struct merge *f, const char *path);
 
+/* The directory of the fuzzer has no special characters. A pattern may match nothing. */
 static void on_include(void *context, const char *path, size_t begin, size_t end)
 {
 	struct merge *f = context, inner = *f;
 	char absolute[8192];
+	glob_t found = {0};
 	fwrite(f->text + f->written, 1, begin - f->written, f->out);
 	f->written = end;
 	int n = *path == '/' ? 0 : (int)(strrchr(f->path, '/') + 1 - f->path);
 	snprintf(absolute, sizeof(absolute), "%.*s%s", n, f->path, path);
 	fputc('\n', f->out);
-	write_merged(&inner, absolute);
+	if (!strpbrk(path, "*?["))
+		write_merged(&inner, absolute);
+	else if (glob(absolute, GLOB_NOESCAPE, NULL, &found) == 0)
+		for (size_t i = 0; i < found.gl_pathc; i++)
+			write_merged(&inner, found.gl_pathv[i]);
+	globfree(&found);
 	f->files = inner.files;
 }
 
@@ -72,6 +80,7 @@ static void write_merged(struct merge *f, const char *path)
 	CHECK(is_complete(text, (size_t)n, on_include, f), "%s: accepted although incomplete",
 	      path);
 	fwrite(text + f->written, 1, (size_t)n - f->written, f->out);
+	fputc('\n', f->out); /* it may be missing at the end */
 	free(text);
 }
 
