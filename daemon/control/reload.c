@@ -74,9 +74,6 @@ static void switch_listeners(struct daemon *d, struct snapshot *new, const struc
 			listeners_remember(&d->retired, old->listener[i]);
 		}
 	for (size_t i = 0; i < new->n_listeners; i++)
-		if (listeners_forget(&d->retired, new->listener[i]))
-			listener_revive(new->listener[i]);
-	for (size_t i = 0; i < new->n_listeners; i++)
 		listener_set_backlog(new->listener[i], new->backlog[i]);
 	daemon_log_listeners(new, old);
 }

@@ -71,7 +71,7 @@ struct daemon {
 	struct registry registry;
 	struct signals signals;
 	struct listeners passed;  /* by the service manager */
-	struct listeners retired; /* removed, but a stuck worker may still hold them */
+	struct listeners retired; /* removed, and still open */
 	struct snapshot *current;
 	struct workers *workers;
 	struct admin *admin;

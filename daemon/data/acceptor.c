@@ -13,6 +13,7 @@ enum {
 	ACCEPT_BATCH = 64,	 /* per turn of the loop: new connections do not starve open ones */
 	FULL_BATCHES = 8,	 /* in a row, then the batch is doubled */
 	RETRY_MS = 100,		 /* after descriptors or memory ran out */
+	HANDSHAKE_SECONDS = 1,	 /* for the last handshakes with a removed listener */
 	QUEUE_LENGTH_MAX = 65536 /* no configured backlog is larger */
 };
 
@@ -20,9 +21,9 @@ struct acceptor {
 	struct worker *worker;
 	struct listener *listener;
 	struct event event;
-	bool removal_pending; /* connections wait in the queue, and no descriptor is free */
-	const char *title;    /* of the listen section, kept by worker_keep_title() */
-	bool proxied;	      /* connections begin with a PROXY header */
+	bool emptying;	   /* to be freed, but its queue waits for a free descriptor */
+	const char *title; /* of the listen section, kept by worker_keep_title() */
+	bool proxied;	   /* connections begin with a PROXY header */
 	/* Connections to accept in the next turn. One, and so no accept(2) that finds an empty
 	 * queue, unless they arrive faster than that. */
 	uint8_t batch;
@@ -48,8 +49,8 @@ static void pause_accepting(struct worker *w, int error)
 	struct acceptor *a;
 	TAILQ_FOREACH (a, &w->acceptors, entry)
 		event_del(&a->event);
-	/* This needs no memory unless the service has many timers: libevent's heap of timers
-	 * starts with 8 elements, and a worker uses 3. */
+	/* This needs no memory unless there are many timers, of the service or of removed
+	 * listeners: libevent's heap of timers starts with 8 elements, and a worker uses 3. */
 	event_add(w->resume_accepting, &(struct timeval){.tv_usec = RETRY_MS * 1000L});
 	if (worker_may_warn(w, &w->warned_accept))
 		log_warning("cannot accept connections: %s; they wait in the backlog, retrying "
@@ -57,11 +58,14 @@ static void pause_accepting(struct worker *w, int error)
 			    strerror(error), RETRY_MS);
 }
 
-/* Let A accept connections, unless accepting is paused. */
+/* Let A accept connections, unless accepting is paused. If its listener is removed, only until the
+ * last handshake is over: see on_accept(). */
 static void start_accepting(struct acceptor *a)
 {
+	static const struct timeval handshake = {.tv_sec = HANDSHAKE_SECONDS};
 	struct worker *w = a->worker;
-	if (!event_pending(w->resume_accepting, EV_TIMEOUT, NULL) && event_add(&a->event, NULL) < 0)
+	if (!event_pending(w->resume_accepting, EV_TIMEOUT, NULL) &&
+	    event_add(&a->event, a->listener->refuses ? &handshake : NULL) < 0)
 		pause_accepting(w, errno ? errno : ENOMEM);
 }
 
@@ -73,17 +77,20 @@ static bool is_error_of_connection(int error)
 	       error == EHOSTUNREACH || error == ENETUNREACH;
 }
 
-/* Accept up to MAX connections from FD, a socket of A's listener. Returns 0, or the errno for which
- * it stopped; EAGAIN: the queue is empty. */
-static int accept_some(const struct acceptor *a, int fd, unsigned max)
+/* Accept up to MAX connections. Returns 0, or the errno for which it stopped; EAGAIN: the queue is
+ * empty. */
+static int accept_some(const struct acceptor *a, unsigned max)
 {
 	struct worker *w = a->worker;
+	int fd = event_get_fd(&a->event);
 	_Atomic size_t *n_connections = &w->workers->n_connections;
 	while (max--) {
 		struct sockaddr_storage peer = {0};
 		socklen_t length = sizeof(peer);
 		int c = accept4(fd, (struct sockaddr *)&peer, &length,
 				SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (c < 0 && errno == EINVAL) /* a unix socket after shutdown(2) */
+			return EAGAIN;
 		if (c < 0 && !is_error_of_connection(errno))
 			return errno;
 		if (c < 0)
@@ -99,11 +106,37 @@ static int accept_some(const struct acceptor *a, int fd, unsigned max)
 	return 0;
 }
 
+static void free_acceptor(struct acceptor *a)
+{
+	event_del(&a->event);
+	TAILQ_REMOVE(&a->worker->acceptors, a, entry);
+	listener_unref(a->listener);
+	free(a);
+}
+
+/* Accept what waits in the queue, and free A. The queue of a socket unit is left to the unit. */
+static void end_acceptor(struct acceptor *a)
+{
+	int error = a->listener->keeper == KEEPER_UNIT ? EAGAIN : accept_some(a, QUEUE_LENGTH_MAX);
+	a->emptying = error && error != EAGAIN;
+	if (a->emptying)
+		pause_accepting(a->worker, error);
+	else
+		free_acceptor(a);
+}
+
+/* EV_TIMEOUT: the listener is removed, and no handshake has completed for HANDSHAKE_SECONDS. */
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct acceptor *a = arg;
-	(void)what;
-	int error = accept_some(a, fd, a->batch);
+	(void)fd;
+	if (what & EV_TIMEOUT) {
+		const struct worker *w = a->worker;
+		end_acceptor(a);
+		worker_report_progress(w); /* the control plane has the last reference */
+		return;
+	}
+	int error = accept_some(a, a->batch);
 	if (error) {
 		a->batch = 1;
 		a->full_batches = 0;
@@ -115,47 +148,13 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 		pause_accepting(a->worker, error);
 }
 
-static void free_acceptor(struct acceptor *a)
-{
-	event_del(&a->event);
-	TAILQ_REMOVE(&a->worker->acceptors, a, entry);
-	listener_unref(a->listener);
-	free(a);
-}
-
-/*
- * Accept the connections that the kernel completed before the listener was retired, from the
- * sockets of all workers: another worker may be stuck. Returns 0, or an errno if some remain.
- */
-static int accept_queued(const struct acceptor *a)
-{
-	const struct listener *l = a->listener;
-	for (size_t j = 0; j < l->n_fds; j++) {
-		int error = accept_some(a, l->fds[j], QUEUE_LENGTH_MAX);
-		/* EINVAL: a unix socket after shutdown(2), with an empty queue. */
-		if (error && error != EAGAIN && error != EINVAL)
-			return error;
-	}
-	return 0;
-}
-
-static void remove_acceptor(struct acceptor *a)
-{
-	int error = a->listener->keeper == KEEPER_UNIT ? 0 : accept_queued(a);
-	a->removal_pending = error != 0;
-	if (error)
-		pause_accepting(a->worker, error);
-	else
-		free_acceptor(a);
-}
-
 void acceptors_resume(struct worker *w)
 {
 	struct acceptor *a, *next;
 	for (a = TAILQ_FIRST(&w->acceptors); a; a = next) {
 		next = TAILQ_NEXT(a, entry);
-		if (a->removal_pending)
-			remove_acceptor(a);
+		if (a->emptying)
+			end_acceptor(a);
 		else
 			start_accepting(a);
 	}
@@ -187,16 +186,9 @@ static bool accepts_on(const struct worker *w, const struct listener *l, int fd)
 	return false;
 }
 
-static void configure(struct acceptor *a, const struct snapshot *s, size_t listener)
+static void add_acceptor(struct worker *w, struct listener *l, int fd, const char *title,
+			 bool proxied)
 {
-	a->title = worker_keep_title(a->worker, s->title[listener]);
-	a->proxied = s->proxied[listener];
-}
-
-/* S contains the LISTENER, which has the socket FD. */
-static void add_acceptor(struct worker *w, const struct snapshot *s, size_t listener, int fd)
-{
-	struct listener *l = s->listener[listener];
 	if (accepts_on(w, l, fd))
 		return;
 	struct acceptor *a = calloc(1, sizeof(*a));
@@ -206,21 +198,46 @@ static void add_acceptor(struct worker *w, const struct snapshot *s, size_t list
 	}
 	a->worker = w;
 	a->listener = listener_ref(l);
-	configure(a, s, listener);
+	a->title = title;
+	a->proxied = proxied;
 	a->batch = 1;
 	event_assign(&a->event, w->base, fd, EV_READ | EV_PERSIST, on_accept, a);
 	TAILQ_INSERT_TAIL(&w->acceptors, a, entry);
 	start_accepting(a);
 }
 
-/* Add acceptors for the sockets of S's listeners that are assigned to this worker. */
-static void add_acceptors(struct worker *w, const struct snapshot *s)
+/* Add acceptors for the sockets of L that are assigned to this worker; for all if L is removed,
+ * because another worker may be stuck. */
+static void add_acceptors(struct worker *w, struct listener *l, const char *title, bool proxied)
 {
-	for (size_t i = 0; i < s->n_listeners; i++) {
-		struct listener *l = s->listener[i];
-		for (size_t j = 0; l != s->admin && j < l->n_fds; j++)
-			if (listener_is_assigned(l, j, w->index, w->workers->n_workers))
-				add_acceptor(w, s, i, l->fds[j]);
+	for (size_t i = 0; i < l->n_fds; i++)
+		if (l->refuses || listener_is_assigned(l, i, w->index, w->workers->n_workers))
+			add_acceptor(w, l, l->fds[i], title, proxied);
+}
+
+static void add_all_acceptors(struct worker *w, const struct snapshot *s)
+{
+	for (size_t i = 0; i < s->n_listeners; i++)
+		if (s->listener[i] != s->admin)
+			add_acceptors(w, s->listener[i], worker_keep_title(w, s->title[i]),
+				      s->proxied[i]);
+}
+
+static void configure(struct acceptor *a, const struct snapshot *s)
+{
+	size_t i = snapshot_index(s, a->listener);
+	a->title = worker_keep_title(a->worker, s->title[i]);
+	a->proxied = s->proxied[i];
+}
+
+/* The listener of A is removed. */
+static void retire_acceptor(struct acceptor *a)
+{
+	if (!a->listener->refuses) {
+		end_acceptor(a);
+	} else if (!event_pending(&a->event, EV_TIMEOUT, NULL)) {
+		start_accepting(a);
+		add_acceptors(a->worker, a->listener, a->title, a->proxied);
 	}
 }
 
@@ -229,15 +246,15 @@ void acceptors_update(struct worker *w, const struct snapshot *s)
 	struct acceptor *a, *next;
 	for (a = TAILQ_FIRST(&w->acceptors); a; a = next) {
 		next = TAILQ_NEXT(a, entry);
-		if (!s || !snapshot_serves(s, a->listener)) {
-			remove_acceptor(a);
-			continue;
-		}
-		configure(a, s, snapshot_index(s, a->listener));
-		a->removal_pending = false; /* a reload may have added the listener again */
+		if (!s)
+			end_acceptor(a);
+		else if (snapshot_serves(s, a->listener))
+			configure(a, s);
+		else
+			retire_acceptor(a);
 	}
 	if (s)
-		add_acceptors(w, s);
+		add_all_acceptors(w, s);
 	if (TAILQ_EMPTY(&w->acceptors) && (!s || !s->n_listeners))
 		event_del(w->resume_accepting);
 }
@@ -249,7 +266,7 @@ void acceptors_catch_up(struct worker *w, struct snapshot *s)
 	while (untaken) {
 		struct snapshot *older = untaken->untaken[w->index];
 		untaken->untaken[w->index] = NULL;
-		add_acceptors(w, untaken);
+		add_all_acceptors(w, untaken);
 		snapshot_unref(untaken);
 		untaken = older;
 	}

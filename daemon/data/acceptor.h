@@ -7,9 +7,10 @@
 #include "data/worker.h"
 
 /*
- * Accept from the listeners of S and from no others. S NULL: from none. A listener that S does not
- * contain loses this worker's reference after the connections in its queue are accepted. The queue
- * of a socket unit is left to the unit.
+ * Accept from the listeners of S. From any other listener, accept the connections that are in its
+ * queue, and wait a second for handshakes that have begun; then drop this worker's reference. S
+ * NULL: accept what is in the queues, and do not wait. The queue of a socket unit is left to the
+ * unit.
  */
 void acceptors_update(struct worker *w, const struct snapshot *s);
 

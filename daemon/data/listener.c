@@ -4,7 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { SYN = 0x02, ACK = 0x10, FLAGS_OFFSET = 13 }; /* of the TCP header, RFC 9293 3.1 */
+static const int no_interface = INT_MAX; /* the kernel gives interfaces small numbers */
 
 static const char *path_of(const struct address *a)
 {
@@ -181,6 +181,24 @@ static bool is_listening(int fd, struct address *a)
 	       (family == AF_INET || family == AF_INET6 || family == AF_UNIX);
 }
 
+/* Was listener_retire() called for this socket? */
+static bool refuses_connections(int fd)
+{
+	int interface = 0;
+	socklen_t length = sizeof(interface);
+	return getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &interface, &length) == 0 &&
+	       interface == no_interface;
+}
+
+/* Make room for one more listener. */
+static bool make_room(struct listeners *all)
+{
+	struct listener **larger = realloc(all->listener, (all->n + 1) * sizeof(*larger));
+	if (larger)
+		all->listener = larger;
+	return larger;
+}
+
 /* Add FD to the listener with this address and keeper, or to a new one. Returns NULL or an error.
  */
 static const char *add_socket(struct listeners *all, int fd, const struct address *a,
@@ -192,9 +210,9 @@ static const char *add_socket(struct listeners *all, int fd, const struct addres
 		i++;
 	if (i == LISTENERS_MAX)
 		return "too many";
-	struct listener *l;
+	struct listener *l = NULL;
 	if (i == all->n)
-		l = alloc_listener(name, a, 1);
+		l = make_room(all) ? alloc_listener(name, a, 1) : NULL;
 	else /* no other reference exists, the listener may move */
 		l = realloc(all->listener[i],
 			    sizeof(*l) + (all->listener[i]->n_fds + 1) * sizeof(int));
@@ -204,6 +222,7 @@ static const char *add_socket(struct listeners *all, int fd, const struct addres
 	if (i == all->n) {
 		all->n++;
 		l->keeper = keeper;
+		l->refuses = refuses_connections(fd);
 		record_file(l);
 	}
 	l->fds[l->n_fds++] = fd;
@@ -214,7 +233,6 @@ bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keepe
 		     struct errors *e)
 {
 	struct address a = {0};
-	int one = 1;
 	const char *error = is_listening(fd, &a) ? add_socket(all, fd, &a, name, keeper)
 						 : "not a listening stream socket";
 	if (error) {
@@ -224,10 +242,6 @@ bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keepe
 	}
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	/* The filter of listener_retire() is still there if the request to remove the socket from
-	 * the store was lost. */
-	if (keeper == KEEPER_STORE)
-		setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof(one));
 	if (a.sa.ss_family != AF_UNIX)
 		set_inherited_options(fd);
 	return true;
@@ -235,7 +249,7 @@ bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keepe
 
 void listeners_remember(struct listeners *all, struct listener *l)
 {
-	if (all->n < LISTENERS_MAX)
+	if (make_room(all))
 		all->listener[all->n++] = listener_ref(l);
 }
 
@@ -250,22 +264,12 @@ void listeners_prune(struct listeners *all)
 	all->n = kept;
 }
 
-bool listeners_forget(struct listeners *all, const struct listener *l)
-{
-	size_t i = 0;
-	while (i < all->n && all->listener[i] != l)
-		i++;
-	if (i == all->n)
-		return false;
-	listener_unref(all->listener[i]);
-	all->listener[i] = all->listener[--all->n];
-	return true;
-}
-
 void listeners_clear(struct listeners *all)
 {
 	while (all->n)
 		listener_unref(all->listener[--all->n]);
+	free(all->listener);
+	all->listener = NULL;
 }
 
 bool listener_is_assigned(const struct listener *l, size_t socket_index, unsigned worker,
@@ -284,19 +288,15 @@ void listener_set_backlog(const struct listener *l, int backlog)
 }
 
 /*
- * Drop every SYN that arrives at FD (SO_ATTACH_FILTER, socket(7)); the filter sees the segment from
- * its TCP header. A handshake that has begun completes; close(2) would reset it. If the filter
- * cannot be attached, connections that complete between the last accept(2) and close(2) are reset.
+ * Bind FD to a network interface that does not exist: the kernel no longer finds the socket for a
+ * new connection. The queue and the handshakes that have begun are not affected; shutdown(2) and
+ * close(2) would reset both. A socket can be bound to one interface only, without CAP_NET_RAW:
+ * this cannot be undone, and fails for an IPv6 link-local address.
  */
-static void drop_new_connections(int fd)
+static bool refuse_connections(int fd)
 {
-	struct sock_filter drop_syn[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS_OFFSET),
-					 BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
-					 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
-					 BPF_STMT(BPF_RET | BPF_K, 0),
-					 BPF_STMT(BPF_RET | BPF_K, UINT32_MAX)};
-	struct sock_fprog program = {sizeof(drop_syn) / sizeof(*drop_syn), drop_syn};
-	setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+	return setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &no_interface, sizeof(no_interface)) ==
+	       0;
 }
 
 static void remove_file(const struct listener *l)
@@ -310,7 +310,7 @@ static void remove_file(const struct listener *l)
 		log_warning("cannot remove socket file %s: %s", path, strerror(errno));
 }
 
-void listener_retire(const struct listener *l)
+void listener_retire(struct listener *l)
 {
 	if (l->keeper != KEEPER_NONE)
 		return;
@@ -318,17 +318,10 @@ void listener_retire(const struct listener *l)
 		if (l->actual.sa.ss_family == AF_UNIX)
 			/* The kernel then refuses connect(2) and keeps the queue. */
 			shutdown(l->fds[i], SHUT_RD);
-		else
-			drop_new_connections(l->fds[i]);
+		else if (refuse_connections(l->fds[i]))
+			l->refuses = true;
 	if (l->inode)
 		remove_file(l);
-}
-
-void listener_revive(const struct listener *l)
-{
-	int one = 1;
-	for (size_t i = 0; i < l->n_fds; i++)
-		setsockopt(l->fds[i], SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof(one));
 }
 
 const char *listener_path(const struct listener *l)

@@ -2,6 +2,14 @@
  * A listener: one address and its listening sockets. A TCP address has a socket for each worker, so
  * that the kernel spreads the connections (SO_REUSEPORT, socket(7)). A unix address has one socket.
  *
+ * The end of a TCP listener, in a reload. The listeners that replace it listen already.
+ * listener_retire() binds its sockets to a network interface that does not exist: the kernel no
+ * longer finds them for a new connection, and refuses it, or gives it to another listener of the
+ * address. The queue and the handshakes that have begun stay; shutdown(2) and close(2) would reset
+ * both, and a filter that drops SYNs would let clients wait for a retransmission. Each worker then
+ * accepts from all sockets, because another worker may be stuck. When no handshake has completed
+ * for a second, it drops its reference. ss(8) shows such a socket as ADDRESS%if2147483647:PORT.
+ *
  * The control thread opens and changes listeners, and calls every function below that does not name
  * another thread. Workers accept from the sockets. The thread that drops the last reference closes
  * them.
@@ -27,6 +35,7 @@ enum keeper {
 struct listener {
 	_Atomic unsigned refs;
 	_Atomic enum keeper keeper; /* written by the control thread, read by workers */
+	_Atomic bool refuses;	    /* see listener_retire(); written by the control thread */
 	char *title; /* of the listen section; of the passed descriptor while no section uses it */
 	struct address configured; /* its port may be 0 */
 	struct address actual;	   /* as bound */
@@ -41,10 +50,10 @@ struct listener {
  * Bind N sockets (one for a unix address) to A, the address of C. Clients cannot connect before
  * listener_listen(). Returns a reference, or NULL and an error.
  *
- * SHARE: a listener of this process that is being removed has an overlapping address, such as
- * 0.0.0.0:80 when A is 127.0.0.1:80. Both then share the port until the old one is closed. The
- * kernel allows that only if both sockets have the same owner (socket(7), SO_REUSEPORT): see
- * listener_chown().
+ * SHARE: a removed listener of this process that is still open has the same address, or an
+ * overlapping one, such as 0.0.0.0:80 when A is 127.0.0.1:80. Both then share the port until the
+ * old one is closed. The kernel allows that only if both sockets have the same owner (socket(7),
+ * SO_REUSEPORT): see listener_chown().
  */
 struct listener *listener_open(const struct listen_config *c, const struct address *a, size_t n,
 			       bool share, struct errors *e);
@@ -60,7 +69,7 @@ enum { LISTENERS_MAX = CONFIG_LISTEN_MAX + 1 }; /* listen sections and the admin
 /* A set of listeners. It owns one reference to each. */
 struct listeners {
 	size_t n;
-	struct listener *listener[LISTENERS_MAX];
+	struct listener **listener;
 };
 
 /*
@@ -71,14 +80,12 @@ struct listeners {
 bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keeper keeper,
 		     struct errors *e);
 
-/* Add L and take another reference to it. Does nothing if ALL is full. */
+/* Add L and take another reference to it. Does nothing if out of memory. */
 void listeners_remember(struct listeners *all, struct listener *l);
 
 /* Remove the listeners to which nothing else has a reference. */
 void listeners_prune(struct listeners *all);
 
-/* Remove L. Returns false if ALL does not contain it. */
-bool listeners_forget(struct listeners *all, const struct listener *l);
 void listeners_clear(struct listeners *all);
 
 /*
@@ -92,17 +99,15 @@ bool listener_is_assigned(const struct listener *l, size_t socket_index, unsigne
 void listener_set_backlog(const struct listener *l, int backlog);
 
 /*
- * L is being removed: let the kernel complete no new connections, and remove the file of a unix
- * socket. Connections that the kernel has already completed stay in the queue; a worker accepts
- * them before it drops its reference. Does nothing if a keeper holds the sockets open.
+ * L is being removed: let the kernel refuse new connections at once, also while a worker that is
+ * stuck keeps the sockets open, and remove the file of a unix socket. Other listeners of the
+ * address are not affected. Does nothing if a keeper holds the sockets open.
  *
- * A TCP client that connects now gets no answer and sends its SYN again after one second. Once the
- * sockets are closed, it is refused, or served by another listener of this address.
+ * Connections that the kernel has already completed stay in the queue; a worker accepts them before
+ * it drops its reference. Handshakes of TCP that have begun complete until then, and this sets
+ * l->refuses. An IPv6 link-local address refuses connections only once it is closed.
  */
-void listener_retire(const struct listener *l);
-
-/* Undo listener_retire() for a TCP listener. A retired unix socket cannot be used again. */
-void listener_revive(const struct listener *l);
+void listener_retire(struct listener *l);
 
 /* The path of the socket file that this process created, or NULL. */
 const char *listener_path(const struct listener *l);

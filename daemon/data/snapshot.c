@@ -56,7 +56,7 @@ static struct listener *find_passed_listener(const struct build *b, const char *
 	struct listener *same_title = NULL;
 	for (size_t i = 0; i < b->passed->n; i++) {
 		struct listener *l = b->passed->listener[i];
-		if (snapshot_has(b->s, l))
+		if (snapshot_has(b->s, l) || l->refuses)
 			continue;
 		if (address_equal(&l->actual, a))
 			return l;
@@ -77,30 +77,22 @@ static struct listener *find_old_listener(const struct build *b, const struct ad
 	return NULL;
 }
 
-/* A new listener would share its port with the retired one: the kernel would pass some of the
- * clients to sockets that drop them. */
-static struct listener *find_retired_listener(const struct build *b, const struct address *a)
+static bool overlaps_refusing(const struct listeners *all, const struct address *a)
 {
-	for (size_t i = 0; i < b->retired->n; i++) {
-		struct listener *l = b->retired->listener[i];
-		if (address_equal(&l->actual, a) && a->sa.ss_family != AF_UNIX &&
-		    !snapshot_has(b->s, l))
-			return l;
-	}
-	return NULL;
+	for (size_t i = 0; i < all->n; i++)
+		if (all->listener[i]->refuses && address_overlaps(&all->listener[i]->actual, a))
+			return true;
+	return false;
 }
 
-/* Must a socket on A share its port with a listener that is being removed, or is retired? */
+/* Must a socket on A share its port with a listener that is being removed, or was removed? */
 static bool overlaps_removed(const struct build *b, const struct address *a)
 {
 	for (size_t i = 0; b->old && i < b->old->n_listeners; i++)
 		if (address_overlaps(&b->old->listener[i]->actual, a) &&
 		    !is_configured(b->old->listener[i], b->config))
 			return true;
-	for (size_t i = 0; i < b->retired->n; i++)
-		if (address_overlaps(&b->retired->listener[i]->actual, a))
-			return true;
-	return false;
+	return overlaps_refusing(b->retired, a) || overlaps_refusing(b->passed, a);
 }
 
 /* The listener of section C, with address A, cannot be opened: name the passed sockets that C may
@@ -137,8 +129,6 @@ static struct listener *add_listener(struct build *b, const struct listen_config
 	}
 	if (!l)
 		l = find_old_listener(b, &a);
-	if (!l)
-		l = find_retired_listener(b, &a);
 	bool reused = l != NULL;
 	if (reused)
 		listener_ref(l);

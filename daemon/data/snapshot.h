@@ -44,10 +44,9 @@ struct snapshot {
  * - one that the service manager PASSED and that has the configured address;
  * - one of a socket unit with the title of the section, if the configured address has port 0 and is
  *   the same otherwise, and no section has its address;
- * - one of OLD, or one of RETIRED, that has the configured address, unless the file of its unix
- *   socket is missing. RETIRED are listeners that were removed but to which a worker still has a
- *   reference;
- * - a new one, with a socket for each of N_WORKERS workers.
+ * - one of OLD that has the configured address, unless the file of its unix socket is missing;
+ * - a new one, with a socket for each of N_WORKERS workers. It may share the port of a RETIRED one:
+ *   a listener that was removed and that is still open.
  *
  * Takes over CONFIG. Returns a reference. If a listener cannot be opened, returns NULL and errors;
  * nothing is left open, and CONFIG still belongs to the caller. Control thread.

@@ -295,3 +295,40 @@ Test(listen, a_waiting_connection_is_answered_by_a_stop)
 	}
 	cr_assert_eq(daemon_wait_exit(), 0);
 }
+
+Test(listen, a_half_done_handshake_with_a_moved_listener_is_served)
+{
+	char old[128];
+	daemon_start(BASE);
+	copy_address("main", old);
+	config_write(PLAIN "listen \"main\" { address = \"127.0.0.2:0\" }\n");
+	int client = client_connect_half("main");
+	daemon_reload_and_wait();
+	expect_refused(old);
+	client_echo(client, "late\n");
+	daemon_finish();
+}
+
+/* The removed listener is closed a second later. */
+Test(listen, an_address_can_be_left_and_used_again_at_once)
+{
+	char old[128];
+	daemon_start("workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN);
+	copy_address("main", old);
+	for (int i = 0; i < 6; i++) {
+		config_write("workers = 2\nadmin { address = \"\" }\n"
+			     "listen \"main\" { address = \"%s%s\" }\n",
+			     i % 3 == 0	  ? "127.0.0.2"
+			     : i % 3 == 1 ? "0.0.0.0"
+					  : "127.0.0.1",
+			     strchr(old, ':'));
+		daemon_reload_and_wait();
+		expect_status("last_reload", "ok");
+		if (i % 3 == 0)
+			expect_refused(old);
+		else
+			for (int k = 0; k < 8; k++)
+				client_echo(client_try(old), "there\n");
+	}
+	daemon_finish();
+}

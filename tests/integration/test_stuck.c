@@ -77,6 +77,38 @@ Test(stuck, a_stuck_worker_cannot_prevent_a_forced_stop)
 	cr_assert_eq(daemon_wait_exit(), 1);
 }
 
+/* Move the listener while worker 1 is frozen, with connections in the queue of each worker. */
+Test(stuck, a_stuck_worker_keeps_no_client_of_a_moved_listener_waiting)
+{
+	enum { CLIENTS = 16, MOVES = 3 };
+	static const char *const hosts[MOVES] = {"127.0.0.2", "0.0.0.0", "127.0.0.2"};
+	int clients[CLIENTS];
+	char address[128];
+	daemon_start(TWO);
+	snprintf(address, sizeof(address), "%s", listener_address("main"));
+	pid_t worker = trace_freeze(1);
+	for (int i = 0; i < CLIENTS; i++)
+		MUST((clients[i] = client_try(address)) >= 0);
+	for (int i = 0; i < MOVES; i++) {
+		config_write("workers = 2\nadmin { address = \"\" }\ndrain_timeout = 1\n"
+			     "listen \"main\" { address = \"%s%s\" }\n",
+			     hosts[i], strchr(address, ':'));
+		daemon_reload_and_wait();
+		expect_status("last_reload", "ok");
+		int client = client_try(address);
+		if (i % 2 == 0)
+			cr_assert_lt(client, 0, "%s accepts", address);
+		else
+			cr_assert_geq(client, 0, "%s refuses", address);
+		if (client >= 0)
+			client_close(client);
+	}
+	for (int i = 0; i < CLIENTS; i++)
+		client_echo(clients[i], "early\n");
+	trace_thaw(worker);
+	daemon_finish();
+}
+
 /* The same is true for a check that fails. */
 Test(stuck, the_harness_ends_a_test_with_a_frozen_worker)
 {

@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,12 +36,17 @@ const char *listener_address(const char *title)
 	return last_value;
 }
 
+static bool delays_acks; /* the next client */
+
 static int connect_to(const struct sockaddr *a, socklen_t n)
 {
-	int error = 0, fd = socket(a->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int error = 0, zero = 0,
+	    fd = socket(a->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	socklen_t size = sizeof(error);
 	MUST(fd >= 0 && n_clients < CLIENTS_MAX);
 	client_fds[n_clients++] = fd;
+	if (delays_acks)
+		MUST(setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &zero, sizeof(zero)) == 0);
 	if (connect(fd, a, n) < 0) {
 		error = errno;
 		if (error == EINPROGRESS) {
@@ -87,6 +93,14 @@ int client_connect(const char *title)
 	int fd = client_try(listener_address(title));
 	if (fd < 0)
 		fail_test("connect to %s: %s", title, strerror(errno));
+	return fd;
+}
+
+int client_connect_half(const char *title)
+{
+	delays_acks = true;
+	int fd = client_connect(title);
+	delays_acks = false;
 	return fd;
 }
 

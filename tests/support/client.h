@@ -9,6 +9,9 @@
 int client_try(const char *address);
 /* Connect to the listener TITLE at its address in the log. */
 int client_connect(const char *title);
+/* The same for TCP, but the handshake is half done: the client's acknowledgement is delayed until
+ * it sends, or for 200 ms at most (TCP_QUICKACK, tcp(7)). */
+int client_connect_half(const char *title);
 /* Connect to the unix socket NAME in the private directory. */
 int client_unix(const char *name);
 /* The last address of the listener TITLE in the log. */

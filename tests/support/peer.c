@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -33,6 +35,15 @@ int peer_begin(const struct address *a)
 	int fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	MUST(fd >= 0);
 	MUST(connect(fd, (const struct sockaddr *)&a->sa, a->length) == 0 || errno == EINPROGRESS);
+	return fd;
+}
+
+int peer_connect_half(const struct address *a)
+{
+	int zero = 0, fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	MUST(fd >= 0);
+	MUST(setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &zero, sizeof(zero)) == 0);
+	MUST(connect(fd, (const struct sockaddr *)&a->sa, a->length) == 0);
 	return fd;
 }
 

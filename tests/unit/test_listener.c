@@ -252,21 +252,76 @@ Test(listener, a_file_that_is_not_a_socket_is_not_replaced)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(listener, a_retired_listener_completes_no_connections)
+static void expect_refused(const struct address *a)
+{
+	cr_assert_eq(peer_connect(a), -1);
+	cr_assert_eq(errno, ECONNREFUSED, "%s", strerror(errno));
+}
+
+Test(listener, a_retired_listener_refuses_connections_and_keeps_its_queue)
 {
 	enum { BEFORE = 10 };
-	int client[BEFORE], late;
+	int client[BEFORE];
 	struct listener *l = open_well("127.0.0.1:0", 3);
 	for (int i = 0; i < BEFORE; i++)
 		MUST((client[i] = peer_connect(&l->actual)) >= 0);
 	listener_retire(l);
-	late = peer_begin(&l->actual);
-	cr_assert_eq(tcp_info(late).tcpi_state, TCP_SYN_SENT);
+	cr_assert(l->refuses);
+	expect_refused(&l->actual);
 	cr_assert_eq(accept_all(l), BEFORE);
-	cr_assert_eq(tcp_info(late).tcpi_state, TCP_SYN_SENT);
+	expect_refused(&l->actual);
 	for (int i = 0; i < BEFORE; i++)
 		close(client[i]);
-	close(late);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+static void expect_handshake_to_complete(const char *address)
+{
+	struct listener *l = open_well(address, 2);
+	int client = peer_connect_half(&l->actual);
+	cr_assert_eq(accept_all(l), 0);
+	listener_retire(l);
+	expect_refused(&l->actual);
+	MUST(send(client, "x", 1, MSG_NOSIGNAL) == 1);
+	cr_assert_eq(accept_all(l), 1);
+	close(client);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, a_handshake_that_has_begun_completes_after_the_retirement)
+{
+	expect_handshake_to_complete("127.0.0.1:0");
+}
+
+Test(listener, an_ipv6_handshake_that_has_begun_completes_after_the_retirement)
+{
+	int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct address a = address_of("[::1]:0");
+	bool possible = probe >= 0 && bind(probe, (const struct sockaddr *)&a.sa, a.length) == 0;
+	close(probe);
+	if (!possible)
+		cr_skip_test("no IPv6 here");
+	expect_handshake_to_complete("[::1]:0");
+}
+
+Test(listener, a_retired_listener_gets_no_connection_of_its_successor)
+{
+	enum { AFTER = 16 }; /* the backlog */
+	int client[AFTER];
+	struct errors e = {0};
+	struct listener *old = open_well("127.0.0.1:0", 2);
+	listener_retire(old);
+	struct listener *l = listener_open(&config, &old->actual, 2, true, &e);
+	cr_assert(l && listener_listen(l, &config, &e) == 0, "%s", errors_text(&e, 0));
+	for (int i = 0; i < AFTER; i++)
+		MUST((client[i] = peer_connect(&l->actual)) >= 0);
+	cr_assert_eq(accept_all(old), 0);
+	cr_assert_eq(accept_all(l), AFTER);
+	for (int i = 0; i < AFTER; i++)
+		close(client[i]);
+	listener_unref(old);
 	listener_unref(l);
 	EXPECT_NOTHING_LEFT();
 }
@@ -347,6 +402,7 @@ Test(listener, a_passed_socket_is_not_adopted_without_memory_for_its_name)
 	cr_assert(fcntl(fd, F_GETFD) < 0, "it stays open");
 	cr_assert(strstr(errors_text(&e, 0), "(main): out of memory"), "%s", errors_text(&e, 0));
 	errors_clear(&e);
+	listeners_clear(&all);
 	listener_unref(l);
 	EXPECT_NOTHING_LEFT();
 }

@@ -318,30 +318,53 @@ Test(snapshot, all_sockets_are_bound_before_the_first_listens)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* A stuck worker still holds the listener: a new socket would share its port with one that drops
- * clients. */
-Test(snapshot, a_retired_listener_is_used_again)
+/* A worker still has the sockets of a removed listener. */
+Test(snapshot, an_address_can_be_used_again_while_its_removed_listener_is_open)
 {
 	char text[256];
-	int client;
 	struct errors e = {0};
 	struct listeners retired = {0};
 	struct snapshot *one = load_snapshot(NULL, 2, "listen a { address = \"127.0.0.1:0\" }\n");
 	struct listener *l = listener_ref(one->listener[0]);
-	struct snapshot *two = load_snapshot(one, 2, "listen b { address = \"127.0.0.1:0\" }\n");
+	struct snapshot *two = load_snapshot(one, 2, "listen b { address = \"127.0.0.2:0\" }\n");
 	retire(one, two);
 	listeners_remember(&retired, l);
 	snprintf(text, sizeof(text), "listen a { address = \"127.0.0.1:%u\" }\n",
 		 address_port(&l->actual));
 	struct snapshot *three = snapshot_new(load_listeners(text), two, &none, &retired, 2, &e);
 	cr_assert(three && e.n == 0, "%s", errors_text(&e, 0));
-	cr_assert_eq(three->listener[0], l);
-	cr_assert(listeners_forget(&retired, l) && !listeners_forget(&retired, l));
-	listener_revive(l);
-	MUST((client = peer_connect(&l->actual)) >= 0);
+	cr_assert_neq(three->listener[0], l);
+	int client = peer_connect(&l->actual);
+	MUST(client >= 0);
 	close(client);
 	retire(two, three);
 	listener_unref(l);
+	listeners_prune(&retired);
+	cr_assert_eq(retired.n, 0);
+	listeners_clear(&retired);
 	retire(three, NULL);
+	EXPECT_NOTHING_LEFT();
+}
+
+/* The service manager did not get the request to remove it. */
+Test(snapshot, a_stored_socket_that_refuses_connections_is_not_used)
+{
+	char text[256];
+	struct errors e = {0};
+	struct listeners passed = {0};
+	struct snapshot *one = load_snapshot(NULL, 1, "listen a { address = \"127.0.0.1:0\" }\n");
+	struct listener *l = listener_ref(one->listener[0]);
+	retire(one, NULL);
+	cr_assert(listeners_adopt(&passed, dup(l->fds[0]), "stored", KEEPER_STORE, &e));
+	snprintf(text, sizeof(text), "listen a { address = \"127.0.0.1:%u\" }\n",
+		 address_port(&l->actual));
+	struct snapshot *two = snapshot_new(load_listeners(text), NULL, &passed, &none, 1, &e);
+	cr_assert(two && e.n == 0, "%s", errors_text(&e, 0));
+	int client = peer_connect(&l->actual);
+	MUST(client >= 0);
+	close(client);
+	listeners_clear(&passed);
+	listener_unref(l);
+	retire(two, NULL);
 	EXPECT_NOTHING_LEFT();
 }

@@ -120,31 +120,61 @@ Test(worker, a_reload_reaches_the_service)
 	serving_end();
 }
 
-Test(worker, a_removed_listener_is_emptied)
+/* A reload that removes the listener. */
+static void remove_listener(void)
 {
-	int early[3];
-	struct snapshot *old, *new;
-	serving.data = echo;
-	serve("");
-	old = serving.snapshot;
-	struct address a = old->listener[0]->actual;
-	for (int i = 0; i < 3; i++)
-		MUST((early[i] = peer_connect(&a)) >= 0);
-	listener_retire(old->listener[0]);
-	new = snapshot_without_listeners(old);
+	struct snapshot *old = serving.snapshot, *new = snapshot_without_listeners(old);
 	MUST(new);
+	listener_retire(old->listener[0]);
 	new->generation = 2;
 	workers_publish(serving.workers, new);
 	serving.snapshot = new;
 	snapshot_unref(old);
 	STEP_UNTIL(workers_behind(serving.workers, 2, NULL) == 0);
-	cr_assert_eq(serving.n_opened, 3);
+}
+
+Test(worker, a_removed_listener_is_emptied)
+{
+	int early[3];
+	serving.data = echo;
+	serve("");
+	struct address a = serving.snapshot->listener[0]->actual;
+	for (int i = 0; i < 3; i++)
+		MUST((early[i] = peer_connect(&a)) >= 0);
+	remove_listener();
 	cr_assert_eq(peer_connect(&a), -1, "it is still open");
 	for (int i = 0; i < 3; i++) {
 		client_send(early[i], "x");
 		client_expect(early[i], "x");
 		close(early[i]);
 	}
+	serving_end();
+}
+
+Test(worker, a_half_done_handshake_with_a_removed_listener_is_served)
+{
+	serving.data = echo;
+	serve("");
+	int client = peer_connect_half(&serving.snapshot->listener[0]->actual);
+	remove_listener();
+	cr_assert_eq(serving.n_opened, 0);
+	client_send(client, "x");
+	client_expect(client, "x");
+	close(client);
+	serving_end();
+}
+
+Test(worker, a_removed_listener_is_closed_after_the_last_handshake)
+{
+	serve("");
+	struct listener *l = listener_ref(serving.snapshot->listener[0]);
+	remove_listener();
+	has_progress();
+	cr_assert_gt(l->refs, 1);
+	while (l->refs > 1) /* the only timer of the loop ends this */
+		MUST(event_base_loop(serving.w->base, EVLOOP_ONCE) == 0);
+	cr_assert(has_progress());
+	listener_unref(l);
 	serving_end();
 }
 
