@@ -22,6 +22,8 @@ int main(int argc, char **argv)
 		return command_signal(&a);
 	case MODE_SELF_TEST:
 		return selftest_run(&a, &service);
+	case MODE_VERSION:
+		return command_version(&service);
 	case MODE_RUN:
 		break;
 	}

@@ -125,7 +125,8 @@ int arguments_parse(struct arguments *a, int argc, char **argv)
 		case 'h':
 			return print(usage);
 		case 'V':
-			return print("skeld " SKELD_VERSION "\n");
+			a->mode = MODE_VERSION; /* whatever else is on the command line */
+			return -1;
 		default:
 			fputs("try: skeld --help\n", stderr);
 			return EX_USAGE;

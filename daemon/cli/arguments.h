@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-enum mode { MODE_RUN, MODE_CHECK, MODE_DUMP, MODE_SIGNAL, MODE_SELF_TEST };
+enum mode { MODE_RUN, MODE_CHECK, MODE_DUMP, MODE_SIGNAL, MODE_SELF_TEST, MODE_VERSION };
 
 struct arguments {
 	enum mode mode;
@@ -19,7 +19,7 @@ struct arguments {
 /* For -s, as the LSB defines it. The other exit codes are those of sysexits(3). */
 enum { EXIT_NOT_RUNNING = 3 };
 
-/* Returns -1 to continue, or the exit code after --help, --version or a usage error. */
+/* Returns -1 to continue, or the exit code after --help or a usage error. */
 int arguments_parse(struct arguments *a, int argc, char **argv);
 
 #endif

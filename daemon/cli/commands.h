@@ -1,4 +1,4 @@
-/* The commands of the program besides running: -t, -T and -s. */
+/* The commands of the program besides running: -t, -T, -s and -V. */
 #ifndef SKELD_COMMANDS_H
 #define SKELD_COMMANDS_H
 
@@ -14,5 +14,8 @@ int command_check(const struct arguments *a, const struct service *svc);
 
 /* -s. Returns the exit code. */
 int command_signal(const struct arguments *a);
+
+/* -V. Returns the exit code. */
+int command_version(const struct service *svc);
 
 #endif

@@ -31,6 +31,7 @@ static void write_config(const struct config *c, FILE *out)
 	write_string(c->file ? c->file : "", out);
 	write_location(&c->log.location, out);
 	write_location(&c->admin.location, out);
+	write_location(&c->service_location, out);
 	write_number(c->n_listen, out);
 	for (size_t j = 0; j < c->n_listen; j++) {
 		write_string(c->listen[j].title, out);
@@ -107,7 +108,8 @@ static bool read_config(struct reader *r, struct config *c)
 	const char *text;
 	unsigned long long n;
 	if (!read_optional(r, &c->file) || !read_location(r, &c->log.location) ||
-	    !read_location(r, &c->admin.location) || !read_number(r, CONFIG_LISTEN_MAX, &n))
+	    !read_location(r, &c->admin.location) || !read_location(r, &c->service_location) ||
+	    !read_number(r, CONFIG_LISTEN_MAX, &n))
 		return false;
 	while (c->n_listen < n) {
 		text = read_string(r);

@@ -54,12 +54,12 @@ void report_print_status(const struct daemon *d, FILE *out)
 	fprintf(out,
 		"pid=%d\nstate=%s\ngeneration=%llu\nreloads_ok=%llu\nreloads_rejected=%llu\n"
 		"last_reload=%s\nlast_reload_error=%s\nstarted=%lld\nlame_duck=%lld\n"
-		"drain_timeout=%lld\n",
+		"drain_timeout=%lld\nservice=%s\n",
 		(int)getpid(), state_names[d->state], (unsigned long long)d->current->generation,
 		(unsigned long long)d->reload.ok, (unsigned long long)d->reload.rejected,
 		outcomes[d->reload.last_outcome], rejection(d), (long long)d->started,
 		(long long)d->current->config->lame_duck,
-		(long long)d->current->config->drain_timeout);
+		(long long)d->current->config->drain_timeout, d->service->name);
 }
 
 /* TEXT has no control characters: it is escaped by text_escape(), or a name in this program. */
@@ -113,9 +113,9 @@ void report_print_json(const struct daemon *d, FILE *out)
 	if (text_close_stream(status, &lines))
 		print_members(lines, out);
 	free(lines);
-	fprintf(out, "\"name\":\"skeld\",\"version\":\"" SKELD_VERSION "\",\"service\":");
-	print_string(d->service->name, out);
-	fprintf(out, ",\"time\":%.3f,\"signals\":[", clock_seconds(CLOCK_REALTIME));
+	fprintf(out,
+		"\"name\":\"skeld\",\"version\":\"" SKELD_VERSION "\",\"time\":%.3f,\"signals\":[",
+		clock_seconds(CLOCK_REALTIME));
 	print_signals(&d->signals, out);
 	fputs("]}\n", out);
 }

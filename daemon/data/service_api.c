@@ -1,6 +1,7 @@
 /* Implements service.h: the functions that a service calls. Worker's thread. */
 #include "base/log.h"
 #include "data/connection.h"
+#include "data/service_load.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,6 +19,11 @@ unsigned worker_index(const struct worker *w)
 const void *worker_config(const struct worker *w)
 {
 	return w->snapshot->config->service;
+}
+
+const void *worker_loaded(const struct worker *w)
+{
+	return loaded_object(w->snapshot->loaded);
 }
 
 void *worker_data(const struct worker *w)

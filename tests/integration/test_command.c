@@ -103,7 +103,8 @@ Test(command, help_and_version_exit_with_0)
 			  command_out.bytes);
 	cr_assert_eq(skeld_run("-h", NULL), 0);
 	cr_assert_eq(skeld_run("-V", NULL), 0);
-	cr_assert(out_contains("skeld "), "%s", command_out.bytes);
+	cr_assert(out_contains("skeld ") && out_contains("(service echo)"), "%s",
+		  command_out.bytes);
 	cr_assert_eq(skeld_run("--version", NULL), 0);
 }
 

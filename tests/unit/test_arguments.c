@@ -111,7 +111,7 @@ Test(arguments, each_option_has_a_short_and_a_long_form)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(arguments, help_and_version_end_the_program)
+Test(arguments, help_and_version_end_the_command_line)
 {
 	static const char *const help[] = {"-h", "--help", "-t --help", "-h --nonsense"};
 	for (size_t i = 0; i < 4; i++) {
@@ -120,12 +120,9 @@ Test(arguments, help_and_version_end_the_program)
 		expect_text("out", "default " DEFAULT_CONFIG);
 		expect_text("err", "");
 	}
-	static const char *const version[] = {"-V", "--version"};
-	for (size_t i = 0; i < 2; i++) {
-		cr_assert_eq(parse(version[i]), 0);
-		expect_text("out", "skeld " SKELD_VERSION "\n");
-		expect_text("err", "");
-	}
+	expect_mode("-V", MODE_VERSION);
+	expect_mode("--version", MODE_VERSION);
+	expect_mode("-t -V --nonsense", MODE_VERSION);
 	EXPECT_NOTHING_LEFT();
 }
 

@@ -41,7 +41,7 @@ static bool points_into(const char *what, char *const argv[], int argc)
 static void expect_valid(const struct arguments *a, char *const argv[], int argc)
 {
 	const char *dir = a->runtime_dir, *given = getenv(variables[0]);
-	CHECK(a->mode <= MODE_SELF_TEST, "mode %d", (int)a->mode);
+	CHECK(a->mode <= MODE_VERSION, "mode %d", (int)a->mode);
 	CHECK(a->config_file && a->config_given == points_into(a->config_file, argv, argc), "%s",
 	      a->config_file);
 	CHECK((a->mode != MODE_SIGNAL || a->argument), "no command");
