@@ -87,7 +87,7 @@ struct protocol {
 	 * A request that is longer than limits.buffer ends the connection. So does one that is not
 	 * complete within limits.idle_timeout: a connection is active when it consumes or sends.
 	 *
-	 * NULL: the service has no connections, and every new one is closed.
+	 * NULL: the service has no connections. It needs no listen section, and may have none.
 	 */
 	size_t (*data)(struct connection *c, const char *bytes, size_t n);
 
@@ -140,6 +140,36 @@ struct service {
 	const struct service_metric *metrics;
 
 	/*
+	 * Check CONFIG, the structure that the options fill, and load the files that it names. The
+	 * daemon calls this at the start, before root privileges are dropped and before `begin`;
+	 * at each reload, as `user`; and for -t. Returns an object, or NULL with a reason in WHY
+	 * (SIZE bytes, "" at first): the daemon does not start, or the reload is rejected and the
+	 * old object stays in use. The reason is reported with file and line of the section.
+	 *
+	 * All workers share the object and get it from worker_loaded(), so nothing may change it.
+	 * `unload` frees it once, when no worker uses it any more. CONFIG is valid until then.
+	 *
+	 * `load` runs in a thread of its own, one call at a time, and may block. After 5 seconds
+	 * the daemon gives up: the start fails or the reload is rejected, and further reloads are
+	 * rejected until `load` returns; then its object is unloaded. `unload` runs in any thread
+	 * and must not block. Both use no other function of this file. A crash in them ends the
+	 * daemon. NULL: the service has nothing to load, or to free.
+	 */
+	void *(*load)(const void *config, char *why, size_t size);
+	void (*unload)(void *loaded);
+
+	/*
+	 * Called once in the process, in the main thread, before the first and after the last
+	 * worker. `begin` runs with the dropped privileges; CONFIG is valid until it returns. It
+	 * returns 0, or -1: the daemon does not start. A thread that it creates inherits blocked
+	 * signals. `end` follows after the last `stop` and the last `unload`. It is not called if a
+	 * worker is stuck or `load` has not returned. The daemon waits for both without a limit.
+	 * Both may be NULL.
+	 */
+	int (*begin)(const void *config);
+	void (*end)(void);
+
+	/*
 	 * Called once in each worker, before it accepts connections and after root privileges are
 	 * dropped. Events may be added to worker_base(). Returns 0, or -1: the daemon does not
 	 * start. The daemon becomes ready when all workers have returned. May be NULL.
@@ -157,9 +187,9 @@ struct service {
 
 	/*
 	 * Called in each worker after a reload, also if no option of the service has changed.
-	 * worker_config() returns the new configuration; the old one is valid until this callback
-	 * returns. If reloads follow each other quickly, a worker may see only the last one. May be
-	 * NULL.
+	 * worker_config() and worker_loaded() return the new configuration and object; the old ones
+	 * are valid until this callback returns. If reloads follow each other quickly, a worker may
+	 * see only the last one. May be NULL.
 	 */
 	void (*reloaded)(struct worker *w);
 
@@ -210,6 +240,9 @@ int worker_post(struct worker *w, void (*run)(struct worker *w, void *arg), void
 /* The structure that the options fill, immutable. After a reload the next call returns a new one,
  * and the old one is freed: a service that keeps the pointer replaces it in `reloaded`. */
 const void *worker_config(const struct worker *w);
+
+/* What `load` has returned, NULL without `load`. Valid as long as worker_config(). */
+const void *worker_loaded(const struct worker *w);
 
 /* A pointer of the service, NULL at first. */
 void *worker_data(const struct worker *w);

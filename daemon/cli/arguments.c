@@ -128,7 +128,7 @@ int arguments_parse(struct arguments *a, int argc, char **argv)
 		case 'h':
 			return print(usage);
 		case 'V':
-			a->mode = MODE_VERSION;
+			a->mode = MODE_VERSION; /* whatever else is on the command line */
 			return -1;
 		default:
 			fputs("try: skeld --help\n", stderr);

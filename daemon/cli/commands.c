@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "cli/instances.h"
 #include "config/loader.h"
+#include "config/service_schema.h"
 #include "control/runtime.h"
+#include "data/service_load.h"
 
 #include <confuse.h>
 #include <errno.h>
@@ -23,9 +25,10 @@
 
 enum { STATUS_MAX = 32768, WAIT_SECONDS = 10, POLL_MS = 50, SECONDS_MAX = 3600 };
 
-/* A reload may have to wait for the one that is running, and the file system may hang for both. */
-enum { RELOAD_WAIT_SECONDS = 15 };
-_Static_assert((int)RELOAD_WAIT_SECONDS > 2 * (LOADER_TIMEOUT_SECONDS + 1),
+/* A reload may have to wait for the one that is running, and the file system may hang for both,
+ * while the configuration is read or while the service loads. */
+enum { RELOAD_WAIT_SECONDS = 25 };
+_Static_assert((int)RELOAD_WAIT_SECONDS > 2 * (2 * LOADER_TIMEOUT_SECONDS + 1),
 	       "the outcome of two reloads is known earlier");
 
 void command_open_standard_files(void)
@@ -48,29 +51,50 @@ static void unblock_signals(void)
 	pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
 
+static int read_config(const char *file, const struct service_schema *schema, struct config **c,
+		       struct errors *e)
+{
+	struct loader loader = {file, schema, .timeout_seconds = LOADER_TIMEOUT_SECONDS};
+	*c = loader_load(&loader, e);
+	loader_stop(&loader);
+	return *c ? 0 : loader.conclusive ? EX_CONFIG : EXIT_FAILURE;
+}
+
+static int check_load(struct service_load *l, struct config *c, struct errors *e)
+{
+	struct loaded *loaded = service_load_wait(l, c, e);
+	if (!loaded)
+		return l->conclusive ? EX_CONFIG : EXIT_FAILURE;
+	loaded_unref(loaded);
+	return 0;
+}
+
+/* -T does not load: it also describes a configuration for another machine. */
 int command_check(const struct arguments *a, const struct service *svc)
 {
-	struct service_schema schema = {svc->name, svc->options, svc->config_size};
+	struct service_schema schema = service_schema_of(svc);
+	struct service_load load = {svc, a->config_file, .timeout_seconds = LOADER_TIMEOUT_SECONDS};
 	struct errors e = {0};
-	struct loader loader = {.file = a->config_file,
-				.service = &schema,
-				.timeout_seconds = LOADER_TIMEOUT_SECONDS};
+	struct config *c;
 	unblock_signals();
-	struct config *c = loader_load(&loader, &e);
-	loader_stop(&loader);
+	int code = read_config(a->config_file, &schema, &c, &e);
+	if (code == 0 && a->mode == MODE_CHECK && svc->load)
+		code = check_load(&load, c, &e);
 	for (size_t i = 0; i < errors_stored(&e); i++)
 		fprintf(stderr, "%s\n", errors_text(&e, i));
 	errors_clear(&e);
-	if (!c)
-		return loader.conclusive ? EX_CONFIG : EXIT_FAILURE;
-	for (size_t i = 0; i < errors_stored(&c->warnings); i++)
+	for (size_t i = 0; code == 0 && i < errors_stored(&c->warnings); i++)
 		fprintf(stderr, "warning: %s\n", errors_text(&c->warnings, i));
-	if (a->mode == MODE_DUMP)
+	if (code == 0 && a->mode == MODE_DUMP)
 		config_print(c, stdout);
-	else
+	else if (code == 0)
 		printf("%s: good\n", a->config_file);
 	config_unref(c);
-	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	if (fflush(stdout) != 0)
+		code = EXIT_FAILURE;
+	if (!service_load_end(&load, 0))
+		_exit(code); /* exit(3) would free what the load still uses */
+	return code;
 }
 
 static void print_library(const char *name, const char *loaded, const char *built)

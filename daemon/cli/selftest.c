@@ -194,14 +194,17 @@ static void on_adjust(void *context, struct config *c)
 	struct selftest *t = context;
 	char log[sizeof(t->dir) + 8];
 	snprintf(log, sizeof(log), "%s/log", t->dir);
-	for (size_t i = 1; i < c->n_listen; i++) {
+	size_t n_listen = t->client.service->protocol.data ? 1 : 0;
+	for (size_t i = n_listen; i < c->n_listen; i++) {
 		free(c->listen[i].title);
 		free(c->listen[i].address);
 		free(c->listen[i].location.file);
 	}
-	c->n_listen = 1;
-	c->listen[0].proxy = false;
-	set_text(&c->listen[0].address, t->client.service->protocol.data ? "127.0.0.1:0" : "");
+	c->n_listen = n_listen;
+	if (n_listen) {
+		c->listen[0].proxy = false;
+		set_text(&c->listen[0].address, "127.0.0.1:0");
+	}
 	set_text(&c->admin.address, "");
 	set_text(&c->user, "");
 	set_text(&c->group, "");

@@ -34,6 +34,7 @@ static void write_config(const struct config *c, FILE *out)
 		write_string(errors_text(&c->warnings, i), out);
 	write_location(&c->log.location, out);
 	write_location(&c->admin.location, out);
+	write_location(&c->service_location, out);
 	write_number(c->n_listen, out);
 	for (size_t j = 0; j < c->n_listen; j++) {
 		write_string(c->listen[j].title, out);
@@ -120,7 +121,8 @@ static bool read_config(struct reader *r, struct config *c)
 	unsigned long long n;
 	if (!read_optional(r, &c->file) || !read_number(r, ERRORS_MAX, &n) ||
 	    !read_errors(r, n, &c->warnings) || !read_location(r, &c->log.location) ||
-	    !read_location(r, &c->admin.location) || !read_number(r, CONFIG_LISTEN_MAX, &n))
+	    !read_location(r, &c->admin.location) || !read_location(r, &c->service_location) ||
+	    !read_number(r, CONFIG_LISTEN_MAX, &n))
 		return false;
 	while (c->n_listen < n) {
 		text = read_string(r);

@@ -53,6 +53,7 @@ void config_unref(struct config *c)
 	free(c->file);
 	free(c->log.location.file);
 	free(c->admin.location.file);
+	free(c->service_location.file);
 	free(c->service);
 	free(c);
 }
@@ -110,6 +111,11 @@ static void validate(struct config *c, const char *file, struct errors *e)
 			   schema_quote(c->admin.address, quoted));
 	for (size_t i = 0; i < c->n_listen; i++) {
 		const struct listen_config *l = &c->listen[i];
+		if (c->schema->has_no_listeners)
+			errors_add(e, l->location.file, l->location.line,
+				   "listen \"%s\": expected no listen section, the service %s has "
+				   "no connections",
+				   l->title, c->schema->name);
 		for (size_t j = 0; j < i; j++)
 			if (is_same_address(l->address, c->listen[j].address))
 				errors_add(
@@ -142,7 +148,8 @@ struct config *config_parse(const char *file, const struct service_schema *servi
 	else if (file)
 		parse_file(file, c, e);
 	/* A configuration without a listen section has one with the defaults. */
-	if (e->n == before && c->n_listen == 0 && !schema_add_listen(c, "main"))
+	if (e->n == before && c->n_listen == 0 && !service->has_no_listeners &&
+	    !schema_add_listen(c, "main"))
 		errors_add_no_memory(e, file, 0);
 	if (e->n == before)
 		validate(c, file, e);

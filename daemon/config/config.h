@@ -69,13 +69,15 @@ struct config {
 	struct listen_config listen[CONFIG_LISTEN_MAX];
 	const struct service_schema *schema; /* not owned; outlives the configuration */
 	void *service;			     /* the service's structure, described by its options */
+	struct location service_location;
 };
 
-/* The section of the service. */
+/* What the configuration has to know about the service, see config/service_schema.h. */
 struct service_schema {
-	const char *name;		      /* of the section */
+	const char *name;		      /* of its section */
 	const struct service_option *options; /* NULL: none */
 	size_t size;			      /* of the service's structure, in bytes */
+	bool has_no_listeners;
 };
 
 /*

@@ -1,6 +1,5 @@
 #include "config/loader.h"
 
-#include "base/clock.h"
 #include "base/compat.h"
 #include "config/codec.h"
 
@@ -259,8 +258,7 @@ int loader_request(struct loader *l, struct errors *e)
 	if (!l->pid && loader_start(l, e) < 0)
 		return -1;
 	l->busy = true;
-	l->polled_ns = now_ns();
-	l->remaining_ns = (int64_t)(l->timeout_seconds * 1e9);
+	l->limit = time_limit_begin(l->timeout_seconds);
 	l->error = send(l->request_fd, "", 1, MSG_NOSIGNAL) == 1 ? 0 : errno;
 	if (l->error)
 		report_failure(l, e);
@@ -300,23 +298,13 @@ static int read_status(struct loader *l)
 	return errno == EINTR ? EAGAIN : errno;
 }
 
-/* An interval counts as one second at most: if this process was suspended, so was the loader. */
-static bool is_late(struct loader *l)
-{
-	enum { INTERVAL_MAX_NS = 1000000000 };
-	int64_t now = now_ns(), interval = now - l->polled_ns;
-	l->polled_ns = now;
-	l->remaining_ns -= interval < INTERVAL_MAX_NS ? interval : INTERVAL_MAX_NS;
-	return l->remaining_ns <= 0;
-}
-
 bool loader_poll(struct loader *l)
 {
 	if (l->error)
 		return true;
 	/* In this order: once the parser has ended, the pipe holds the rest of the answer. */
 	int ended = read_status(l), answer = read_answer(l);
-	bool late = is_late(l);
+	bool late = time_limit_is_over(&l->limit);
 	l->error = answer ? answer : ended != EAGAIN ? ended : late ? ETIME : 0;
 	return l->error || ended == 0;
 }

@@ -22,6 +22,7 @@
 #ifndef SKELD_LOADER_H
 #define SKELD_LOADER_H
 
+#include "base/time_limit.h"
 #include "config/config.h"
 
 #include <sys/types.h>
@@ -46,10 +47,9 @@ struct loader {
 	int answer_fd;	/* pipe: answers from the parsers */
 	char *text;	/* the answer so far: LENGTH of ROOM bytes */
 	size_t room, length;
-	int status;	      /* of the parser, as in wait(2); negative errno: it was not started */
-	int error;	      /* errno: there will be no answer; ETIME: the time limit is over */
-	int64_t polled_ns;    /* the last loader_poll(), CLOCK_MONOTONIC */
-	int64_t remaining_ns; /* of the time limit */
+	int status; /* of the parser, as in wait(2); negative errno: it was not started */
+	int error;  /* errno: there will be no answer; ETIME: the time limit is over */
+	struct time_limit limit;
 };
 
 /*

@@ -353,6 +353,8 @@ static int on_section(cfg_t *cfg, cfg_opt_t *opt)
 		set_location(cfg, &c->log.location);
 	if (strcmp(opt->name, "admin") == 0)
 		set_location(cfg, &c->admin.location);
+	if (strcmp(opt->name, c->schema->name) == 0)
+		set_location(cfg, &c->service_location);
 	if (strcmp(opt->name, "listen") != 0)
 		return 0;
 	/* The section is the last one, or if libconfuse has merged it, the one that ends here. */

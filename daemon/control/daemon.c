@@ -5,6 +5,7 @@
 #include "base/cpus.h"
 #include "base/event_loop.h"
 #include "base/log.h"
+#include "config/service_schema.h"
 #include "control/health.h"
 #include "control/memory.h"
 #include "control/privileges.h"
@@ -106,11 +107,13 @@ static bool make_events(struct daemon *d)
 		d->reload.loader_events[i] = event_new(d->base, -1, 0, NULL, NULL);
 		good = good && d->reload.loader_events[i];
 	}
+	d->reload.load_event = event_new(d->base, -1, 0, NULL, NULL);
 	d->admin = admin_new(d->base,
 			     &(struct admin_callbacks){d, report_print_metrics, report_print_status,
 						       report_print_json, health_is_ready});
 	return good && d->workers_event && d->tick && d->stop_timer && d->reload.overdue_timer &&
-	       d->admin && event_add(d->workers_event, NULL) == 0 && event_add(d->tick, &tick) == 0;
+	       d->reload.load_event && d->admin && event_add(d->workers_event, NULL) == 0 &&
+	       event_add(d->tick, &tick) == 0;
 }
 
 /* The steps of a start, in order. Each returns 0, or the exit code with errors in E. finish()
@@ -139,6 +142,18 @@ static int open_configuration(struct daemon *d, struct config **config, struct e
 		   (int)getpid(), c->file ? c->file : d->config_file, d->runtime_dir);
 	config_log_warnings(c);
 	return log ? 0 : EXIT_FAILURE;
+}
+
+/* As the user who starts the daemon, often root: privileges are dropped later. */
+static int load_service(struct daemon *d, struct config *c, struct loaded **loaded,
+			struct errors *e)
+{
+	if (!d->service->load)
+		return 0;
+	*loaded = service_load_wait(&d->load, c, e);
+	if (*loaded)
+		return 0;
+	return d->load.conclusive ? EX_CONFIG : EXIT_FAILURE;
 }
 
 static int open_resources(struct daemon *d, struct config *c, unsigned n_workers, struct errors *e)
@@ -183,6 +198,17 @@ static int drop_privileges(struct daemon *d, struct errors *e)
 	return 0;
 }
 
+static int begin_service(struct daemon *d, struct errors *e)
+{
+	const struct service *svc = d->service;
+	if (svc->begin && svc->begin(d->current->config->service) < 0) {
+		errors_add(e, NULL, 0, "service %s failed to begin", svc->name);
+		return EXIT_FAILURE;
+	}
+	d->service_has_begun = true;
+	return 0;
+}
+
 static int start_workers(struct daemon *d, unsigned n, struct errors *e)
 {
 	d->reported_stuck = calloc(n, sizeof(*d->reported_stuck));
@@ -222,18 +248,27 @@ static int begin_control(struct daemon *d, struct errors *e)
 static int start(struct daemon *d, struct errors *e)
 {
 	struct config *c = NULL;
+	struct loaded *loaded = NULL;
 	unsigned n = 0;
 	int code = start_log(e);
 	if (code == 0)
 		code = open_configuration(d, &c, e);
+	if (code == 0)
+		code = load_service(d, c, &loaded, e);
 	if (code == 0) {
 		n = choose_workers(c, d->workers_reason, sizeof(d->workers_reason));
 		code = open_resources(d, c, n, e);
 	}
-	if (!d->current) /* else the snapshot owns the configuration */
+	if (d->current) {
+		d->current->loaded = loaded;
+	} else { /* else the snapshot owns both */
+		loaded_unref(loaded);
 		config_unref(c);
+	}
 	if (code == 0)
 		code = drop_privileges(d, e);
+	if (code == 0)
+		code = begin_service(d, e);
 	if (code == 0)
 		code = start_workers(d, n, e);
 	if (code == 0)
@@ -286,7 +321,8 @@ static void free_events(struct daemon *d)
 				  d->stop_timer,
 				  d->reload.overdue_timer,
 				  d->reload.loader_events[0],
-				  d->reload.loader_events[1]};
+				  d->reload.loader_events[1],
+				  d->reload.load_event};
 	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
 		if (events[i])
 			event_free(events[i]);
@@ -296,12 +332,29 @@ static void free_events(struct daemon *d)
 		close(d->workers_fd);
 }
 
-static void free_all(struct daemon *d, bool workers_ended)
+/* Call the service's `end` when no other code of the service can run. Returns false if a load has
+ * not returned. */
+static bool end_service(struct daemon *d)
 {
+	if (!service_load_end(&d->load, LOAD_SECONDS * 1000)) {
+		log_warning("load of the service has not returned: the file system may be hung; "
+			    "exiting without it");
+		return false;
+	}
+	if (d->service_has_begun && d->service->end)
+		d->service->end();
+	return true;
+}
+
+/* Returns false if a thread still runs code of the service: what it uses must stay allocated. */
+static bool free_all(struct daemon *d, bool workers_ended)
+{
+	bool ended = false;
 	if (workers_ended) {
 		workers_free(d->workers);
 		snapshot_unref(d->current);
 		free_events(d);
+		ended = end_service(d);
 	}
 	listeners_clear(&d->passed);
 	listeners_clear(&d->retired);
@@ -310,6 +363,7 @@ static void free_all(struct daemon *d, bool workers_ended)
 	notify_close(&d->notify);
 	free(d->reload.last_error);
 	free(d->reported_stuck);
+	return ended;
 }
 
 /* Undo start() in reverse. Runs once, after the event loop, also after a start that failed. */
@@ -327,14 +381,14 @@ static void finish(struct daemon *d)
 	if (started)
 		registry_log(&d->registry);
 	signals_stop(d);
-	free_all(d, ended);
+	ended = free_all(d, ended);
 	signals_log_late();
 	if (started)
 		log_notice("stopped: seconds=%lld exit=%d",
 			   (long long)((now_ns() - d->started_ns) / 1000000000), d->exit_code);
 	log_stop();
 	if (!ended)
-		_exit(d->exit_code); /* exit(3) would free what the stuck workers still use */
+		_exit(d->exit_code); /* exit(3) would free what the stuck threads still use */
 }
 
 static void on_libevent_message(int severity, const char *message)
@@ -366,17 +420,19 @@ static void run(struct daemon *d)
 int daemon_run(const struct daemon_settings *settings, const struct service *svc,
 	       const struct daemon_hooks *hooks)
 {
-	struct daemon d = {.config_file = settings->config_file,
-			   .runtime_dir = settings->runtime_dir,
-			   .service = svc,
-			   .hooks = hooks,
-			   .schema = {svc->name, svc->options, svc->config_size},
-			   .loader = {settings->config_file, &d.schema,
-				      .timeout_seconds = LOADER_TIMEOUT_SECONDS},
-			   .started = time(NULL),
-			   .started_ns = now_ns(),
-			   .workers_fd = -1,
-			   .runtime = {.dir = -1, .pid = -1}};
+	struct daemon d = {
+		.config_file = settings->config_file,
+		.runtime_dir = settings->runtime_dir,
+		.service = svc,
+		.hooks = hooks,
+		.schema = service_schema_of(svc),
+		.loader = {settings->config_file, &d.schema,
+			   .timeout_seconds = LOADER_TIMEOUT_SECONDS},
+		.load = {svc, settings->config_file, .timeout_seconds = LOADER_TIMEOUT_SECONDS},
+		.started = time(NULL),
+		.started_ns = now_ns(),
+		.workers_fd = -1,
+		.runtime = {.dir = -1, .pid = -1}};
 	struct errors e = {0};
 	event_set_log_callback(on_libevent_message);
 	event_set_fatal_callback(on_libevent_fatal);

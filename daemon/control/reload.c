@@ -19,7 +19,6 @@ enum { OVERDUE_SECONDS = 1, POLL_MS = 200 };
 struct prepared {
 	struct snapshot *snapshot;
 	struct log_target *log; /* NULL: it stays the same, and is only reopened */
-	struct errors changes;	/* "option: old -> new", logged by the commit */
 };
 
 static void add_change(void *context, const char *line)
@@ -27,11 +26,15 @@ static void add_change(void *context, const char *line)
 	errors_add(context, NULL, 0, "%s", line);
 }
 
-static bool compare(const struct daemon *d, struct config *c, struct errors *changes)
+/* Also gives options that need a restart their old values. */
+static bool compare(struct daemon *d, struct errors *e)
 {
-	bool good = config_compare(d->current->config, c, add_change, changes);
+	struct errors *changes = &d->reload.changes;
+	bool good = config_compare(d->current->config, d->reload.config, add_change, changes);
 	for (size_t i = 0; i < errors_stored(changes); i++)
 		good = good && changes->text[i];
+	if (!good)
+		errors_add(e, NULL, 0, "out of memory");
 	return good;
 }
 
@@ -41,27 +44,26 @@ static bool log_differs(const struct config *a, const struct config *b)
 	       (a->log.target == LOG_TO_FILE && strcmp(a->log.file, b->log.file) != 0);
 }
 
-/* Do everything that can fail. If one step fails, undo all of them and return false. */
-static bool prepare(struct daemon *d, struct config *c, struct prepared *p, struct errors *e)
+/* Do everything else that can fail. If one step fails, undo all of them and return false. */
+static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 {
 	int64_t began = now_ns();
-	bool good = compare(d, c, &p->changes);
-	if (!good)
-		errors_add(e, NULL, 0, "out of memory");
-	else if (log_differs(d->current->config, c))
+	struct config *c = d->reload.config;
+	bool good = true;
+	if (log_differs(d->current->config, c))
 		good = (p->log = daemon_open_log(c, e));
 	size_t connections = privileges_raise_nofile(c, workers_count(d->workers));
 	if (good)
 		p->snapshot = snapshot_new(c, d->current, &d->passed, &d->retired,
 					   workers_count(d->workers), e);
 	if (p->snapshot) {
+		d->reload.config = NULL; /* the snapshot owns it */
 		p->snapshot->connections = connections;
 		log_debug("reload: prepared duration_ms=%.3f", (double)(now_ns() - began) / 1e6);
 		memory_check(c);
 		return true;
 	}
 	log_discard(p->log);
-	config_unref(c);
 	return false;
 }
 
@@ -76,6 +78,14 @@ static void switch_listeners(struct daemon *d, struct snapshot *new, const struc
 	for (size_t i = 0; i < new->n_listeners; i++)
 		listener_set_backlog(new->listener[i], new->backlog[i]);
 	daemon_log_listeners(new, old);
+}
+
+/* Free what a reload has between the parse and the commit. */
+static void forget(struct reload_state *r)
+{
+	config_unref(r->config);
+	r->config = NULL;
+	errors_clear(&r->changes);
 }
 
 static void log_changes(const struct errors *changes)
@@ -101,7 +111,8 @@ static void commit(struct daemon *d, struct prepared *p)
 	workers_publish(d->workers, new);
 	admin_listen(d->admin, new->admin);
 	snapshot_unref(old);
-	log_changes(&p->changes);
+	log_changes(&d->reload.changes);
+	forget(&d->reload);
 	config_log_warnings(new->config);
 	log_debug("reload: committed generation=%llu duration_ms=%.3f",
 		  (unsigned long long)new->generation, (double)(now_ns() - began) / 1e6);
@@ -154,7 +165,62 @@ static void reject(struct daemon *d, const struct errors *e)
 		"force",
 		e->n, (unsigned long long)d->current->generation);
 	log_reopen(); /* logrotate(8) sends SIGHUP; it must work with a bad configuration, too */
+	forget(&d->reload);
 	conclude(d, RELOAD_REJECTED, summary(e));
+}
+
+/* The service has loaded, or has nothing to load. Takes over LOADED. */
+static void prepare_and_commit(struct daemon *d, struct loaded *loaded, struct errors *e)
+{
+	struct prepared p = {0};
+	if (prepare(d, &p, e)) {
+		p.snapshot->loaded = loaded;
+		commit(d, &p);
+		daemon_set_timer(d, d->reload.overdue_timer, OVERDUE_SECONDS);
+	} else {
+		loaded_unref(loaded);
+		reject(d, e);
+	}
+}
+
+/* Assign the event anew: the descriptor may be another one. The interval is for the time limit. */
+static bool watch(struct daemon *d, struct event *ev, int fd, event_callback_fn run)
+{
+	const struct timeval interval = {.tv_usec = POLL_MS * 1000L};
+	event_assign(ev, d->base, fd, EV_READ | EV_PERSIST, run, d);
+	return event_add(ev, &interval) == 0;
+}
+
+static void on_load(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	struct errors e = {0};
+	(void)fd;
+	(void)what;
+	if (!service_load_poll(&d->load))
+		return;
+	event_del(d->reload.load_event);
+	struct loaded *loaded = service_load_result(&d->load, &e);
+	log_debug("reload: loaded duration_ms=%.3f",
+		  (double)(now_ns() - d->reload.started_ns) / 1e6);
+	if (loaded)
+		prepare_and_commit(d, loaded, &e);
+	else
+		reject(d, &e);
+	errors_clear(&e);
+}
+
+static bool begin_load(struct daemon *d, struct errors *e)
+{
+	int fd = service_load_request(&d->load, d->reload.config, e);
+	if (fd < 0)
+		return false;
+	if (watch(d, d->reload.load_event, fd, on_load))
+		return true;
+	errors_add(e, d->config_file, 0, "cannot watch the load of the service: %s",
+		   strerror(errno));
+	service_load_abandon(&d->load);
+	return false;
 }
 
 static void unwatch_loader(struct daemon *d)
@@ -166,38 +232,31 @@ static void unwatch_loader(struct daemon *d)
 static void on_loader(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
-	struct prepared p = {0};
 	struct errors e = {0};
 	(void)fd;
 	(void)what;
 	if (!loader_poll(&d->loader))
 		return;
 	unwatch_loader(d);
-	struct config *c = daemon_adjust_config(d, loader_result(&d->loader, &e));
+	d->reload.config = daemon_adjust_config(d, loader_result(&d->loader, &e));
 	log_debug("reload: parsed duration_ms=%.3f",
 		  (double)(now_ns() - d->reload.started_ns) / 1e6);
-	if (c && prepare(d, c, &p, &e)) {
-		commit(d, &p);
-		daemon_set_timer(d, d->reload.overdue_timer, OVERDUE_SECONDS);
-	} else {
+	if (!d->reload.config || !compare(d, &e))
 		reject(d, &e);
-	}
-	errors_clear(&p.changes);
+	else if (!d->service->load)
+		prepare_and_commit(d, NULL, &e);
+	else if (!begin_load(d, &e))
+		reject(d, &e);
 	errors_clear(&e);
 }
 
-/* Assigns the events anew: the loader may have been restarted. The timeout lets loader_poll()
- * notice that the loader is late. */
+/* The loader may have been restarted. */
 static bool watch_loader(struct daemon *d, struct errors *e)
 {
 	const int fds[N_LOADER_EVENTS] = {d->loader.request_fd, d->loader.answer_fd};
-	const struct timeval interval = {.tv_usec = POLL_MS * 1000L};
 	bool good = true;
-	for (size_t i = 0; i < N_LOADER_EVENTS; i++) {
-		struct event *ev = d->reload.loader_events[i];
-		event_assign(ev, d->base, fds[i], EV_READ | EV_PERSIST, on_loader, d);
-		good = event_add(ev, &interval) == 0 && good;
-	}
+	for (size_t i = 0; i < N_LOADER_EVENTS; i++)
+		good = watch(d, d->reload.loader_events[i], fds[i], on_loader) && good;
 	if (good)
 		return true;
 	errors_add(e, d->loader.file, 0, "cannot watch the configuration loader: %s",
@@ -227,7 +286,8 @@ void reload_check(struct daemon *d)
 {
 	listeners_prune(&d->retired);
 	uint64_t generation = d->current->generation;
-	if (d->state != RELOADING || d->loader.busy || workers_behind(d->workers, generation, NULL))
+	bool is_committed = d->state == RELOADING && !d->loader.busy && !d->load.busy;
+	if (!is_committed || workers_behind(d->workers, generation, NULL))
 		return;
 	const char *file = d->current->config->file;
 	log_notice("reloaded: generation=%llu duration_ms=%.1f config=%s; every worker serves it",
@@ -256,9 +316,13 @@ void reload_overdue(evutil_socket_t fd, short what, void *arg)
 void reload_abandon(struct daemon *d)
 {
 	struct reload_state *r = &d->reload;
-	if (d->loader.busy) {
+	if (d->loader.busy || d->load.busy) {
 		unwatch_loader(d);
-		loader_cancel(&d->loader);
+		event_del(r->load_event);
+		if (d->loader.busy)
+			loader_cancel(&d->loader);
+		service_load_abandon(&d->load);
+		forget(r);
 		log_notice("reload dropped: the daemon is stopping");
 	} else if (d->state == RELOADING) { /* committed, not acknowledged by all workers */
 		count(r, RELOAD_OK, NULL);

@@ -1,6 +1,7 @@
 /*
- * A reload: read, parse, validate, prepare, commit; then every worker acknowledges. Everything
- * before the commit can fail and is undone as a whole. Nothing after it can fail. Control thread.
+ * A reload: read, parse, validate, load, prepare, commit; then every worker acknowledges.
+ * Everything before the commit can fail and is undone as a whole. Nothing after it can fail.
+ * Control thread.
  */
 #ifndef SKELD_RELOAD_H
 #define SKELD_RELOAD_H

@@ -73,7 +73,7 @@ void report_print_status(const struct daemon *d, FILE *out)
 		outcomes[d->reload.last_outcome], rejection(d), (long long)d->started,
 		(long long)d->current->config->lame_duck,
 		(long long)d->current->config->drain_timeout);
-	fputs("listening=", out);
+	fprintf(out, "service=%s\nlistening=", d->service->name);
 	print_listeners(d->current, out);
 	fputc('\n', out);
 }
@@ -129,9 +129,9 @@ void report_print_json(const struct daemon *d, FILE *out)
 	if (text_close_stream(status, &lines))
 		print_members(lines, out);
 	free(lines);
-	fprintf(out, "\"name\":\"skeld\",\"version\":\"" SKELD_VERSION "\",\"service\":");
-	print_string(d->service->name, out);
-	fprintf(out, ",\"time\":%.3f,\"signals\":[", clock_seconds(CLOCK_REALTIME));
+	fprintf(out,
+		"\"name\":\"skeld\",\"version\":\"" SKELD_VERSION "\",\"time\":%.3f,\"signals\":[",
+		clock_seconds(CLOCK_REALTIME));
 	print_signals(&d->signals, out);
 	fputs("]}\n", out);
 }

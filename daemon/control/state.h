@@ -12,6 +12,7 @@
 #include "control/notify.h"
 #include "control/runtime.h"
 #include "control/signals.h"
+#include "data/service_load.h"
 #include "data/workers.h"
 #include "metrics/process.h"
 #include "metrics/registry.h"
@@ -25,7 +26,8 @@ enum state { STARTING, RUNNING, RELOADING, LAME_DUCK, DRAINING, STOPPED, N_STATE
 enum {
 	CLOSE_SECONDS = 2, /* the workers close the connections that are left */
 	JOIN_SECONDS = 2,  /* the worker threads end */
-	STOP_MARGIN_SECONDS = CLOSE_SECONDS + JOIN_SECONDS + 1 /* announced to systemd */
+	LOAD_SECONDS = 1,  /* an abandoned load of the service returns */
+	STOP_MARGIN_SECONDS = CLOSE_SECONDS + JOIN_SECONDS + LOAD_SECONDS /* announced to systemd */
 };
 
 enum reload_outcome { RELOAD_NONE, RELOAD_OK, RELOAD_REJECTED };
@@ -39,7 +41,10 @@ struct reload_state {
 	time_t last_success; /* seconds since the epoch: the current configuration was loaded */
 	int64_t started_ns;  /* the reload that runs now; CLOCK_MONOTONIC */
 	bool queued;	     /* another reload was requested while one was running */
-	struct event *loader_events[N_LOADER_EVENTS];
+	/* Between the parse and the commit. */
+	struct config *config; /* owned; NULL: none */
+	struct errors changes; /* "option: old -> new", logged by the commit */
+	struct event *loader_events[N_LOADER_EVENTS], *load_event;
 	struct event *overdue_timer;
 };
 
@@ -60,6 +65,7 @@ struct daemon {
 	const struct daemon_hooks *hooks; /* may be NULL */
 	struct service_schema schema;
 	struct loader loader;
+	struct service_load load;
 	struct event_base *base;
 	enum state state;
 	int exit_code;
@@ -84,6 +90,7 @@ struct daemon {
 	char workers_reason[64]; /* why there are so many workers, for the log */
 	bool *reported_stuck;	 /* for each worker: the log says that it does not answer */
 	bool past_deadline;	 /* drain_timeout is over */
+	bool service_has_begun;	 /* its `begin` has succeeded, or there is none */
 	double drain_deadline;	 /* monotonic seconds; 0: no drain has begun */
 	double watchdog_seconds; /* interval that the service manager expects; 0: none */
 };

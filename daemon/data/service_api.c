@@ -2,6 +2,7 @@
  * permits any thread. */
 #include "base/log.h"
 #include "data/connection.h"
+#include "data/service_load.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -38,6 +39,11 @@ int worker_post(struct worker *w, void (*run)(struct worker *w, void *arg), void
 const void *worker_config(const struct worker *w)
 {
 	return w->snapshot->config->service;
+}
+
+const void *worker_loaded(const struct worker *w)
+{
+	return loaded_object(w->snapshot->loaded);
 }
 
 void *worker_data(const struct worker *w)

@@ -1,5 +1,7 @@
 #include "data/snapshot.h"
 
+#include "data/service_load.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,6 +212,7 @@ struct snapshot *snapshot_without_listeners(const struct snapshot *old)
 		return NULL;
 	s->generation = old->generation;
 	s->config = config_ref(old->config);
+	s->loaded = loaded_ref(old->loaded);
 	s->connections = old->connections;
 	if (old->admin) {
 		s->title[s->n_listeners] = "admin";
@@ -273,6 +276,7 @@ void snapshot_unref(struct snapshot *s)
 		listener_unref(s->listener[i]);
 	for (size_t i = 0; i < s->n_workers; i++)
 		snapshot_unref(s->untaken[i]);
+	loaded_unref(s->loaded);
 	config_unref(s->config);
 	free(s);
 }

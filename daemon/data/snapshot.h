@@ -1,6 +1,6 @@
 /*
- * A snapshot: the configuration and the listeners that the workers serve. A reload makes a new one,
- * with the next generation number.
+ * A snapshot: the configuration, the listeners and what the service has loaded, which the workers
+ * serve. A reload makes a new one, with the next generation number.
  *
  * The control thread creates snapshots and publishes them (data/workers.h). A published snapshot is
  * immutable, except for untaken[]. Each holder has a reference; the thread that drops the last one
@@ -25,7 +25,8 @@ struct snapshot {
 	uint64_t generation;
 	int64_t published_ns; /* CLOCK_MONOTONIC */
 	struct config *config;
-	size_t connections; /* limits.connections, or fewer if RLIMIT_NOFILE allows fewer */
+	struct loaded *loaded; /* by the service, see data/service_load.h; NULL: nothing */
+	size_t connections;    /* limits.connections, or fewer if RLIMIT_NOFILE allows fewer */
 	size_t n_listeners;
 	struct listener *listener[LISTENERS_MAX];
 	int backlog[LISTENERS_MAX];	  /* of each listener, as configured in this snapshot */
@@ -48,8 +49,9 @@ struct snapshot {
  * - a new one, with a socket for each of N_WORKERS workers. It may share the port of a RETIRED one:
  *   a listener that was removed and that is still open.
  *
- * Takes over CONFIG. Returns a reference. If a listener cannot be opened, returns NULL and errors;
- * nothing is left open, and CONFIG still belongs to the caller. Control thread.
+ * Takes over CONFIG, and leaves `loaded` to the caller. Returns a reference. If a listener cannot
+ * be opened, returns NULL and errors; nothing is left open, and CONFIG still belongs to the caller.
+ * Control thread.
  */
 struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 			      const struct listeners *passed, const struct listeners *retired,

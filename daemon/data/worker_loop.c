@@ -3,12 +3,12 @@
 #include "base/clock.h"
 #include "base/event_loop.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "data/acceptor.h"
 #include "data/connection_list.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,17 +215,7 @@ static void *run_worker(void *arg)
 
 int worker_loop_start(struct worker *w)
 {
-	/* The thread inherits this mask, so that only the control thread gets signals. */
-	sigset_t all, before;
-	sigfillset(&all);
-	log_unblock_crash_signals(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int error = pthread_create(&w->thread, NULL, run_worker, w);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (error)
-		return error;
 	char name[16]; /* limit of pthread_setname_np(3); a daemon may have a longer name */
 	snprintf(name, sizeof(name), "%.9s/w%u", "skeld", w->index);
-	pthread_setname_np(w->thread, name);
-	return 0;
+	return thread_start(&w->thread, name, run_worker, w);
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 DAEMON_SUITE(admin);
@@ -352,4 +353,25 @@ Test(admin, connection_to_a_loopback_address_has_the_host_check_also_on_0_0_0_0)
 	cr_assert_eq(http_ask("GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n"), 421);
 	cr_assert_eq(http_get("/livez"), 200);
 	daemon_finish();
+}
+
+/* A FIFO without a writer hangs the load. */
+Test(admin, health_is_reported_while_the_service_loads)
+{
+	char path[PATH_IN_MAX];
+	daemon_use(LOADS_BINARY);
+	file_write("good", "one");
+	config_write(ADMIN "loads { file = \"%s/good\" }\n", test_dir);
+	daemon_spawn();
+	notify_wait("READY=1");
+	MUST(mkfifo(path_in("fifo", path), 0644) == 0);
+	config_write(ADMIN "loads { file = \"%s\" }\n", path);
+	daemon_signal(SIGHUP);
+	notify_wait("RELOADING=1");
+	AWAIT(log_count("calls load: ") == 2);
+	cr_assert_eq(http_get("/livez"), 200);
+	cr_assert_eq(http_get("/readyz"), 200);
+	cr_assert_eq(http_get("/metrics"), 200);
+	cr_assert_eq(http_metric("skeld_state{state=\"reloading\"}"), 1);
+	cr_assert_eq(daemon_stop(SIGQUIT), 1);
 }

@@ -120,8 +120,8 @@ Test(runtime, an_unusable_runtime_directory_exits_with_1)
 Test(runtime, the_status_file_has_the_state)
 {
 	static const char *const keys[] = {
-		"pid",	       "state",	  "generation",	      "reloads_ok", "reloads_rejected",
-		"last_reload", "started", "last_reload_error"};
+		"pid",	       "state",	  "generation",	       "reloads_ok", "reloads_rejected",
+		"last_reload", "started", "last_reload_error", "service"};
 	char pid[32];
 	daemon_start(BASE);
 	snprintf(pid, sizeof(pid), "%d", (int)daemon_pid);

@@ -11,8 +11,8 @@
 
 DAEMON_SUITE(ticks, daemon_use(TICKS_BINARY));
 
-#define NO_LISTENER		"admin { address = \"\" }\nlisten \"main\" { address = \"\" }\n"
-#define TICKS(workers, options) "workers = " #workers "\n" NO_LISTENER "ticks { " options " }\n"
+#define TICKS(workers, options)                                                                    \
+	"workers = " #workers "\nadmin { address = \"\" }\nticks { " options " }\n"
 
 static void await_at_least(const char *metric, double n)
 {
@@ -76,13 +76,24 @@ Test(ticks, a_drain_waits_for_a_held_worker_until_the_deadline)
 	cr_assert_eq(logged_at_the_end("done"), 0);
 }
 
-Test(ticks, connections_to_a_service_without_data_are_closed)
+Test(ticks, a_service_without_connections_has_no_listener)
 {
-	daemon_start(BASE);
-	int client = client_connect("main");
-	client_expect_eof(client);
-	stats_await_open(0);
-	cr_assert_eq(stats_value("skeld_connections_closed_total{reason=\"service\"}"), 1);
+	daemon_start(TICKS(1, ""));
+	cr_assert_not(log_contains("listening: "), "%s", log_text());
+	daemon_reload_and_wait();
+	cr_assert_not(log_contains("listening: "), "%s", log_text());
+	daemon_finish();
+	cr_assert_eq(skeld_run("-c", config_path, "-T", NULL), 0);
+	cr_assert_not(strstr(command_out.bytes, "\nlisten "), "%s", command_out.bytes);
+}
+
+Test(ticks, a_listen_section_for_a_service_without_connections_is_rejected)
+{
+	daemon_start(TICKS(1, ""));
+	config_write("%s", TICKS(1, "") "listen \"more\" { address = \"127.0.0.1:0\" }\n");
+	daemon_reload_and_wait();
+	expect_rejected(1, "skeld.conf:4: listen \"more\"");
+	cr_assert_eq(skeld_run("-c", config_path, "-t", NULL), 78);
 	daemon_finish();
 }
 

@@ -27,7 +27,7 @@ static const struct service_option thing_options[] = {
 	{"key", OPTION_SECRET, offsetof(struct thing, key), "", 0, 0, NULL, NULL, true,
 	 "What it is locked with"},
 	{0}};
-const struct service_schema thing_schema = {"thing", thing_options, sizeof(struct thing)};
+const struct service_schema thing_schema = {"thing", thing_options, .size = sizeof(struct thing)};
 
 static void expect_no_line(void *context, const char *line)
 {
@@ -49,6 +49,7 @@ static void expect_same(const struct config *a, struct config *b)
 		cr_assert_str_eq(errors_text(&a->warnings, i), errors_text(&b->warnings, i));
 	expect_same_place(&a->log.location, &b->log.location);
 	expect_same_place(&a->admin.location, &b->admin.location);
+	expect_same_place(&a->service_location, &b->service_location);
 	cr_assert_eq(a->n_listen, b->n_listen);
 	for (size_t i = 0; i < a->n_listen; i++) {
 		cr_assert_str_eq(a->listen[i].title, b->listen[i].title);

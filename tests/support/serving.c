@@ -103,7 +103,7 @@ static const struct service service_under_test = {.name = "test",
 							       .closed = on_closed},
 						  .drain = on_drain,
 						  .reloaded = on_reloaded};
-static const struct service_schema schema = {"test", options, sizeof(struct test_config)};
+static const struct service_schema schema = {"test", options, .size = sizeof(struct test_config)};
 
 struct snapshot *snapshot_of(const char *conf, const struct snapshot *old)
 {

@@ -111,7 +111,7 @@ Test(arguments, each_option_has_a_short_and_a_long_form)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(arguments, help_and_version_end_the_program)
+Test(arguments, help_and_version_end_the_command_line)
 {
 	static const char *const help[] = {"-h", "--help", "-t --help", "-h --nonsense"};
 	for (size_t i = 0; i < 4; i++) {

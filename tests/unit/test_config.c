@@ -2,9 +2,9 @@
 /* build: LINK skeld_service */
 /* test: NEEDS ADMIN */
 #include "base/log.h"
+#include "config/service_schema.h"
 #include "fixture.h"
 #include "loading.h"
-#include "service.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -132,7 +132,7 @@ Test(config, a_file_that_sets_nothing_gives_the_defaults)
 
 Test(config, the_shipped_file_has_the_defaults)
 {
-	const struct service_schema its = {service.name, service.options, service.config_size};
+	const struct service_schema its = service_schema_of(&service);
 	const char *source = getenv("SKELD_SOURCE");
 	char path[4096];
 	if (!source)
@@ -365,5 +365,30 @@ Test(config, two_listeners_cannot_have_one_address)
 				     "listen f { address = \"[::]:80\" }\n");
 	cr_assert_eq(c->n_listen, 6);
 	config_unref(c);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config, a_service_without_connections_has_no_listen_section)
+{
+	const struct service quiet = {.name = "quiet"},
+			     busy = {.name = "busy", .protocol.data = service.protocol.data};
+	const struct service_schema its = service_schema_of(&quiet),
+				    others = service_schema_of(&busy);
+	struct errors e = {0};
+	file_write("skeld.conf", "workers = 1\n");
+	struct config *c = config_parse("skeld.conf", &its, &e);
+	cr_assert(c && c->n_listen == 0, "%s", errors_text(&e, 0));
+	config_unref(c);
+	c = config_parse("skeld.conf", &others, &e);
+	cr_assert(c && c->n_listen == 1, "%s", errors_text(&e, 0));
+	config_unref(c);
+	file_write("skeld.conf", "workers = 1\nlisten \"a\" {}\nlisten \"b\" { address = \"\" }\n");
+	cr_assert_null(config_parse("skeld.conf", &its, &e));
+	cr_assert_eq(e.n, 2);
+	cr_assert_eq(strncmp(errors_text(&e, 0), "skeld.conf:2: listen \"a\": ", 26), 0, "%s",
+		     errors_text(&e, 0));
+	cr_assert_eq(strncmp(errors_text(&e, 1), "skeld.conf:3: listen \"b\": ", 26), 0, "%s",
+		     errors_text(&e, 1));
+	errors_clear(&e);
 	EXPECT_NOTHING_LEFT();
 }

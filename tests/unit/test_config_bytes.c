@@ -36,7 +36,7 @@ static const struct service_option echo_options[] = {
 	 false, "C"},
 	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "true", 0, 0, NULL, NULL, false, "F"},
 	{0}};
-static const struct service_schema echo = {"echo", echo_options, sizeof(struct echo)};
+static const struct service_schema echo = {"echo", echo_options, .size = sizeof(struct echo)};
 
 static int file = -1;
 static char path[32];

@@ -195,7 +195,7 @@ Test(loader, time_in_which_the_process_was_stopped_does_not_count)
 	struct errors e = {0};
 	file_write("skeld.conf", good);
 	cr_assert_eq(loader_request(&loader, &e), 0);
-	loader.polled_ns -= INT64_C(3600000000000);
+	loader.limit.polled_ns -= INT64_C(3600000000000);
 	while (!loader_poll(&loader))
 		poll(NULL, 0, 1);
 	struct config *c = loader_result(&loader, &e);
