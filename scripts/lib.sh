@@ -48,6 +48,7 @@ is_available() { # PACKAGE
 	libsqlite3-dev) pkg-config --exists sqlite3 ;;
 	python3-yaml) /usr/bin/python3 -c 'import yaml' ;;
 	libmemcached-tools) has_command memccp ;;
+	redis-tools) has_command redis-cli ;;
 	netcat-openbsd) has_command nc ;;
 	musl-tools) has_command musl-gcc ;;
 	qemu-user-static) has_command qemu-aarch64-static ;;

@@ -1,5 +1,6 @@
 /*
- * Clients that repeat: send a request, wait for the complete reply. One thread, many connections.
+ * Clients that repeat: send a request, wait for the complete reply. A request may be several
+ * pipelined ones. One thread, many connections.
  */
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H
@@ -9,13 +10,16 @@
 struct client;
 
 struct load {
-	/* Set by the caller before load_open(). The caller owns the request and the reply. */
+	/* Set by the caller before load_compose(). */
 	unsigned short port;
-	size_t connections;
-	const char *request, *reply; /* the same bytes for an echo */
+	size_t connections, depth; /* depth: pipelined requests */
+	bool reconnect;		   /* open a new connection for every message */
+	double rate; /* messages per second over all connections; 0: closed loop, no pauses */
+
+	/* Set by load_compose(): DEPTH requests, and their replies. */
+	char *request, *reply;
 	size_t request_size, reply_size;
-	bool reconnect; /* open a new connection for every message */
-	double rate;	/* messages per second over all connections; 0: closed loop, no pauses */
+	size_t skip_from, skip_to; /* bytes of each reply that may differ */
 
 	/*
 	 * The result. Latency is the time from the write(2) to the last byte of the reply. With a
@@ -35,6 +39,13 @@ struct load {
 	size_t idle_first, idle_count;
 	double due_us; /* clock_us() of the next message */
 };
+
+/*
+ * Compose the messages of PROTOCOL: echo, memcached-get, memcached-set, redis-get, redis-set
+ * (values of SIZE bytes, a key for each of the pipelined requests) or http (GET /). Sets the values
+ * that are read, and learns the reply of an HTTP server.
+ */
+void load_compose(struct load *load, const char *protocol, size_t size);
 
 /* Connect all clients. Ends the program if a connection is refused. */
 void load_open(struct load *load);

@@ -101,18 +101,44 @@ void set_low_latency(void)
 		syscall(SYS_sched_setattr, 0, &slice, 0);
 }
 
-double process_cpu_us(pid_t pid)
+/* Call VISIT for PID and for each of its children. */
+static void visit_processes(pid_t pid, void (*visit)(pid_t pid, void *sum), void *sum)
+{
+	char path[64];
+	FILE *children;
+	int child;
+
+	visit(pid, sum);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+	children = fopen(path, "re");
+	if (!children)
+		die("cannot open %s", path);
+	while (fscanf(children, "%d", &child) == 1)
+		visit(child, sum);
+	fclose(children);
+}
+
+static void add_cpu_of(pid_t pid, void *sum)
 {
 	clockid_t clock;
 	struct timespec used;
 
 	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used))
 		diex("cannot read the processor time of process %d", pid);
-	return microseconds(&used);
+	*(double *)sum += microseconds(&used);
 }
 
-static void add_memory_of(pid_t pid, struct memory *sum)
+double process_cpu_us(pid_t pid)
 {
+	double sum = 0;
+
+	visit_processes(pid, add_cpu_of, &sum);
+	return sum;
+}
+
+static void add_memory_of(pid_t pid, void *memory)
+{
+	struct memory *sum = memory;
 	char path[64], line[256];
 	double kilobytes;
 	FILE *file;
@@ -134,18 +160,8 @@ static void add_memory_of(pid_t pid, struct memory *sum)
 struct memory process_memory(pid_t pid)
 {
 	struct memory sum = {0};
-	char path[64];
-	FILE *children;
-	int child;
 
-	add_memory_of(pid, &sum);
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
-	children = fopen(path, "re");
-	if (!children)
-		die("cannot open %s", path);
-	while (fscanf(children, "%d", &child) == 1)
-		add_memory_of(child, &sum);
-	fclose(children);
+	visit_processes(pid, add_memory_of, &sum);
 	return sum;
 }
 

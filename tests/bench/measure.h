@@ -25,7 +25,7 @@ void pause_us(double us);
  */
 void set_low_latency(void);
 
-/* Processor time of all threads of PID, including threads that have ended. */
+/* Processor time of all threads of PID and its children, including threads that have ended. */
 double process_cpu_us(pid_t pid);
 
 struct memory {

@@ -134,8 +134,8 @@ BEGIN {
 	if (print_what == "speed")
 		set_titles("what|skeld|against|figure|ratio|at most| ")
 	else if (print_what == "figures")
-		set_titles("what|skeld|bare epoll|bufferevent|bare libevent|no log thread|nginx|memcached")
-	subjects = split("skeld epoll bufferevent libevent direct nginx memcached", subject, " ")
+		set_titles("what|skeld|bare epoll|bufferevent|bare libevent|no log thread|nginx|memcached|redis")
+	subjects = split("skeld epoll bufferevent libevent direct nginx memcached redis-server", subject, " ")
 }
 
 # Not selected by --only.

@@ -84,6 +84,8 @@ void daemon_finish(void);
  * command_err.
  */
 int skeld_run(const char *argument, ...) __attribute__((sentinel));
+/* The same for a shell command. */
+int shell_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Start a process that sends SIGNO N times in a tight loop. Returns its pid, for reap(). */
 pid_t storm(int signo, long n);
 void reap(pid_t pid);

@@ -137,15 +137,9 @@ void daemon_finish(void)
 		fail_test("exit code %d", code);
 }
 
-int skeld_run(const char *argument, ...)
+/* Run the program to its end. */
+static int run(const char *const argv[])
 {
-	const char *argv[ARGS_MAX] = {daemon_binary, argument};
-	va_list ap;
-	va_start(ap, argument);
-	for (size_t i = 2; argument && i < ARGS_MAX - 1 && (argv[i] = va_arg(ap, const char *));
-	     i++)
-		;
-	va_end(ap);
 	int out = create_output("out"), err = create_output("err");
 	pid_t pid = start(argv, out, err);
 	close(out);
@@ -159,6 +153,28 @@ int skeld_run(const char *argument, ...)
 	text_read(&command_out, "out");
 	text_read(&command_err, "err");
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int skeld_run(const char *argument, ...)
+{
+	const char *argv[ARGS_MAX] = {daemon_binary, argument};
+	va_list ap;
+	va_start(ap, argument);
+	for (size_t i = 2; argument && i < ARGS_MAX - 1 && (argv[i] = va_arg(ap, const char *));
+	     i++)
+		;
+	va_end(ap);
+	return run(argv);
+}
+
+int shell_run(const char *format, ...)
+{
+	char command[4096];
+	va_list ap;
+	va_start(ap, format);
+	vsnprintf(command, sizeof(command), format, ap);
+	va_end(ap);
+	return run((const char *const[]){"/bin/sh", "-c", command, NULL});
 }
 
 pid_t storm(int signo, long n)

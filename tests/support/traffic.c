@@ -154,6 +154,48 @@ void client_reset(int fd)
 	client_close(fd);
 }
 
+/* Receive a part of a reply. Returns false when the connection has ended. */
+static bool receive_reply(int fd, const char *reply, size_t *received)
+{
+	char bytes[4096];
+	size_t size = strlen(reply), at = *received % size, left = size - at;
+	await_fd(fd, POLLIN, deadline(), "a reply or EOF");
+	ssize_t n = recv(fd, bytes, left < sizeof(bytes) ? left : sizeof(bytes), MSG_DONTWAIT);
+	if (n > 0 && memcmp(bytes, reply + at, (size_t)n) != 0)
+		fail_test("wrong after %zu bytes of a reply: %.*s", at, (int)n, bytes);
+	*received += n > 0 ? (size_t)n : 0;
+	return n > 0;
+}
+
+void drain_with_clients(const char *request, const char *reply)
+{
+	enum { CLIENTS = 20, ROUNDS = 20 };
+	int clients[CLIENTS];
+	size_t received[CLIENTS] = {0}, open = CLIENTS, size = strlen(reply);
+	for (size_t i = 0; i < CLIENTS; i++)
+		clients[i] = client_connect("main");
+	for (size_t round = 0; open; round++) {
+		for (size_t i = 0; i < CLIENTS; i++)
+			if (clients[i] >= 0 && received[i] % size == 0)
+				send(clients[i], request, strlen(request), MSG_NOSIGNAL);
+		if (round == ROUNDS) /* requests are on their way */
+			daemon_signal(SIGTERM);
+		for (size_t i = 0; i < CLIENTS; i++) {
+			if (clients[i] < 0 || receive_reply(clients[i], reply, &received[i]))
+				continue;
+			if (round < ROUNDS || received[i] % size)
+				fail_test("client %zu: closed in round %zu after %zu bytes of a "
+					  "reply",
+					  i, round, received[i] % size);
+			client_close(clients[i]);
+			clients[i] = -1;
+			open--;
+		}
+	}
+	cr_assert_eq(daemon_wait_exit(), 0);
+	cr_assert(log_contains("drained: cut_off=0"), "%s", log_text());
+}
+
 const char *client_name(int fd, char name[static 32])
 {
 	struct sockaddr_in in;

@@ -32,6 +32,12 @@ void client_reset(int fd);
 /* The address of the client as in the daemon's log. */
 const char *client_name(int fd, char name[static 32]);
 
+/*
+ * Clients send REQUEST, wait for REPLY and repeat, until a drain closes their connections. Expect
+ * that each request has no reply or a complete one, and that nothing was cut off.
+ */
+void drain_with_clients(const char *request, const char *reply);
+
 /* Send SIGUSR1. Returns METRIC of the new stats.prom. */
 double stats_fresh(const char *metric);
 /* Dump until METRIC has VALUE. */
