@@ -49,6 +49,8 @@ is_available() { # PACKAGE
 	python3-yaml) /usr/bin/python3 -c 'import yaml' ;;
 	libmemcached-tools) has_command memccp ;;
 	redis-tools) has_command redis-cli ;;
+	nghttp2-client) has_command h2load ;;
+	apache2-utils) has_command ab ;;
 	netcat-openbsd) has_command nc ;;
 	musl-tools) has_command musl-gcc ;;
 	qemu-user-static) has_command qemu-aarch64-static ;;

@@ -147,9 +147,9 @@ function(skeld_scripts prefix)
 	endforeach()
 endfunction()
 
-# A daemon for tests: main.c and the service in SOURCE, built with the sanitizer as the daemon is.
-function(skeld_test_daemon name source)
-	add_executable(${name} ${PROJECT_SOURCE_DIR}/daemon/main.c ${source})
+# A daemon for tests: main.c and the SOURCES of a service, built with the sanitizer as the daemon is.
+function(skeld_test_daemon name) # SOURCES...
+	add_executable(${name} ${PROJECT_SOURCE_DIR}/daemon/main.c ${ARGN})
 	target_link_libraries(${name} PRIVATE skeld_core)
 	if(SKELD_SANITIZE STREQUAL "thread")
 		target_compile_options(${name} PRIVATE SHELL:-fsanitize=thread)
