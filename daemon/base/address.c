@@ -80,6 +80,8 @@ bool address_parse(const char *text, struct address *a)
 	*a = (struct address){0};
 	if (strncmp(text, "unix:", 5) == 0)
 		return parse_unix(text + 5, a);
+	a->datagram = strncmp(text, "udp:", 4) == 0;
+	text += a->datagram ? 4 : 0;
 	const char *colon = strrchr(text, ':');
 	char host[ADDRESS_TEXT_MAX];
 	unsigned port;
@@ -182,7 +184,8 @@ void address_format(const struct address *a, char out[ADDRESS_TEXT_MAX])
 	getnameinfo((const struct sockaddr *)&a->sa,
 		    v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in), host,
 		    sizeof(host), NULL, 0, NI_NUMERICHOST);
-	snprintf(out, ADDRESS_TEXT_MAX, v6 ? "[%s]:%u" : "%s:%u", host, address_port(a));
+	snprintf(out, ADDRESS_TEXT_MAX, v6 ? "%s[%s]:%u" : "%s%s:%u", a->datagram ? "udp:" : "",
+		 host, address_port(a));
 }
 
 bool address_is_local(const struct address *a)
@@ -199,8 +202,8 @@ bool address_equal(const struct address *a, const struct address *b)
 {
 	const struct sockaddr_in6 *x = (const struct sockaddr_in6 *)&a->sa;
 	const struct sockaddr_in6 *y = (const struct sockaddr_in6 *)&b->sa;
-	if (a->sa.ss_family != b->sa.ss_family || address_port(a) != address_port(b) ||
-	    a->no_interface || b->no_interface)
+	if (a->sa.ss_family != b->sa.ss_family || a->datagram != b->datagram ||
+	    address_port(a) != address_port(b) || a->no_interface || b->no_interface)
 		return false;
 	if (a->sa.ss_family == AF_INET)
 		return ((const struct sockaddr_in *)x)->sin_addr.s_addr ==
@@ -228,7 +231,8 @@ static bool is_wildcard(const struct address *a)
 
 bool address_overlaps(const struct address *a, const struct address *b)
 {
-	if (a->sa.ss_family != b->sa.ss_family || address_port(a) != address_port(b))
+	if (a->sa.ss_family != b->sa.ss_family || a->datagram != b->datagram ||
+	    address_port(a) != address_port(b))
 		return false;
 	return address_equal(a, b) || is_wildcard(a) || is_wildcard(b);
 }

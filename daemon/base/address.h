@@ -13,10 +13,12 @@ enum { ADDRESS_TEXT_MAX = 128 }; /* the longest text form, with its NUL */
 struct address {
 	struct sockaddr_storage sa;
 	socklen_t length;
+	bool datagram;	   /* udp:, otherwise a stream */
 	bool no_interface; /* [fe80::1%eth9]:80, and there is no eth9 at present */
 };
 
-/* Parse ADDRESS_SYNTAX. Names are rejected, because a slow name server would delay a reload. */
+/* Parse ADDRESS_SYNTAX, or udp:host:port. Names are rejected, because a slow name server would
+ * delay a reload. */
 bool address_parse(const char *text, struct address *a);
 
 /*
@@ -34,7 +36,7 @@ void address_format(const struct address *a, char out[ADDRESS_TEXT_MAX]);
 /* Can only this machine reach the address: is it a loopback address or a unix socket? */
 bool address_is_local(const struct address *a);
 
-/* Two addresses without their interfaces are never equal. */
+/* Two addresses without their interfaces are never equal, nor are those of TCP and UDP. */
 bool address_equal(const struct address *a, const struct address *b);
 
 /* Does a socket without SO_REUSEPORT on A prevent another one on B? */

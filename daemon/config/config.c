@@ -91,6 +91,35 @@ static void check_log_directory(const struct config *c, const char *file, struct
 	free(directory);
 }
 
+/* Does the service take what arrives at the address? A udp: address has no connections. */
+static void check_kind(const struct config *c, const struct listen_config *l, struct errors *e)
+{
+	const struct location *where = &l->location;
+	struct address a;
+	if (!address_parse(l->address, &a))
+		return;
+	if (!a.datagram && c->schema->no_connections)
+		errors_add(e, where->file, where->line,
+			   "listen.address = \"%s\": expected udp:host:port, the service takes no "
+			   "connections",
+			   l->address);
+	if (!a.datagram)
+		return;
+	if (!c->schema->datagrams)
+		errors_add(e, where->file, where->line,
+			   "listen.address = \"%s\": expected an address without udp:, the service "
+			   "takes no datagrams",
+			   l->address);
+	if (l->proxy)
+		errors_add(e, where->file, where->line,
+			   "listen.proxy = \"true\": expected \"false\" beside a udp: address");
+	if (l->backlog != CONFIG_BACKLOG)
+		errors_add(e, where->file, where->line,
+			   "listen.backlog = \"%lld\": expected the default, %d, beside a udp: "
+			   "address",
+			   (long long)l->backlog, CONFIG_BACKLOG);
+}
+
 /* Check the rules that involve more than one option. */
 static void validate(struct config *c, const char *file, struct errors *e)
 {
@@ -116,6 +145,8 @@ static void validate(struct config *c, const char *file, struct errors *e)
 				   "listen \"%s\": expected no listen section, the service %s has "
 				   "no connections",
 				   l->title, c->schema->name);
+		else
+			check_kind(c, l, e);
 		for (size_t j = 0; j < i; j++)
 			if (is_same_address(l->address, c->listen[j].address))
 				errors_add(
@@ -149,7 +180,7 @@ struct config *config_parse(const char *file, const struct service_schema *servi
 		parse_file(file, c, e);
 	/* A configuration without a listen section has one with the defaults. */
 	if (e->n == before && c->n_listen == 0 && !service->has_no_listeners &&
-	    !schema_add_listen(c, "main"))
+	    !service->no_connections && !schema_add_listen(c, "main"))
 		errors_add_no_memory(e, file, 0);
 	if (e->n == before)
 		validate(c, file, e);

@@ -14,12 +14,14 @@
 #include "service_option.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 enum {
 	WORKERS_MAX = 256,
-	CONFIG_LISTEN_MAX = 64, /* listen sections */
-	CONFIG_OPTIONS_MAX = 64 /* options of the service */
+	CONFIG_LISTEN_MAX = 64,	 /* listen sections */
+	CONFIG_OPTIONS_MAX = 64, /* options of the service */
+	CONFIG_BACKLOG = 1024	 /* the default of listen.backlog */
 };
 
 /* The line that ends a section, for errors that concern the whole section. */
@@ -78,6 +80,8 @@ struct service_schema {
 	const struct service_option *options; /* NULL: none */
 	size_t size;			      /* of the service's structure, in bytes */
 	bool has_no_listeners;
+	bool datagrams;	     /* listen.address may be a udp: address */
+	bool no_connections; /* and has to be one */
 };
 
 /*

@@ -36,7 +36,7 @@ static const struct service_option log_options[] = {
 
 static const struct service_option listen_options[] = {
 	{"address", OPTION_ADDRESS, AT_LISTEN(address), "127.0.0.1:7007", 0, 0, NULL, NULL, false,
-	 "Address to accept connections on"},
+	 "Address to accept connections on, or to receive datagrams on"},
 	{"backlog", OPTION_NUMBER, AT_LISTEN(backlog), "1024", 1, 65535, "connections", NULL, false,
 	 "Connections that wait to be accepted, see listen(2)"},
 	{"proxy", OPTION_FLAG, AT_LISTEN(proxy), "false", 0, 0, NULL, NULL, false,
@@ -113,6 +113,12 @@ struct listen_config *schema_add_listen(struct config *c, const char *title)
 		return NULL;
 	c->n_listen++;
 	return schema_init(listen_options, l) ? l : NULL;
+}
+
+/* Only a listen section takes udp: addresses, see config.c. */
+static bool takes_datagrams(const struct service_option *o)
+{
+	return o == &listen_options[0];
 }
 
 static int64_t *number_at(const struct service_option *o, const void *base)
@@ -247,6 +253,10 @@ void schema_describe(const struct service_option *o, char *out, size_t size)
 			 o->unit ? " (" : "", o->unit ? o->unit : "", o->unit ? ")" : "");
 	else if (o->type == OPTION_CHOICE)
 		snprintf(out, size, "one of: %s", o->choices);
+	else if (takes_datagrams(o))
+		snprintf(out, size,
+			 "an address: " ADDRESS_SYNTAX
+			 ", udp:host:port for datagrams, or \"\" for off");
 	else
 		snprintf(out, size, "%s", accepted[o->type]);
 }
@@ -275,7 +285,8 @@ const char *schema_set(const struct service_option *o, void *base, const char *t
 		valid = !*text || *text == '/';
 		break;
 	case OPTION_ADDRESS:
-		valid = !*text || address_parse(text, &address);
+		valid = !*text || (address_parse(text, &address) &&
+				   (!address.datagram || takes_datagrams(o)));
 		break;
 	}
 	if (valid && (!is_string(o) || set_string(o, base, text)))

@@ -10,8 +10,8 @@
 
 #if SKELD_SOCKETS
 /*
- * Take the descriptors of LISTEN_FDS, and remove it from the environment. A descriptor that is not
- * a listening stream socket is closed, with an error.
+ * Take the descriptors of LISTEN_FDS, and remove it from the environment. A descriptor that is
+ * neither a listening stream socket nor a UDP socket is closed, with an error.
  */
 void systemd_sockets_take(struct listeners *passed, struct errors *e);
 

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "data/connection.h"
+#include "data/datagram.h"
 
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -206,21 +207,25 @@ static void add_acceptor(struct worker *w, struct listener *l, int fd, const cha
 	start_accepting(a);
 }
 
-/* Add acceptors for the sockets of L that are assigned to this worker; for all if L is removed,
- * because another worker may be stuck. */
-static void add_acceptors(struct worker *w, struct listener *l, const char *title, bool proxied)
+/* Use the sockets of L that are assigned to this worker; all if L is removed, because another
+ * worker may be stuck. */
+static void add_sockets(struct worker *w, struct listener *l, const char *title, bool proxied)
 {
 	for (size_t i = 0; i < l->n_fds; i++)
-		if (l->refuses || listener_is_assigned(l, i, w->index, w->workers->n_workers))
+		if (!l->refuses && !listener_is_assigned(l, i, w->index, w->workers->n_workers))
+			continue;
+		else if (!l->actual.datagram)
 			add_acceptor(w, l, l->fds[i], title, proxied);
+		else if (!datagrams_add(w, l, l->fds[i], title))
+			pause_accepting(w, ENOMEM); /* acceptors_resume() tries again */
 }
 
 static void add_all_acceptors(struct worker *w, const struct snapshot *s)
 {
 	for (size_t i = 0; i < s->n_listeners; i++)
 		if (s->listener[i] != s->admin)
-			add_acceptors(w, s->listener[i], worker_keep_title(w, s->title[i]),
-				      s->proxied[i]);
+			add_sockets(w, s->listener[i], worker_keep_title(w, s->title[i]),
+				    s->proxied[i]);
 }
 
 static void configure(struct acceptor *a, const struct snapshot *s)
@@ -237,7 +242,7 @@ static void retire_acceptor(struct acceptor *a)
 		end_acceptor(a);
 	} else if (!event_pending(&a->event, EV_TIMEOUT, NULL)) {
 		start_accepting(a);
-		add_acceptors(a->worker, a->listener, a->title, a->proxied);
+		add_sockets(a->worker, a->listener, a->title, a->proxied);
 	}
 }
 
@@ -253,6 +258,7 @@ void acceptors_update(struct worker *w, const struct snapshot *s)
 		else
 			retire_acceptor(a);
 	}
+	datagrams_keep(w, s);
 	if (s)
 		add_all_acceptors(w, s);
 	if (TAILQ_EMPTY(&w->acceptors) && (!s || !s->n_listeners))

@@ -1,5 +1,6 @@
 /*
- * Acceptors: each accepts connections from one listening socket, for one worker. Worker's thread.
+ * Acceptors: each accepts connections from one listening socket, for one worker. The sockets of UDP
+ * listeners are passed to data/datagram.h. Worker's thread.
  */
 #ifndef SKELD_ACCEPTOR_H
 #define SKELD_ACCEPTOR_H

@@ -1,6 +1,7 @@
 #include "data/listener.h"
 
 #include "base/log.h"
+#include "data/udp_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,21 +54,44 @@ static bool set_tcp_options(int fd, int family, bool share)
 	       (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0);
 }
 
+static bool share_port(int fd)
+{
+	int one = 1;
+	return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0;
+}
+
+/* Not SO_REUSEADDR, with which a second UDP socket takes all datagrams from the first one. */
+static bool set_udp_options(int fd, const struct address *a, bool share)
+{
+	int one = 1;
+	return udp_socket_set_options(fd, a) &&
+	       (a->sa.ss_family != AF_INET6 ||
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) == 0) &&
+	       (!share || share_port(fd));
+}
+
+static bool set_options(int fd, const struct address *a, bool share)
+{
+	if (a->sa.ss_family == AF_UNIX)
+		return true;
+	return a->datagram ? set_udp_options(fd, a, share)
+			   : set_tcp_options(fd, a->sa.ss_family, share);
+}
+
 /* Returns a bound socket, or -1 and errno. */
 static int open_socket(const struct address *a, bool share)
 {
-	int family = a->sa.ss_family;
+	int family = a->sa.ss_family, type = a->datagram ? SOCK_DGRAM : SOCK_STREAM;
 	if (a->no_interface) {
 		errno = ENODEV;
 		return -1;
 	}
-	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -1;
 	if (family == AF_UNIX)
 		remove_stale_file(a);
-	if ((family == AF_UNIX || set_tcp_options(fd, family, share)) &&
-	    bind(fd, (const struct sockaddr *)&a->sa, a->length) == 0)
+	if (set_options(fd, a, share) && bind(fd, (const struct sockaddr *)&a->sa, a->length) == 0)
 		return fd;
 	int saved = errno;
 	close(fd);
@@ -79,7 +103,8 @@ static int open_socket(const struct address *a, bool share)
  * The first socket is bound and listens without SO_REUSEPORT, so that an address which another
  * process uses is an error. With the option, the kernel would share the connections with a second
  * daemon of the same user. Until one of them listens, SO_REUSEADDR lets all sockets bind to the
- * port (socket(7)). listener_listen() then sets SO_REUSEPORT on the first socket too.
+ * port (socket(7)). listener_listen() then sets SO_REUSEPORT on the first socket too. UDP sockets
+ * have no such state: the first one gets SO_REUSEPORT once it is bound.
  */
 static int open_sockets(struct listener *l, size_t n, bool share)
 {
@@ -91,7 +116,8 @@ static int open_sockets(struct listener *l, size_t n, bool share)
 		if (i > 0 || l->configured.sa.ss_family == AF_UNIX)
 			continue;
 		l->actual.length = sizeof(l->actual.sa);
-		if (getsockname(fd, (struct sockaddr *)&l->actual.sa, &l->actual.length) < 0)
+		if (getsockname(fd, (struct sockaddr *)&l->actual.sa, &l->actual.length) < 0 ||
+		    (l->actual.datagram && !share_port(fd)))
 			return -1;
 	}
 	return 0;
@@ -153,12 +179,10 @@ struct listener *listener_open(const struct listen_config *c, const struct addre
 
 int listener_listen(const struct listener *l, const struct listen_config *c, struct errors *e)
 {
-	int one = 1;
-	for (size_t i = 0; i < l->n_fds; i++) {
+	for (size_t i = 0; i < l->n_fds && !l->actual.datagram; i++) {
 		bool is_first_of_port = i == 0 && l->actual.sa.ss_family != AF_UNIX;
 		if (listen(l->fds[i], (int)c->backlog) == 0 &&
-		    (!is_first_of_port ||
-		     setsockopt(l->fds[i], SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0))
+		    (!is_first_of_port || share_port(l->fds[i])))
 			continue;
 		add_error(c, &l->actual, e);
 		return -1;
@@ -166,17 +190,24 @@ int listener_listen(const struct listener *l, const struct listen_config *c, str
 	return 0;
 }
 
-/* Store the address of FD in A. Returns false if FD is not a listening stream socket. */
+/* Store the address of FD in A. Returns false if FD is neither a listening stream socket nor a UDP
+ * socket that receives from all peers. */
 static bool is_listening(int fd, struct address *a)
 {
-	int type = 0, listening = 0, family;
-	socklen_t length = sizeof(type);
+	int type = 0, protocol = 0, listening = 0, family;
+	struct sockaddr_storage peer;
+	socklen_t length = sizeof(type), peer_length = sizeof(peer);
 	a->length = sizeof(a->sa);
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) < 0 ||
 	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&a->sa, &a->length) < 0)
 		return false;
 	family = a->sa.ss_family;
+	a->datagram = type == SOCK_DGRAM && protocol == IPPROTO_UDP;
+	if (a->datagram)
+		return address_port(a) &&
+		       getpeername(fd, (struct sockaddr *)&peer, &peer_length) < 0;
 	return type == SOCK_STREAM && listening &&
 	       (family == AF_INET || family == AF_INET6 || family == AF_UNIX);
 }
@@ -233,8 +264,9 @@ bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keepe
 		     struct errors *e)
 {
 	struct address a = {0};
-	const char *error = is_listening(fd, &a) ? add_socket(all, fd, &a, name, keeper)
-						 : "not a listening stream socket";
+	const char *error = is_listening(fd, &a)
+				    ? add_socket(all, fd, &a, name, keeper)
+				    : "neither a listening stream socket nor a UDP socket";
 	if (error) {
 		errors_add(e, NULL, 0, "descriptor %d (%s): %s; closed", fd, name, error);
 		close(fd);
@@ -242,7 +274,9 @@ bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keepe
 	}
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	if (a.sa.ss_family != AF_UNIX)
+	if (a.datagram)
+		udp_socket_set_options(fd, &a);
+	else if (a.sa.ss_family != AF_UNIX)
 		set_inherited_options(fd);
 	return true;
 }
@@ -281,7 +315,7 @@ bool listener_is_assigned(const struct listener *l, size_t socket_index, unsigne
 
 void listener_set_backlog(const struct listener *l, int backlog)
 {
-	if (l->keeper == KEEPER_UNIT)
+	if (l->keeper == KEEPER_UNIT || l->actual.datagram)
 		return;
 	for (size_t i = 0; i < l->n_fds; i++)
 		listen(l->fds[i], backlog);
@@ -315,7 +349,9 @@ void listener_retire(struct listener *l)
 	if (l->keeper != KEEPER_NONE)
 		return;
 	for (size_t i = 0; i < l->n_fds; i++)
-		if (l->actual.sa.ss_family == AF_UNIX)
+		if (l->actual.datagram)
+			udp_socket_retire(l->fds[i], &l->actual);
+		else if (l->actual.sa.ss_family == AF_UNIX)
 			/* The kernel then refuses connect(2) and keeps the queue. */
 			shutdown(l->fds[i], SHUT_RD);
 		else if (refuse_connections(l->fds[i]))

@@ -1,6 +1,7 @@
 /*
  * A listener: one address and its listening sockets. A TCP address has a socket for each worker, so
- * that the kernel spreads the connections (SO_REUSEPORT, socket(7)). A unix address has one socket.
+ * that the kernel spreads the connections (SO_REUSEPORT, socket(7)), and so has a UDP address, on
+ * which workers receive datagrams. A unix address has one socket.
  *
  * The end of a TCP listener, in a reload. The listeners that replace it listen already.
  * listener_retire() binds its sockets to a network interface that does not exist: the kernel no
@@ -48,7 +49,7 @@ struct listener {
 
 /*
  * Bind N sockets (one for a unix address) to A, the address of C. Clients cannot connect before
- * listener_listen(). Returns a reference, or NULL and an error.
+ * listener_listen(), but a UDP socket receives at once. Returns a reference, or NULL and an error.
  *
  * SHARE: a removed listener of this process that is still open has the same address, or an
  * overlapping one, such as 0.0.0.0:80 when A is 127.0.0.1:80. Both then share the port until the
@@ -74,8 +75,9 @@ struct listeners {
 
 /*
  * Take over descriptor FD, which the service manager passed under NAME. Descriptors with the same
- * address become one listener. Returns false and an error if FD is not a listening stream socket;
- * FD is closed then. Call it before any other reference to the listeners exists.
+ * address become one listener. Returns false and an error if FD is neither a listening stream
+ * socket nor a UDP socket; FD is closed then. Call it before any other reference to the listeners
+ * exists.
  */
 bool listeners_adopt(struct listeners *all, int fd, const char *name, enum keeper keeper,
 		     struct errors *e);
@@ -95,7 +97,7 @@ void listeners_clear(struct listeners *all);
 bool listener_is_assigned(const struct listener *l, size_t socket_index, unsigned worker,
 			  unsigned n_workers);
 
-/* Change the backlog: listen(2) again. Leaves the sockets of a socket unit alone. */
+/* Change the backlog: listen(2) again. Leaves UDP sockets and those of a socket unit alone. */
 void listener_set_backlog(const struct listener *l, int backlog);
 
 /*
@@ -105,7 +107,8 @@ void listener_set_backlog(const struct listener *l, int backlog);
  *
  * Connections that the kernel has already completed stay in the queue; a worker accepts them before
  * it drops its reference. Handshakes of TCP that have begun complete until then, and this sets
- * l->refuses. An IPv6 link-local address refuses connections only once it is closed.
+ * l->refuses. An IPv6 link-local address refuses connections only once it is closed. Datagrams that
+ * have arrived stay in the queue, too, see udp_socket_retire().
  */
 void listener_retire(struct listener *l);
 

@@ -2,6 +2,7 @@
  * permits any thread. */
 #include "base/log.h"
 #include "data/connection.h"
+#include "data/datagram.h"
 #include "data/service_load.h"
 
 #include <errno.h>
@@ -104,6 +105,8 @@ void worker_release(struct worker *w)
 		w->holds--;
 	else if (!(w->orders_done & ORDER_CLOSE)) /* this order sets w->holds to 0 */
 		report_release(w, "worker_release");
+	if (!w->holds)
+		datagrams_close_retired(w);
 	worker_report_if_drained(w);
 }
 

@@ -12,6 +12,9 @@ const char *const close_reasons[N_CLOSE_REASONS] = {
 	[CLOSED_MEMORY] = "memory",    [CLOSED_PROXY] = "proxy",	[CLOSED_DRAIN] = "drain",
 	[CLOSED_DEADLINE] = "deadline"};
 
+const char *const drop_reasons[N_DROP_REASONS] = {
+	[DROPPED_KERNEL] = "kernel", [DROPPED_TRUNCATED] = "truncated", [DROPPED_SEND] = "send"};
+
 bool worker_may_warn(const struct worker *w, uint32_t *last)
 {
 	if (*last == w->now + 1)

@@ -43,6 +43,15 @@ enum close_reason {
 };
 extern const char *const close_reasons[N_CLOSE_REASONS];
 
+/* Why a datagram was not received or sent, in the order of drop_reasons[]. */
+enum drop_reason {
+	DROPPED_KERNEL,	   /* the queue of the socket was full */
+	DROPPED_TRUNCATED, /* larger than limits.buffer */
+	DROPPED_SEND,	   /* the socket did not take it, or is gone */
+	N_DROP_REASONS
+};
+extern const char *const drop_reasons[N_DROP_REASONS];
+
 /*
  * Counters of the daemon in worker->counters. Behind them, each row of service.metrics has one
  * slot: a counter, or as the bits of a double the value of a gauge or the sum of a histogram. Then
@@ -57,7 +66,10 @@ enum counter {
 	COUNT_OUTGOING_RECEIVED, /* bytes */
 	COUNT_OUTGOING_SENT,	 /* bytes */
 	COUNT_BUFFERED, /* a gauge: bytes of the connections that are unsent or unconsumed */
-	COUNT_CLOSED,	/* + enum close_reason */
+	COUNT_DATAGRAMS_RECEIVED,
+	COUNT_DATAGRAMS_SENT,
+	COUNT_DATAGRAMS_DROPPED,				 /* + enum drop_reason */
+	COUNT_CLOSED = COUNT_DATAGRAMS_DROPPED + N_DROP_REASONS, /* + enum close_reason */
 	N_COUNTERS = COUNT_CLOSED + N_CLOSE_REASONS
 };
 
@@ -106,6 +118,7 @@ struct worker {
 	alignas(CACHE_LINE) struct snapshot *snapshot; /* in use */
 	unsigned orders_done;			       /* enum order */
 	struct acceptor_list acceptors;
+	struct datagrams *datagrams; /* see data/datagram.h; NULL: no udp: address so far */
 	struct connection_list lists[N_LISTS];
 	size_t n_connections; /* in the lists */
 	size_t holds;	      /* calls of worker_hold() minus worker_release() */

@@ -6,6 +6,7 @@
 #include "base/thread.h"
 #include "data/acceptor.h"
 #include "data/connection_list.h"
+#include "data/datagram.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -84,6 +85,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	w->now++;
 	connection_list_tick(w);
+	datagrams_tick(w);
 }
 
 static void on_resume_accepting(evutil_socket_t fd, short what, void *arg)
@@ -161,6 +163,7 @@ int worker_loop_init(struct worker *w, struct workers *workers, unsigned index)
 
 void worker_loop_free(struct worker *w)
 {
+	datagrams_free(w);
 	if (w->wake)
 		event_free(w->wake);
 	if (w->tick)

@@ -294,6 +294,12 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		 "Bytes received on connections that the service has made", "outgoing", "received"},
 		{"skeld_outgoing_sent_bytes_total", METRIC_COUNTER,
 		 "Bytes sent on connections that the service has made", "outgoing", "sent"},
+		{"skeld_datagrams_received_total", METRIC_COUNTER,
+		 "Datagrams passed to the service", "datagrams", "received"},
+		{"skeld_datagrams_sent_total", METRIC_COUNTER, "Datagrams sent", "datagrams",
+		 "sent"},
+		{"skeld_datagrams_dropped_total", METRIC_COUNTER, "Datagrams dropped, by reason",
+		 "datagrams", "dropped by"},
 		{"skeld_worker_lag_seconds", METRIC_GAUGE,
 		 "Time for which a worker has not responded, 0 if it responds", "workers", "lag"}};
 	const struct metric_family families[] = {
@@ -310,7 +316,12 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		{&m[8], .n = 1, .value = sum_counter, .context = ws,
 		 .tag = COUNT_OUTGOING_RECEIVED},
 		{&m[9], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_OUTGOING_SENT},
-		{&m[10], "worker", NULL, ws->n_workers, lag, .context = ws}};
+		{&m[10], .n = 1, .value = sum_counter, .context = ws,
+		 .tag = COUNT_DATAGRAMS_RECEIVED},
+		{&m[11], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_DATAGRAMS_SENT},
+		{&m[12], "reason", drop_reasons, N_DROP_REASONS, sum_counter, .context = ws,
+		 .tag = COUNT_DATAGRAMS_DROPPED},
+		{&m[13], "worker", NULL, ws->n_workers, lag, .context = ws}};
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
 		registry_add(r, &families[i]);
 	for (size_t row = 0; row < ws->n_rows; row++)

@@ -237,14 +237,14 @@ Test(sockets, a_passed_descriptor_that_is_not_a_listening_stream_is_closed)
 {
 	char path[64], address[32];
 	pass_descriptor(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "idle");
-	pass_descriptor(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "datagrams");
+	pass_descriptor(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "unbound");
 	pass_descriptor(open(path_in("file", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), "file");
 	pass_descriptor(listening(address), "main");
 	daemon_start(BASE);
-	static const char *const lines[] = {"descriptor 3 (idle)", "descriptor 4 (datagrams)",
+	static const char *const lines[] = {"descriptor 3 (idle)", "descriptor 4 (unbound)",
 					    "descriptor 5 (file)"};
 	for (size_t i = 0; i < 3; i++)
-		cr_assert(strstr(log_line_with(lines[i]), "not a listening stream socket; closed"),
+		cr_assert(strstr(log_line_with(lines[i]), "neither a listening stream socket nor"),
 			  "%s", log_text());
 	cr_assert(!strstr(proc_fds(), "/file"), "%s", proc_fds());
 	expect_echo(address);
@@ -303,7 +303,7 @@ Test(sockets, missing_passed_sockets_do_no_harm)
 	daemon_start(BASE);
 	int c = client_connect("main");
 	client_echo(c, "served\n");
-	cr_assert(log_contains("descriptor 3 (unknown): not a listening stream socket"), "%s",
+	cr_assert(log_contains("descriptor 3 (unknown): neither a listening stream socket"), "%s",
 		  log_text());
 	daemon_finish();
 }

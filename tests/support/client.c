@@ -38,10 +38,9 @@ const char *listener_address(const char *title)
 
 static bool delays_acks; /* the next client */
 
-static int connect_to(const struct sockaddr *a, socklen_t n)
+static int connect_to(int type, const struct sockaddr *a, socklen_t n)
 {
-	int error = 0, zero = 0,
-	    fd = socket(a->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int error = 0, zero = 0, fd = socket(a->sa_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	socklen_t size = sizeof(error);
 	MUST(fd >= 0 && n_clients < CLIENTS_MAX);
 	client_fds[n_clients++] = fd;
@@ -76,16 +75,18 @@ int client_try(const char *address)
 	if (strncmp(address, "unix:", 5) == 0) {
 		struct sockaddr_un un = {.sun_family = AF_UNIX};
 		snprintf(un.sun_path, sizeof(un.sun_path), "%s", address + 5);
-		return connect_to((struct sockaddr *)&un, sizeof(un));
+		return connect_to(SOCK_STREAM, (struct sockaddr *)&un, sizeof(un));
 	}
 	char host[64];
+	bool udp = strncmp(address, "udp:", 4) == 0;
+	address += udp ? 4 : 0;
 	const char *port = strrchr(address, ':');
 	MUST(port);
 	snprintf(host, sizeof(host), "%.*s", (int)(port - address), address);
 	struct sockaddr_in in = {.sin_family = AF_INET,
 				 .sin_port = htons((uint16_t)strtoul(port + 1, NULL, 10))};
 	MUST(inet_pton(AF_INET, host, &in.sin_addr) == 1);
-	return connect_to((struct sockaddr *)&in, sizeof(in));
+	return connect_to(udp ? SOCK_DGRAM : SOCK_STREAM, (struct sockaddr *)&in, sizeof(in));
 }
 
 int client_connect(const char *title)

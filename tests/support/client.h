@@ -4,8 +4,8 @@
 
 #include "harness.h"
 
-/* Connect to ADDRESS, "host:port" or "unix:path". Returns -1 if refused. The client is closed by
- * client_close(), at EOF, or by daemon_finish(). */
+/* Connect to ADDRESS, "host:port", "udp:host:port" or "unix:path". Returns -1 if refused. The
+ * client is closed by client_close(), at EOF, or by daemon_finish(). */
 int client_try(const char *address);
 /* Connect to the listener TITLE at its address in the log. */
 int client_connect(const char *title);

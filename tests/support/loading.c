@@ -27,7 +27,8 @@ static const struct service_option thing_options[] = {
 	{"key", OPTION_SECRET, offsetof(struct thing, key), "", 0, 0, NULL, NULL, true,
 	 "What it is locked with"},
 	{0}};
-const struct service_schema thing_schema = {"thing", thing_options, .size = sizeof(struct thing)};
+const struct service_schema thing_schema = {"thing", thing_options, .size = sizeof(struct thing),
+					    .datagrams = true};
 
 static void expect_no_line(void *context, const char *line)
 {

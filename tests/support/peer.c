@@ -20,7 +20,8 @@ struct address address_of(const char *text)
 
 int peer_connect(const struct address *a)
 {
-	int fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd =
+		socket(a->sa.ss_family, (a->datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 	MUST(fd >= 0);
 	if (connect(fd, (const struct sockaddr *)&a->sa, a->length) == 0)
 		return fd;

@@ -72,6 +72,14 @@ static void on_drain(struct worker *w)
 		serving.drain(w);
 }
 
+static void on_datagram(struct worker *w, const struct datagram_peer *from, const char *bytes,
+			size_t n)
+{
+	serving.n_datagrams++;
+	if (serving.datagram)
+		serving.datagram(w, from, bytes, n);
+}
+
 static void on_reloaded(struct worker *w)
 {
 	cr_assert_eq(w, serving.w);
@@ -102,8 +110,10 @@ static const struct service service_under_test = {.name = "test",
 							       .ending = on_ending,
 							       .closed = on_closed},
 						  .drain = on_drain,
+						  .datagram = on_datagram,
 						  .reloaded = on_reloaded};
-static const struct service_schema schema = {"test", options, .size = sizeof(struct test_config)};
+static const struct service_schema schema = {"test", options, .size = sizeof(struct test_config),
+					     .datagrams = true};
 
 struct snapshot *snapshot_of(const char *conf, const struct snapshot *old)
 {

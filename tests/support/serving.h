@@ -25,10 +25,12 @@ struct serving {
 	void (*ended)(struct connection *c);
 	void (*ending)(struct connection *c, enum ending_reason why);
 	void (*drain)(struct worker *w);
+	void (*datagram)(struct worker *w, const struct datagram_peer *from, const char *bytes,
+			 size_t n);
 
 	/* Recorded. */
 	unsigned n_opened, n_data, n_writable, n_ended, n_draining, n_ending, n_closed, n_reloaded,
-		n_drain;
+		n_drain, n_datagrams;
 	struct connection *last; /* the last opened connection */
 	char offered[4096];	 /* "[what data was called with]", one after the other */
 

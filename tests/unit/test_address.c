@@ -38,9 +38,10 @@ static const char *unix_path(size_t n)
 Test(address, accepted_addresses_are_formatted_as_written)
 {
 	static const char *const good[] = {
-		"127.0.0.1:7007", "0.0.0.0:0",		 "255.255.255.255:65535", "[::]:0",
-		"[::1]:65535",	  "[fe80::1]:1",	 "[2001:db8::1:2]:80",	  "unix:/run/x",
-		"unix:/a b/c:d",  "[1:2:3:4:5:6:7:8]:9", "[::ffff:1.2.3.4]:80"};
+		"127.0.0.1:7007",     "0.0.0.0:0",   "255.255.255.255:65535", "[::]:0",
+		"[::1]:65535",	      "[fe80::1]:1", "[2001:db8::1:2]:80",    "unix:/run/x",
+		"udp:127.0.0.1:53",   "udp:[::1]:0", "unix:/a b/c:d",	      "[1:2:3:4:5:6:7:8]:9",
+		"[::ffff:1.2.3.4]:80"};
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
 		expect_shown(good[i], good[i]);
 	expect_shown(unix_path(107), unix_path(107));
@@ -105,6 +106,12 @@ Test(address, invalid_addresses_are_rejected)
 					  "unix:./x",
 
 					  "UNIX:/x",
+					  "udp:",
+					  "udp:/x",
+					  "udp:unix:/x",
+					  "udp:udp:127.0.0.1:80",
+					  "UDP:127.0.0.1:80",
+					  "udp: 127.0.0.1:80",
 					  "unix /x",
 					  "/x",
 					  "@x",
@@ -204,6 +211,8 @@ Test(address, equal_addresses_bind_to_the_same_socket)
 	cr_assert_not(equal("[::ffff:127.0.0.1]:80", "127.0.0.1:80"));
 	cr_assert_not(equal("unix:/x", "unix:/y"));
 	cr_assert_not(equal("unix:/x", "127.0.0.1:80"));
+	cr_assert(equal("udp:127.0.0.1:80", "udp:127.0.0.1:080"));
+	cr_assert_not(equal("udp:127.0.0.1:80", "127.0.0.1:80"));
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -356,11 +365,16 @@ Test(address, wildcard_addresses_overlap_specific_ones)
 	static const struct {
 		const char *one, *other;
 		bool overlaps;
-	} pairs[] = {
-		{"127.0.0.1:80", "127.0.0.1:80", true}, {"127.0.0.1:80", "127.0.0.2:80", false},
-		{"0.0.0.0:80", "127.0.0.2:80", true},	{"0.0.0.0:80", "127.0.0.2:81", false},
-		{"[::]:80", "[::1]:80", true},		{"[::]:80", "127.0.0.1:80", false},
-		{"unix:/a", "unix:/a", true},		{"unix:/a", "unix:/b", false}};
+	} pairs[] = {{"127.0.0.1:80", "127.0.0.1:80", true},
+		     {"127.0.0.1:80", "127.0.0.2:80", false},
+		     {"0.0.0.0:80", "127.0.0.2:80", true},
+		     {"0.0.0.0:80", "127.0.0.2:81", false},
+		     {"[::]:80", "[::1]:80", true},
+		     {"[::]:80", "127.0.0.1:80", false},
+		     {"unix:/a", "unix:/a", true},
+		     {"unix:/a", "unix:/b", false},
+		     {"udp:0.0.0.0:80", "udp:127.0.0.2:80", true},
+		     {"udp:0.0.0.0:80", "127.0.0.2:80", false}};
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
 		struct address a = parse(pairs[i].one), b = parse(pairs[i].other);
 		cr_assert_eq(address_overlaps(&a, &b), pairs[i].overlaps, "%zu", i);

@@ -263,6 +263,60 @@ Test(config_errors, listen_sections_have_a_limit)
 	EXPECT_NOTHING_LEFT();
 }
 
+Test(config_errors, a_udp_address_has_no_options_of_connections)
+{
+	static const char *const begins[] = {
+		"skeld.conf:4: listen.proxy = \"true\": expected \"false\"",
+		"skeld.conf:4: listen.backlog = \"9\": expected"};
+	expect_errors("listen a {\naddress = \"udp:127.0.0.1:80\" proxy = true\nbacklog = 9\n}\n",
+		      begins, 2);
+	expect_error("listen a { address = \"udp:127.0.0.1:80\" }\nlisten b { address = "
+		     "\"udp:0.0.0.0:80\" }\n",
+		     "skeld.conf:2: listen \"b\" and listen \"a\" have the same address");
+	config_unref(load_good(
+		"listen a { address = \"udp:127.0.0.1:80\" backlog = 1024 proxy = false }\n"
+		"listen b { address = \"127.0.0.1:80\" }\n"));
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(config_errors, only_a_listen_section_takes_a_udp_address)
+{
+	expect_error("admin { address = \"udp:127.0.0.1:80\" }\n",
+		     "skeld.conf:1: admin.address = \"udp:127.0.0.1:80\": expected");
+	expect_error("thing { peer = \"udp:127.0.0.1:80\" }\n",
+		     "skeld.conf:1: thing.peer = \"udp:127.0.0.1:80\": expected");
+	EXPECT_NOTHING_LEFT();
+}
+
+/* Parse TEXT for a service. Expects the error BEGINS, or none if it is NULL. */
+static void expect_for(const struct service_schema *s, const char *text, const char *begins)
+{
+	struct errors e = {0};
+	file_write("skeld.conf", text);
+	struct config *c = config_parse("skeld.conf", s, &e);
+	cr_assert_eq(!c, begins != NULL, "%s", errors_text(&e, 0));
+	if (begins)
+		cr_assert_eq(strncmp(errors_text(&e, 0), begins, strlen(begins)), 0, "%s",
+			     errors_text(&e, 0));
+	config_unref(c);
+	errors_clear(&e);
+}
+
+Test(config_errors, the_service_takes_what_arrives_at_the_address)
+{
+	static const struct service_schema connections = {"s", .datagrams = false},
+					   datagrams = {"s", .datagrams = true,
+							.no_connections = true};
+	expect_for(&connections, "listen a {\naddress = \"udp:127.0.0.1:80\"\n}\n",
+		   "skeld.conf:3: listen.address = \"udp:127.0.0.1:80\": expected an address "
+		   "without udp:");
+	expect_for(&datagrams, "listen a {\naddress = \"127.0.0.1:80\"\n}\n",
+		   "skeld.conf:3: listen.address = \"127.0.0.1:80\": expected udp:host:port");
+	expect_for(&datagrams, "listen a { address = \"udp:127.0.0.1:80\" }\n", NULL);
+	expect_for(&datagrams, "workers = 1\n", NULL);
+	EXPECT_NOTHING_LEFT();
+}
+
 Test(config_errors, a_long_value_is_cut_in_the_error)
 {
 	static char text[8192] = "workers = \"";

@@ -378,6 +378,122 @@ Test(listener, the_last_reference_closes_the_sockets)
 	EXPECT_NOTHING_LEFT();
 }
 
+/* UDP. */
+
+static void expect_datagrams(const struct listener *l, size_t expected)
+{
+	char byte;
+	size_t n = 0;
+	for (size_t i = 0; i < l->n_fds; i++)
+		while (recv(l->fds[i], &byte, 1, MSG_DONTWAIT) == 1)
+			n++;
+	cr_assert_eq(errno, EAGAIN, "%s", strerror(errno));
+	cr_assert_eq(n, expected, "%zu datagrams, expected %zu", n, expected);
+}
+
+/* Send a datagram from N different ports. */
+static void send_from_ports(const struct address *a, size_t n)
+{
+	while (n--) {
+		int client = peer_connect(a);
+		MUST(client >= 0 && send(client, "x", 1, 0) == 1);
+		close(client);
+	}
+}
+
+Test(listener, udp_sockets_share_a_port_and_nothing_else_can_bind_it)
+{
+	struct listener *l = open_well("udp:127.0.0.1:0", 3), *all;
+	struct errors e = {0};
+	struct address wildcard = address_of("udp:0.0.0.0:0");
+	cr_assert_eq(l->n_fds, 3);
+	for (size_t i = 0; i < 3; i++) {
+		cr_assert_eq(option(l->fds[i], SOL_SOCKET, SO_TYPE), SOCK_DGRAM);
+		cr_assert(option(l->fds[i], SOL_SOCKET, SO_REUSEPORT));
+		cr_assert_not(option(l->fds[i], SOL_SOCKET, SO_REUSEADDR));
+		cr_assert(fcntl(l->fds[i], F_GETFL) & O_NONBLOCK);
+	}
+	expect_in_use(&l->actual, 1);
+	expect_in_use(&l->actual, 3);
+	address_set_port(&wildcard, address_port(&l->actual));
+	expect_in_use(&wildcard, 1);
+	all = listener_open(&config, &wildcard, 2, true, &e); /* in place of L */
+	cr_assert(all, "%s", errors_text(&e, 0));
+	listener_unref(all);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, tcp_and_udp_can_have_the_same_port)
+{
+	struct listener *l = open_well("127.0.0.1:0", 2);
+	struct address a = address_of("udp:127.0.0.1:0");
+	struct errors e = {0};
+	address_set_port(&a, address_port(&l->actual));
+	struct listener *udp = listener_open(&config, &a, 2, false, &e);
+	cr_assert(udp, "%s", errors_text(&e, 0));
+	listener_unref(udp);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+/* A client that sends to the retired listener learns it at once, or another listener answers it. */
+static void expect_retired(const char *text, const char *to, const char *other_text)
+{
+	struct errors e = {0};
+	struct listener *l = open_well(text, 2);
+	struct address client = address_of(to), other = address_of(other_text);
+	address_set_port(&client, address_port(&l->actual));
+	address_set_port(&other, address_port(&l->actual));
+	send_from_ports(&client, 10);
+	listener_retire(l);
+	int fd = peer_connect(&client);
+	MUST(send(fd, "x", 1, 0) == 1);
+	cr_assert_eq(send(fd, "x", 1, 0), -1);
+	cr_assert_eq(errno, ECONNREFUSED);
+	close(fd);
+	struct listener *new = listener_open(&config, &other, 2, true, &e);
+	cr_assert(new, "%s", errors_text(&e, 0));
+	send_from_ports(&client, 5);
+	expect_datagrams(l, 10);
+	expect_datagrams(new, 5);
+	listener_unref(new);
+	listener_unref(l);
+}
+
+Test(listener, a_retired_udp_listener_keeps_its_queue_and_receives_nothing_more)
+{
+	expect_retired("udp:127.0.0.1:0", "udp:127.0.0.1:0", "udp:0.0.0.0:0");
+	expect_retired("udp:127.0.0.1:0", "udp:127.0.0.1:0", "udp:127.0.0.1:0");
+	expect_retired("udp:0.0.0.0:0", "udp:127.0.0.1:0", "udp:0.0.0.0:0");
+	expect_retired("udp:[::]:0", "udp:[::1]:0", "udp:[::]:0");
+	expect_retired("udp:0.0.0.0:0", "udp:127.0.0.1:0", "udp:127.0.0.1:0");
+	expect_retired("udp:[::1]:0", "udp:[::1]:0", "udp:[::]:0");
+	expect_retired("udp:[::]:0", "udp:[::1]:0", "udp:[::1]:0");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, a_passed_udp_socket_is_adopted_unless_it_is_connected)
+{
+	struct listeners all = {0};
+	struct errors e = {0};
+	struct listener *l = open_well("udp:127.0.0.1:0", 2);
+	MUST(connect(l->fds[1], (struct sockaddr *)&l->actual.sa, l->actual.length) == 0);
+	cr_assert(listeners_adopt(&all, dup(l->fds[0]), "main", KEEPER_UNIT, &e));
+	cr_assert(address_equal(&all.listener[0]->actual, &l->actual));
+	cr_assert_not(listeners_adopt(&all, dup(l->fds[1]), "main", KEEPER_STORE, &e));
+	cr_assert_not(listeners_adopt(&all, socket(AF_INET, SOCK_DGRAM, 0), "x", KEEPER_UNIT, &e));
+	cr_assert_not(listeners_adopt(&all, socket(AF_UNIX, SOCK_DGRAM, 0), "x", KEEPER_UNIT, &e));
+	cr_assert_eq(e.n, 3);
+	listener_retire(all.listener[0]); /* the unit's socket receives on */
+	send_from_ports(&l->actual, 1);
+	expect_datagrams(all.listener[0], 1);
+	errors_clear(&e);
+	listeners_clear(&all);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
 /* Replaces strdup(3) in data/listener.c. */
 char *__real_strdup(const char *text);
 char *__wrap_strdup(const char *text);

@@ -293,6 +293,26 @@ Test(snapshot, a_passed_socket_is_used_by_the_section_with_its_address)
 	EXPECT_NOTHING_LEFT();
 }
 
+Test(snapshot, a_title_chooses_a_passed_socket_of_the_same_kind)
+{
+	struct errors e = {0};
+	struct listeners there = {0};
+	struct snapshot *lent = load_snapshot(NULL, 1,
+					      "listen a { address = \"127.0.0.1:0\" }\n"
+					      "listen b { address = \"udp:127.0.0.1:0\" }\n");
+	for (size_t i = 0; i < 2; i++)
+		cr_assert(listeners_adopt(&there, dup(lent->listener[i]->fds[0]), "main",
+					  KEEPER_UNIT, &e));
+	struct config *c = load_listeners("listen main { address = \"udp:127.0.0.1:0\" }\n");
+	struct snapshot *s = snapshot_new(c, NULL, &there, &none, 1, &e);
+	cr_assert(s && e.n == 0, "%s", errors_text(&e, 0));
+	cr_assert_eq(s->listener[0], there.listener[1]);
+	snapshot_unref(s);
+	listeners_clear(&there);
+	snapshot_unref(lent);
+	EXPECT_NOTHING_LEFT();
+}
+
 /* No client can connect to a socket that is rolled back: it may have a more specific address than
  * a listener that stays, and the kernel would give it that listener's clients. */
 Test(snapshot, all_sockets_are_bound_before_the_first_listens)

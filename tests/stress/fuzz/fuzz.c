@@ -26,7 +26,8 @@ static const struct service_option options[] = {
 	 "red green blue", false, "C"},
 	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "false", 0, 0, NULL, NULL, false, "F"},
 	{0}};
-const struct service_schema fuzz_service = {"echo", options, .size = sizeof(struct echo)};
+const struct service_schema fuzz_service = {"echo", options, .size = sizeof(struct echo),
+					    .datagrams = true};
 
 _Noreturn void fail_check(const char *file, int line, const char *condition, const char *format,
 			  ...)
