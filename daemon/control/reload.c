@@ -241,11 +241,10 @@ static void on_loader(evutil_socket_t fd, short what, void *arg)
 	d->reload.config = daemon_adjust_config(d, loader_result(&d->loader, &e));
 	log_debug("reload: parsed duration_ms=%.3f",
 		  (double)(now_ns() - d->reload.started_ns) / 1e6);
-	if (!d->reload.config || !compare(d, &e))
-		reject(d, &e);
-	else if (!d->service->load)
+	bool good = d->reload.config && compare(d, &e);
+	if (good && !d->service->load)
 		prepare_and_commit(d, NULL, &e);
-	else if (!begin_load(d, &e))
+	else if (!good || !begin_load(d, &e))
 		reject(d, &e);
 	errors_clear(&e);
 }
