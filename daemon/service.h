@@ -259,8 +259,8 @@ struct worker *worker_of(const struct worker *w, unsigned i);
 /*
  * Call RUN(W, ARG) on W's thread, soon, but never inside of this call. Any thread may call this,
  * also W's own. The calls for one worker are made in the order of the posts. Returns 0: the call
- * will be made, before `stop`. Returns -1, errno ESHUTDOWN: W has ended its event loop, `stop` is
- * or will be called; or errno ENOMEM.
+ * will be made, before `stop`. Returns -1, errno ESHUTDOWN: W has ended its event loop; or errno
+ * ENOMEM. W may be used in this way until `end` returns.
  */
 int worker_post(struct worker *w, void (*run)(struct worker *w, void *arg), void *arg);
 

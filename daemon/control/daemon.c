@@ -351,11 +351,13 @@ static bool free_all(struct daemon *d, bool workers_ended)
 {
 	bool ended = false;
 	if (workers_ended) {
-		workers_free(d->workers);
+		workers_release_snapshots(d->workers);
 		snapshot_unref(d->current);
 		free_events(d);
 		ended = end_service(d);
 	}
+	if (ended) /* until now, threads of the service could call worker_post() */
+		workers_free(d->workers);
 	listeners_clear(&d->passed);
 	listeners_clear(&d->retired);
 	loader_stop(&d->loader);

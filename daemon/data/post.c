@@ -79,6 +79,15 @@ void post_queue_free(struct post_queue *q)
 	pthread_mutex_destroy(&q->lock);
 }
 
+/* The lock is held. */
+static void append(struct post_queue *q, struct post *p)
+{
+	if (!q->first)
+		eventfd_write(q->fd, 1);
+	*q->last = p;
+	q->last = &p->next;
+}
+
 int post_queue_add(struct post_queue *q, void (*run)(struct worker *w, void *arg), void *arg)
 {
 	struct post *p = malloc(sizeof(*p));
@@ -87,12 +96,8 @@ int post_queue_add(struct post_queue *q, void (*run)(struct worker *w, void *arg
 	*p = (struct post){NULL, run, arg};
 	pthread_mutex_lock(&q->lock);
 	bool accepted = !q->closed;
-	if (accepted) {
-		if (!q->first)
-			eventfd_write(q->fd, 1);
-		*q->last = p;
-		q->last = &p->next;
-	}
+	if (accepted)
+		append(q, p);
 	pthread_mutex_unlock(&q->lock);
 	if (accepted)
 		return 0;

@@ -42,6 +42,16 @@ struct workers *workers_new(const struct service *svc, unsigned n, int progress_
 	return ws;
 }
 
+void workers_release_snapshots(struct workers *ws)
+{
+	for (unsigned i = 0; ws && i < ws->n_workers; i++) {
+		struct worker *w = &ws->worker[i];
+		snapshot_unref(atomic_exchange(&w->next_snapshot, NULL));
+		snapshot_unref(w->snapshot);
+		w->snapshot = NULL;
+	}
+}
+
 void workers_free(struct workers *ws)
 {
 	for (unsigned i = 0; ws && i < ws->n_workers; i++)

@@ -21,7 +21,10 @@ struct workers;
 struct workers *workers_new(const struct service *svc, unsigned n, int progress_fd,
 			    struct errors *e);
 
-/* No thread may run any more. WS may be NULL. */
+/* Release the snapshots of the workers, whose threads have ended. WS may be NULL. */
+void workers_release_snapshots(struct workers *ws);
+
+/* No thread may run any more, also none that calls worker_post(). WS may be NULL. */
 void workers_free(struct workers *ws);
 
 /*

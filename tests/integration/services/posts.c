@@ -155,8 +155,36 @@ static size_t posts_data(struct connection *c, const char *bytes, size_t n)
 	return (size_t)(end + 1 - bytes);
 }
 
+/* A thread of the process, which posts a last time after all workers have ended. */
+static pthread_t late;
+static atomic_bool is_over;
+static _Atomic(struct worker *) any_worker;
+
+static void *post_late(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&is_over))
+		poll(NULL, 0, 10);
+	if (worker_post(atomic_load(&any_worker), count_run, NULL) == 0 || errno != ESHUTDOWN)
+		abort();
+	return NULL;
+}
+
+static int posts_begin(const void *config)
+{
+	(void)config;
+	return pthread_create(&late, NULL, post_late, NULL) == 0 ? 0 : -1;
+}
+
+static void posts_end(void)
+{
+	atomic_store(&is_over, true);
+	pthread_join(late, NULL);
+}
+
 static int posts_start(struct worker *w)
 {
+	atomic_store(&any_worker, w);
 	worker_set_data(w, calloc(1, sizeof(struct posts)));
 	return worker_data(w) && worker_total(w) <= WORKERS_MAX ? 0 : -1;
 }
@@ -181,6 +209,8 @@ static void posts_stop(struct worker *w)
 
 const struct service service = {.name = "posts",
 				.metrics = metrics,
+				.begin = posts_begin,
+				.end = posts_end,
 				.start = posts_start,
 				.stop = posts_stop,
 				.protocol.data = posts_data};
