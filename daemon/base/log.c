@@ -3,12 +3,18 @@
  * which is not held while anything is formatted or written. The writer takes a run of lines at the
  * tail, formats and writes them without the lock, and frees their room afterwards.
  *
+ * To wake the writer costs more than to write a line. So a thread writes its line itself if no
+ * other waits and the target takes it at once (a pipe or a socket with room). And if lines follow
+ * each other closely, the writer lingers: it looks at the queue every LINGER_MS. A line wakes it
+ * before that only if it is urgent, a notice or above, or if the queue fills.
+ *
  * A switch of the target does not wait either: the new target joins a list, with the number of
  * lines that come before it.
  */
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/log_target.h"
 
 #include <errno.h>
@@ -21,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,6 +36,7 @@ enum {
 	RUN_BYTES = 16 * 1024, /* lines that the writer takes at once */
 	REPORT_MAX = 96,
 	WAIT_MS = 1000, /* for the writer at the end, for a file to open */
+	LINGER_MS = 20,
 	N_CRASH_SIGNALS = 6,
 };
 
@@ -49,7 +57,7 @@ struct line {
  * The log is global: every function on every thread may log, and the process has one log. A
  * parameter for it in nearly every function would add nothing.
  */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all that follows, but for atomics */
+static pthread_mutex_t lock = ADAPTIVE_MUTEX_INITIALIZER; /* of all that follows, but for atomics */
 
 static alignas(struct line) char queue[QUEUE_BYTES];
 static size_t head, tail; /* equal: the queue is empty */
@@ -65,9 +73,10 @@ static uint64_t reopen_at = NEVER; /* reopen the current target once so many lin
 
 static enum { NO_WRITER, WRITER_RUNS, WRITER_STOPS } writer_state;
 static pthread_t writer;
-static bool writing;	  /* lines are being written, perhaps by a thread that is not the writer */
-static bool writer_waits; /* for `work` */
-static sem_t work;
+static bool writing; /* lines are being written, perhaps by a thread that is not the writer */
+static enum { IS_AWAKE, LINGERS, WAITS } writer_sleep;
+static bool is_urgent;		/* do not let the writer linger */
+static int work = -1;		/* eventfd(2): wakes the writer */
 static sem_t started;		/* the writer runs */
 static pthread_cond_t progress; /* CLOCK_MONOTONIC: lines were written, a file is open */
 static bool stalled; /* the writer did not finish within WAIT_MS: do not wait for it again */
@@ -161,11 +170,14 @@ static struct {
 	size_t n;
 	uint64_t refused;   /* lines that the target refused since it last took one */
 	size_t report_size; /* the batch begins with a report of them, of so many bytes */
+	size_t begun;	    /* so many bytes of the first line are written: write_at_once() */
 } batch;
 
 static void write_batch(void)
 {
-	size_t written = log_target_write(current, batch.bytes, batch.n);
+	size_t written = batch.begun;
+	written += log_target_write(current, batch.bytes + batch.begun, batch.n - batch.begun);
+	batch.begun = 0;
 	uint64_t n = 0;
 	for (size_t i = written; i < batch.n; i++)
 		n += batch.bytes[i] == '\n';
@@ -256,48 +268,105 @@ static bool write_some(void)
 	return true;
 }
 
+static void use_stderr(void)
+{
+	if (!current) {
+		current = &to_stderr;
+		log_target_examine(current);
+	}
+}
+
 static void write_all(void)
 {
 	writing = true;
-	if (!current) {
-		current = &to_stderr;
-		log_target_detect_journal(current);
-	}
+	use_stderr();
 	while (write_some())
 		;
 	writing = false;
 	pthread_cond_broadcast(&progress);
 }
 
+static bool has_work(void)
+{
+	return n_out != n_in || pending || reopen_at != NEVER;
+}
+
+/* Write the only line of the queue, if that cannot block. Else leave it, or the rest of it. */
+static void write_at_once(void)
+{
+	char out[LOG_LINE_MAX];
+	size_t n;
+	if (!current->takes_at_once || batch.refused || batch.begun)
+		return;
+	size_t end = find_run(&n);
+	if (n != 1 || end != head)
+		return;
+	const struct line *l = (const void *)(queue + tail);
+	writing = true;
+	pthread_mutex_unlock(&lock);
+	n = log_target_format(current, out, l->level, &l->time, l->text, l->length);
+	size_t written = log_target_write_at_once(current, out, n);
+	pthread_mutex_lock(&lock);
+	writing = false;
+	if (written == n) {
+		tail = end;
+		atomic_fetch_add(&n_out, 1);
+	} else {
+		batch.begun = written;
+	}
+	pthread_cond_broadcast(&progress);
+}
+
 static void *run_writer(void *arg)
 {
+	struct pollfd woken = {.fd = work, .events = POLLIN};
+	bool lingers = false;
 	sem_post(&started);
 	pthread_mutex_lock(&lock);
 	for (;;) {
-		write_all();
+		eventfd_t n;
+		if (!writing) /* the thread that writes will wake the writer */
+			write_all();
 		if (writer_state == WRITER_STOPS)
 			break;
-		writer_waits = true;
+		writer_sleep = lingers ? LINGERS : WAITS;
 		pthread_mutex_unlock(&lock);
-		while (sem_wait(&work) < 0)
-			;
+		int64_t began = now_ns();
+		if (!lingers || poll(&woken, 1, LINGER_MS) > 0)
+			eventfd_read(work, &n);
+		bool soon = now_ns() - began < 2 * LINGER_MS * INT64_C(1000000);
 		pthread_mutex_lock(&lock);
-		writer_waits = false;
+		writer_sleep = IS_AWAKE;
+		is_urgent = false;
+		lingers = soon && has_work();
 	}
 	pthread_mutex_unlock(&lock);
 	return arg;
 }
 
-/* Called with the lock, releases it: there is something to do. */
-static void wake_and_unlock(void)
+/* Is there something to do for which the writer has to be woken? If so, the caller does that. */
+static bool must_wake(void)
 {
-	bool waits = writer_waits;
-	writer_waits = false;
+	bool wakes = has_work() && !writing &&
+		     (writer_sleep == WAITS ||
+		      (writer_sleep == LINGERS && (is_urgent || used() > QUEUE_BYTES / 4)));
+	if (wakes)
+		writer_sleep = IS_AWAKE;
+	return wakes;
+}
+
+/* Called with the lock, releases it: there may be something to do, if URGENT without delay. */
+static void write_or_wake_and_unlock(bool urgent)
+{
+	is_urgent = is_urgent || urgent;
 	if (writer_state == NO_WRITER && !writing)
 		write_all();
+	else if (writer_state == WRITER_RUNS && !writing)
+		write_at_once();
+	bool wakes = must_wake();
 	pthread_mutex_unlock(&lock);
-	if (waits)
-		sem_post(&work);
+	if (wakes)
+		eventfd_write(work, 1);
 }
 
 /* Logging. */
@@ -317,7 +386,7 @@ static void log_text(int level, const char *format, va_list ap)
 		dropped++;
 		atomic_fetch_add(&lost, 1);
 	}
-	wake_and_unlock();
+	write_or_wake_and_unlock(level <= LOG_NOTICE);
 	errno = saved_errno;
 }
 
@@ -372,7 +441,7 @@ static void on_crash(int signal, siginfo_t *info, void *context)
 	(void)context;
 	if (!atomic_load(&is_child) && !pthread_equal(pthread_self(), writer)) {
 		uint64_t n = atomic_load(&n_in);
-		sem_post(&work);
+		eventfd_write(work, 1);
 		for (int i = 0; i < WAIT_MS && atomic_load(&n_out) < n; i++)
 			poll(NULL, 0, 1);
 	}
@@ -417,12 +486,16 @@ int log_start(void)
 	}
 	registered = true;
 	tzset(); /* here, so that the writer needs no memory */
-	sem_init(&work, 0, 0);
 	sem_init(&started, 0, 0);
+	work = eventfd(0, EFD_CLOEXEC);
+	if (work < 0)
+		return errno;
+	use_stderr();
 	writer_state = WRITER_RUNS;
 	int error = start_thread(&writer, run_writer, NULL);
 	if (error) {
 		writer_state = NO_WRITER;
+		close(work);
 		return error;
 	}
 	/* A fork(2) while the thread begins could copy locks of the C library or of a sanitizer. */
@@ -446,8 +519,12 @@ void log_flush(void)
 	if (atomic_load(&is_child))
 		return;
 	pthread_mutex_lock(&lock);
-	while (!stalled && (n_out != n_in || pending || reopen_at != NEVER || writing))
+	while (!stalled && (has_work() || writing)) {
+		is_urgent = true;
+		if (must_wake())
+			eventfd_write(work, 1);
 		stalled = pthread_cond_timedwait(&progress, &lock, &until) == ETIMEDOUT;
+	}
 	pthread_mutex_unlock(&lock);
 }
 
@@ -462,17 +539,19 @@ void log_stop(void)
 	if (stalled)
 		return;
 	if (runs) {
-		sem_post(&work);
+		eventfd_write(work, 1);
 		pthread_join(writer, NULL);
 		for (size_t i = 0; i < N_CRASH_SIGNALS; i++)
 			sigaction(crash_signals[i], &before[i], NULL);
-		sem_destroy(&work);
+		close(work);
 	}
 	pthread_mutex_lock(&lock);
 	writer_state = NO_WRITER;
+	while (writing) /* write_at_once() of a worker that is stuck */
+		pthread_cond_wait(&progress, &lock);
 	log_discard(current);
 	current = NULL;
-	wake_and_unlock();
+	write_or_wake_and_unlock(true);
 }
 
 /* Targets. */
@@ -577,7 +656,7 @@ void log_switch(struct log_target *t)
 	struct log_target *last = last_target();
 	t->from = n_in;
 	*(pending ? &last->next : &pending) = t;
-	wake_and_unlock();
+	write_or_wake_and_unlock(true);
 }
 
 void log_reopen(void)
@@ -585,7 +664,7 @@ void log_reopen(void)
 	pthread_mutex_lock(&lock);
 	if (reopen_at == NEVER)
 		reopen_at = n_in;
-	wake_and_unlock();
+	write_or_wake_and_unlock(true);
 }
 
 bool log_switch_to_stderr(void)

@@ -2,10 +2,13 @@
  * The log: one line for each event.
  *
  * Any thread may log, and none ever waits for the destination: a line goes into a queue, and one
- * thread, the writer, writes it. So a terminal that is not read, a full pipe, a hung file system
- * or a stopped syslog daemon stops only the writer. Lines that do not fit into the queue, or that
- * the destination refuses (full disk), are dropped and counted. A line with their number takes
- * their place as soon as there is room. Order is kept.
+ * thread, the writer, writes it; or the thread that logs, if the destination cannot block it. A
+ * notice, a warning or an error is written at once, a less urgent line within 20 ms.
+ *
+ * So a terminal that is not read, a full pipe, a hung file system or a stopped syslog daemon stops
+ * only the writer. Lines that do not fit into the queue, or that the destination refuses (full
+ * disk), are dropped and counted. A line with their number takes their place as soon as there is
+ * room. Order is kept.
  *
  * Before log_start() and after log_stop() there is no writer: a function that logs writes the line
  * itself, and may block. In a child that was forked after log_start(), all of them do nothing.

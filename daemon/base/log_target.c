@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -17,14 +18,18 @@ enum { RETRY_MS = 10 };
 /* Opening. */
 
 /* JOURNAL_STREAM is "device:inode" of the stream that the journal reads, systemd.exec(5). */
-void log_target_detect_journal(struct log_target *t)
+void log_target_examine(struct log_target *t)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
 	unsigned long long device, inode;
 	struct stat st;
+	if (t->kind == LOG_TO_SYSLOG || fstat(t->fd, &st) < 0)
+		return;
 	t->is_journal = t->kind == LOG_TO_STDERR && stream &&
-			sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-			fstat(t->fd, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+			sscanf(stream, "%llu:%llu", &device, &inode) == 2 && st.st_dev == device &&
+			st.st_ino == inode;
+	t->is_socket = S_ISSOCK(st.st_mode);
+	t->takes_at_once = t->is_socket || S_ISFIFO(st.st_mode);
 }
 
 static int connect_syslog_as(int type)
@@ -47,6 +52,7 @@ static bool connect_syslog(struct log_target *t)
 	t->is_stream = t->fd < 0 && errno == EPROTOTYPE;
 	if (t->is_stream)
 		t->fd = connect_syslog_as(SOCK_STREAM);
+	t->takes_at_once = t->fd >= 0 && !t->is_stream;
 	return t->fd >= 0;
 }
 
@@ -83,7 +89,7 @@ struct log_target *log_target_open(enum log_kind kind, const char *file, char *w
 		log_target_free(t);
 		return NULL;
 	}
-	log_target_detect_journal(t);
+	log_target_examine(t);
 	return t;
 }
 
@@ -115,7 +121,8 @@ int log_target_reopen(struct log_target *t)
 static struct {
 	bool valid;
 	time_t second;
-	char date[32], zone[8]; /* "2026-01-31 23:59:59", "+01:00" */
+	char text[64]; /* "2026-01-31 23:59:59.000+01:00 " */
+	size_t length;
 } now;
 
 void log_target_read_time_zone(void)
@@ -127,15 +134,35 @@ void log_target_read_time_zone(void)
 static void set_now(time_t second)
 {
 	struct tm tm;
+	char zone[8] = ""; /* "+0100" */
 	if (now.valid && now.second == second)
 		return;
 	now.valid = true;
 	now.second = second;
 	localtime_r(&second, &tm);
-	strftime(now.date, sizeof(now.date), "%Y-%m-%d %H:%M:%S", &tm);
-	strftime(now.zone, sizeof(now.zone), "%z", &tm); /* "+0100" */
-	memmove(now.zone + 4, now.zone + 3, 3);
-	now.zone[3] = ':';
+	strftime(zone, sizeof(zone), "%z", &tm);
+	now.length = strftime(now.text, sizeof(now.text), "%Y-%m-%d %H:%M:%S.000", &tm);
+	now.length += (size_t)snprintf(now.text + now.length, sizeof(now.text) - now.length,
+				       "%.3s:%s ", zone, zone + 3);
+}
+
+/* "2026-01-31 23:59:59.999+01:00 warning ", and spaces behind a shorter level. */
+static size_t format_time_and_level(char *out, int level, const struct timespec *time)
+{
+	static const char names[][9] = {[LOG_ERR] = "error   ",
+					[LOG_WARNING] = "warning ",
+					[LOG_NOTICE] = "notice  ",
+					[LOG_INFO] = "info    ",
+					[LOG_DEBUG] = "debug   "};
+	unsigned ms = (unsigned)(time->tv_nsec / 1000000);
+	set_now(time->tv_sec);
+	memcpy(out, now.text, now.length);
+	char *digits = out + now.length - strlen("000+01:00 ");
+	digits[0] = (char)('0' + ms / 100);
+	digits[1] = (char)('0' + ms / 10 % 10);
+	digits[2] = (char)('0' + ms % 10);
+	memcpy(out + now.length, names[level], sizeof(names[level]) - 1);
+	return now.length + sizeof(names[level]) - 1;
 }
 
 /* Writes what precedes the text. syslog(3) is no option, because it cannot fall back to stderr and
@@ -143,11 +170,6 @@ static void set_now(time_t second)
 static size_t format_prefix(char *out, size_t size, struct log_target *t, int level,
 			    const struct timespec *time)
 {
-	static const char *const names[] = {[LOG_ERR] = "error",
-					    [LOG_WARNING] = "warning",
-					    [LOG_NOTICE] = "notice",
-					    [LOG_INFO] = "info",
-					    [LOG_DEBUG] = "debug"};
 	if (t->kind == LOG_TO_SYSLOG && (t->fd >= 0 || connect_syslog(t))) {
 		char date[32];
 		struct tm tm;
@@ -157,9 +179,7 @@ static size_t format_prefix(char *out, size_t size, struct log_target *t, int le
 	}
 	if (t->is_journal)
 		return (size_t)snprintf(out, size, "<%d>", level);
-	set_now(time->tv_sec);
-	return (size_t)snprintf(out, size, "%s.%03ld%s %-7s ", now.date, time->tv_nsec / 1000000,
-				now.zone, names[level]);
+	return format_time_and_level(out, level, time);
 }
 
 size_t log_target_format(struct log_target *t, char *out, int level, const struct timespec *time,
@@ -230,4 +250,27 @@ size_t log_target_write(struct log_target *t, const char *lines, size_t n)
 	size_t written = write_all(fd, lines, n);
 	t->has_partial_line = written > 0 ? lines[written - 1] != '\n' : false;
 	return written;
+}
+
+size_t log_target_write_at_once(struct log_target *t, const char *line, size_t n)
+{
+	ssize_t k = -1;
+	if (t->has_partial_line)
+		return 0;
+	if (t->kind == LOG_TO_SYSLOG) {
+		k = send(t->fd, line, n - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		return k == (ssize_t)n - 1 ? n : 0;
+	}
+	if (t->is_socket) {
+		k = send(t->fd, line, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} else {
+		/* O_NONBLOCK would change the pipe for other processes, too. */
+#ifdef RWF_NOWAIT
+		const struct iovec whole = {.iov_base = (void *)(uintptr_t)line, .iov_len = n};
+		k = pwritev2(t->fd, &whole, 1, -1, RWF_NOWAIT);
+#endif
+		if (k < 0 && errno != EAGAIN) /* Linux before 6.5 cannot do that to a pipe */
+			t->takes_at_once = false;
+	}
+	return k > 0 ? (size_t)k : 0;
 }

@@ -15,6 +15,8 @@ struct log_target {
 	int fd;		       /* syslog: -1 while it cannot be reached; the lines go to stderr */
 	char *file;	       /* of LOG_TO_FILE; owned */
 	bool is_journal;       /* systemd's journal reads it: write "<LEVEL>text", without a time */
+	bool is_socket;	       /* send(2) works */
+	bool takes_at_once;    /* log_target_write_at_once() may be able to write */
 	bool is_stream;	       /* syslog: the socket is SOCK_STREAM, a NUL ends each line */
 	int syslog_error;      /* the errno(3) of a lost connection, for log.c to log; else 0 */
 	bool has_partial_line; /* a full disk cut the last line: begin a new one */
@@ -28,8 +30,8 @@ struct log_target {
 struct log_target *log_target_open(enum log_kind kind, const char *file, char *why, size_t size);
 void log_target_free(struct log_target *t);
 
-/* Find out whether the journal reads standard error. */
-void log_target_detect_journal(struct log_target *t);
+/* Find out what standard error is, and whether the journal reads it. */
+void log_target_examine(struct log_target *t);
 
 /* Open the file again, if it is one. Returns 0, or an errno(3): the target keeps the previous file.
  */
@@ -50,5 +52,9 @@ static inline bool log_target_takes_many(const struct log_target *t)
 
 /* Write N bytes of formatted lines. Returns how many were written; less than N after an error. */
 size_t log_target_write(struct log_target *t, const char *lines, size_t n);
+
+/* Write as much of a line as the target takes without blocking, nothing after an error. Returns the
+ * number of bytes; the caller passes the rest to log_target_write(). */
+size_t log_target_write_at_once(struct log_target *t, const char *line, size_t n);
 
 #endif

@@ -33,6 +33,10 @@ size_t text_escape(char *out, size_t size, const char *text, size_t length)
 	size_t used = 0;
 	for (size_t i = 0; i < length;) {
 		const unsigned char *s = (const unsigned char *)text + i;
+		if (*s >= 0x20 && *s < 0x7f && used + 1 < size) { /* the usual case */
+			out[used++] = text[i++];
+			continue;
+		}
 		size_t n = printable_length(s, length - i);
 		if (used + (n ? n : 4) >= size)
 			break;

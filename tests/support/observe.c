@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The first line of /proc/PID/task/TID/NAME, "" if there is none. */
@@ -25,13 +26,19 @@ static void read_task(const char *tid, const char *name, char line[static 256])
 		fclose(in);
 }
 
-/* Is the thread about to run, or running? */
+/* Is the thread running, or will it run soon? If it lingers, it is in poll(2). */
 static bool is_active(const char *tid)
 {
-	char stat[256];
+	char call[256], stat[256];
+	read_task(tid, "syscall", call); /* "running", or the number of the system call */
 	read_task(tid, "stat", stat);
 	const char *state = strrchr(stat, ')');
-	return state && state[2] == 'R';
+	long number = strtol(call, NULL, 10);
+#ifdef SYS_poll
+	if (number == SYS_poll)
+		return true;
+#endif
+	return number == SYS_ppoll || *call == 'r' || (state && state[2] == 'R');
 }
 
 void await_log_writer(void)
