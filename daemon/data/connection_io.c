@@ -157,10 +157,12 @@ static struct connection *find_largest_debtor(struct worker *w)
 static void end_debtor(struct connection *c)
 {
 	struct worker *w = c->worker;
-	if (worker_may_warn(w, &w->warned_debt))
-		log_warning("memory limit reached (limits.memory = %lld): closing the connection "
-			    "with the most buffered bytes, kib=%u worker=%u",
-			    (long long)w->snapshot->config->limits.memory, c->debt, w->index);
+	unsigned suppressed;
+	if (worker_may_warn(w, WARN_DEBT, &suppressed))
+		log_warning("memory limit reached (limits.memory = %lld): kib=%u worker=%u "
+			    "suppressed=%u; closing the connection with the most buffered bytes",
+			    (long long)w->snapshot->config->limits.memory, c->debt, w->index,
+			    suppressed);
 	c->state = ENDED;
 	c->reason = CLOSED_MEMORY;
 	free_buffer(&c->out);

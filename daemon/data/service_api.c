@@ -86,10 +86,11 @@ void worker_hold(struct worker *w)
 
 static void report_release(struct worker *w, const char *call)
 {
-	if (worker_may_warn(w, &w->warned_release))
-		log_error("released more often than held: service=%s call=%s; ignored, the "
-			  "service has a defect",
-			  w->workers->service->name, call);
+	unsigned suppressed;
+	if (worker_may_warn(w, WARN_RELEASE, &suppressed))
+		log_error("released more often than held: service=%s call=%s suppressed=%u; "
+			  "ignored, the service has a defect",
+			  w->workers->service->name, call, suppressed);
 }
 
 void worker_release(struct worker *w)
