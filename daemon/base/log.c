@@ -1,7 +1,7 @@
 /*
- * The queue is a ring of lines. Threads append at the head and never wait for more than the lock,
- * which is not held while anything is formatted or written. The writer takes a run of lines at the
- * tail, formats and writes them without the lock, and frees their room afterwards.
+ * Threads append lines to a queue and never wait for more than the lock, which is not held while
+ * anything is formatted or written. The writer takes a run of lines at the tail, formats and writes
+ * them without the lock, and frees their room afterwards.
  *
  * To wake the writer costs more than to write a line. So a thread writes its line itself if no
  * other waits and the target takes it at once (a pipe or a socket with room). And if lines follow
@@ -15,13 +15,13 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/log_queue.h"
 #include "base/log_target.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <stdalign.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -32,10 +32,7 @@
 #include <unistd.h>
 
 enum {
-	QUEUE_BYTES = 1024 * 1024,
-	RUN_BYTES = 16 * 1024, /* lines that the writer takes at once */
-	REPORT_MAX = 96,
-	WAIT_MS = 1000, /* for the writer at the end, for a file to open */
+	WAIT_MS = 1000, /* for the writer at the end, for a target to open */
 	LINGER_MS = 20,
 	N_CRASH_SIGNALS = 6,
 };
@@ -45,24 +42,13 @@ enum {
 static const int crash_signals[N_CRASH_SIGNALS] = {SIGSEGV, SIGBUS, SIGFPE,
 						   SIGILL,  SIGSYS, SIGABRT};
 
-struct line {
-	size_t size; /* of this struct and the text, a multiple of its alignment */
-	size_t length;
-	struct timespec time;
-	int level;
-	char text[];
-};
-
 /*
  * The log is global: every function on every thread may log, and the process has one log. A
  * parameter for it in nearly every function would add nothing.
  */
 static pthread_mutex_t lock = ADAPTIVE_MUTEX_INITIALIZER; /* of all that follows, but for atomics */
 
-static alignas(struct line) char queue[QUEUE_BYTES];
-static size_t head, tail; /* equal: the queue is empty */
-static size_t wrap;	  /* if head < tail: where the lines at the end of the ring end */
-static uint64_t dropped;  /* lines that did not fit, not reported yet; others are dropped, too */
+static uint64_t dropped; /* lines that did not fit, not reported yet; others are dropped, too */
 static _Atomic uint64_t n_in;  /* lines that were put into the queue */
 static _Atomic uint64_t n_out; /* and those that have left it */
 
@@ -78,7 +64,7 @@ static enum { IS_AWAKE, LINGERS, WAITS } writer_sleep;
 static bool is_urgent;		/* do not let the writer linger */
 static int work = -1;		/* eventfd(2): wakes the writer */
 static sem_t started;		/* the writer runs */
-static pthread_cond_t progress; /* CLOCK_MONOTONIC: lines were written, a file is open */
+static pthread_cond_t progress; /* CLOCK_MONOTONIC: lines were written */
 static bool stalled; /* the writer did not finish within WAIT_MS: do not wait for it again */
 static struct sigaction before[N_CRASH_SIGNALS];
 
@@ -88,78 +74,36 @@ static _Atomic uint64_t lost;
 
 /* The queue. */
 
-/* Returns N bytes of contiguous room at the head, or NULL. */
-static struct line *make_room(size_t n)
+static bool put_line(const struct log_text *text)
 {
-	if (head == tail) /* few lines wait: use few pages */
-		head = tail = 0;
-	if (head >= tail && QUEUE_BYTES - head < n) {
-		if (tail <= n)
-			return NULL;
-		wrap = head;
-		head = 0;
-	} else if (head < tail && tail - head <= n) {
-		return NULL;
-	}
-	return (struct line *)(void *)(queue + head);
+	bool put = log_queue_put(text);
+	if (put)
+		atomic_fetch_add(&n_in, 1);
+	return put;
 }
 
-static bool put_line(int level, const char *text, size_t length)
-{
-	const size_t align = alignof(struct line) - 1;
-	size_t size = (sizeof(struct line) + length + align) & ~align;
-	struct line *l = make_room(size);
-	if (!l)
-		return false;
-	l->size = size;
-	l->length = length;
-	l->level = level;
-	clock_gettime(CLOCK_REALTIME, &l->time); /* under the lock: later lines have later times */
-	memcpy(l->text, text, length);
-	head += size;
-	atomic_fetch_add(&n_in, 1);
-	return true;
-}
-
-/*
- * The end of a run of lines at the tail, which fit into RUN_BYTES and come before the next target
- * or log_reopen(). N is their number, 0 if there is none.
- */
-static size_t find_run(size_t *n)
+/* A run of N lines at the tail, which come before the next target or log_reopen(). */
+static const struct log_line *find_run(uint64_t *n)
 {
 	uint64_t next = pending ? pending->from : n_in;
-	uint64_t most = (reopen_at < next ? reopen_at : next) - n_out;
-	size_t end = tail;
-	if (tail > head && tail == wrap)
-		end = tail = 0;
-	size_t limit = tail > head ? wrap : head;
-	for (*n = 0; *n < most && end < limit; ++*n) {
-		end += ((const struct line *)(const void *)(queue + end))->size;
-		if (end - tail > RUN_BYTES)
-			limit = end;
-	}
-	return end;
+	*n = (reopen_at < next ? reopen_at : next) - n_out;
+	return log_queue_find(n);
 }
 
-static size_t used(void)
+static void remove_run(uint64_t n)
 {
-	return head >= tail ? head - tail : head + wrap - tail;
-}
-
-static size_t describe_loss(char text[static REPORT_MAX], uint64_t n)
-{
-	return (size_t)snprintf(text, REPORT_MAX,
-				"log lines lost: count=%llu; the destination was full or too slow",
-				(unsigned long long)n);
+	log_queue_remove(n);
+	atomic_fetch_add(&n_out, n);
 }
 
 /* Report the dropped lines behind the lines that were queued before them. */
 static void report_dropped(void)
 {
-	char text[REPORT_MAX];
-	if (!dropped || used() > QUEUE_BYTES / 2)
+	struct log_text text;
+	if (!dropped || log_queue_used() > LOG_QUEUE_BYTES / 2)
 		return;
-	if (put_line(LOG_WARNING, text, describe_loss(text, dropped)))
+	log_text_of_loss(&text, dropped);
+	if (put_line(&text))
 		dropped = 0;
 }
 
@@ -190,12 +134,12 @@ static void write_batch(void)
 	batch.n = batch.report_size = 0;
 }
 
-static void add_to_batch(int level, const struct timespec *time, const char *text, size_t length)
+static void add_to_batch(const struct log_head *about, const char *text, size_t length)
 {
 	char line[LOG_LINE_MAX];
 	if (batch.n && !log_target_takes_many(current))
 		write_batch();
-	size_t n = log_target_format(current, line, level, time, text, length);
+	size_t n = log_target_format(current, line, about, text, length);
 	if (batch.n + n > sizeof(batch.bytes))
 		write_batch();
 	memcpy(batch.bytes + batch.n, line, n);
@@ -211,18 +155,17 @@ static void warn_of_syslog(struct log_target *t)
 		t->syslog_error = 0;
 }
 
-static void write_run(const char *run, const char *end)
+static void write_run(const struct log_line *l, uint64_t n)
 {
-	while (run < end) {
-		const struct line *l = (const void *)run;
+	for (; n; n--, l = log_line_next(l)) {
 		if (batch.refused && batch.n == 0) {
-			char text[REPORT_MAX];
-			size_t n = describe_loss(text, batch.refused);
-			add_to_batch(LOG_WARNING, &l->time, text, n);
+			struct log_text text;
+			log_text_of_loss(&text, batch.refused);
+			add_to_batch(&(struct log_head){l->head.time, text.level, text.is_json},
+				     text.bytes, text.length);
 			batch.report_size = batch.n;
 		}
-		add_to_batch(l->level, &l->time, l->text, l->length);
-		run += l->size;
+		add_to_batch(&l->head, l->text, l->length);
 	}
 	if (batch.n)
 		write_batch();
@@ -241,7 +184,8 @@ static void reopen(void)
 /* Do one thing of what is to be done, without the lock. Returns false if there is nothing. */
 static bool write_some(void)
 {
-	size_t n, end;
+	uint64_t n;
+	const struct log_line *run;
 	if (reopen_at == n_out) {
 		reopen_at = NEVER;
 		pthread_mutex_unlock(&lock);
@@ -255,12 +199,11 @@ static bool write_some(void)
 		log_target_read_time_zone();
 		log_discard(old);
 		pthread_mutex_lock(&lock);
-	} else if (end = find_run(&n), n) {
+	} else if (run = find_run(&n), n) {
 		pthread_mutex_unlock(&lock);
-		write_run(queue + tail, queue + end);
+		write_run(run, n);
 		pthread_mutex_lock(&lock);
-		tail = end;
-		atomic_fetch_add(&n_out, n);
+		remove_run(n);
 		report_dropped();
 	} else {
 		return false;
@@ -295,25 +238,22 @@ static bool has_work(void)
 static void write_at_once(void)
 {
 	char out[LOG_LINE_MAX];
-	size_t n;
-	if (!current->takes_at_once || batch.refused || batch.begun)
+	uint64_t n;
+	if (n_in - n_out != 1 || !current->takes_at_once || batch.refused || batch.begun)
 		return;
-	size_t end = find_run(&n);
-	if (n != 1 || end != head)
+	const struct log_line *l = find_run(&n);
+	if (n != 1) /* another target comes first */
 		return;
-	const struct line *l = (const void *)(queue + tail);
 	writing = true;
 	pthread_mutex_unlock(&lock);
-	n = log_target_format(current, out, l->level, &l->time, l->text, l->length);
-	size_t written = log_target_write_at_once(current, out, n);
+	size_t size = log_target_format(current, out, &l->head, l->text, l->length);
+	size_t written = log_target_write_at_once(current, out, size);
 	pthread_mutex_lock(&lock);
 	writing = false;
-	if (written == n) {
-		tail = end;
-		atomic_fetch_add(&n_out, 1);
-	} else {
+	if (written == size)
+		remove_run(1);
+	else
 		batch.begun = written;
-	}
 	pthread_cond_broadcast(&progress);
 }
 
@@ -347,9 +287,10 @@ static void *run_writer(void *arg)
 /* Is there something to do for which the writer has to be woken? If so, the caller does that. */
 static bool must_wake(void)
 {
-	bool wakes = has_work() && !writing &&
-		     (writer_sleep == WAITS ||
-		      (writer_sleep == LINGERS && (is_urgent || used() > QUEUE_BYTES / 4)));
+	bool wakes =
+		has_work() && !writing &&
+		(writer_sleep == WAITS || (writer_sleep == LINGERS &&
+					   (is_urgent || log_queue_used() > LOG_QUEUE_BYTES / 4)));
 	if (wakes)
 		writer_sleep = IS_AWAKE;
 	return wakes;
@@ -371,18 +312,17 @@ static void write_or_wake_and_unlock(bool urgent)
 
 /* Logging. */
 
-static void log_text(int level, const char *format, va_list ap)
-	__attribute__((format(printf, 2, 0)));
-static void log_text(int level, const char *format, va_list ap)
+static void log_text(int level, const struct log_about *about, const char *format, va_list ap)
+	__attribute__((format(printf, 3, 0)));
+static void log_text(int level, const struct log_about *about, const char *format, va_list ap)
 {
 	int saved_errno = errno;
-	char text[LOG_LINE_MAX];
+	struct log_text text;
 	if (atomic_load_explicit(&is_child, memory_order_relaxed))
 		return;
-	int n = vsnprintf(text, sizeof(text), format, ap);
-	size_t length = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
+	log_text_compose(&text, level, about, format, ap);
 	pthread_mutex_lock(&lock);
-	if (dropped || !put_line(level, text, length)) {
+	if (dropped || !put_line(&text)) {
 		dropped++;
 		atomic_fetch_add(&lost, 1);
 	}
@@ -390,15 +330,28 @@ static void log_text(int level, const char *format, va_list ap)
 	errno = saved_errno;
 }
 
-void log_line(int level, const char *format, ...)
+void log_vabout(int level, const struct log_about *about, const char *format, va_list ap)
 {
 	if (level > atomic_load_explicit(&level_limit, memory_order_relaxed))
 		return;
 	if (level < LOG_ERR) /* syslog(3) has more urgent levels, this log has none */
 		level = LOG_ERR;
+	log_text(level, about, format, ap);
+}
+
+void log_about(int level, const struct log_about *about, const char *format, ...)
+{
 	va_list ap;
 	va_start(ap, format);
-	log_text(level, format, ap);
+	log_vabout(level, about, format, ap);
+	va_end(ap);
+}
+
+void log_line(int level, const char *format, ...)
+{
+	va_list ap;
+	va_start(ap, format);
+	log_vabout(level, NULL, format, ap);
 	va_end(ap);
 }
 
@@ -406,8 +359,21 @@ void log_always(const char *format, ...)
 {
 	va_list ap;
 	va_start(ap, format);
-	log_text(LOG_NOTICE, format, ap);
+	log_text(LOG_NOTICE, NULL, format, ap);
 	va_end(ap);
+}
+
+void log_always_about(const struct log_about *about, const char *format, ...)
+{
+	va_list ap;
+	va_start(ap, format);
+	log_text(LOG_NOTICE, about, format, ap);
+	va_end(ap);
+}
+
+void log_set_format(enum log_format format)
+{
+	log_text_set_format(format);
 }
 
 void log_set_level(int level)
@@ -565,81 +531,11 @@ static struct log_target *last_target(void)
 	return t;
 }
 
-/* A thread opens the target: a file system may hang. The last user frees this. */
-struct opening {
-	enum log_kind kind;
-	bool done, abandoned; /* under the lock */
-	struct log_target *target;
-	char *file, why[512];
-};
-
-static void free_opening(struct opening *o)
-{
-	free(o->file);
-	free(o);
-}
-
-static void *run_opening(void *arg)
-{
-	struct opening *o = arg;
-	o->target = log_target_open(o->kind, o->file, o->why, sizeof(o->why));
-	pthread_mutex_lock(&lock);
-	bool abandoned = o->abandoned;
-	o->done = true;
-	pthread_cond_broadcast(&progress);
-	pthread_mutex_unlock(&lock);
-	if (abandoned) {
-		log_discard(o->target);
-		free_opening(o);
-	}
-	return NULL;
-}
-
-/* Returns false if the target was not opened in time. */
-static bool await_opening(struct opening *o)
-{
-	struct timespec until = in_wait_ms();
-	pthread_mutex_lock(&lock);
-	while (!o->done && !o->abandoned)
-		o->abandoned = pthread_cond_timedwait(&progress, &lock, &until) == ETIMEDOUT;
-	o->abandoned = !o->done;
-	bool done = o->done;
-	pthread_mutex_unlock(&lock);
-	return done;
-}
-
-static struct log_target *open_in_thread(enum log_kind kind, const char *file, char *why,
-					 size_t size)
-{
-	pthread_t thread;
-	struct log_target *t = NULL;
-	struct opening *o = calloc(1, sizeof(*o));
-	int error = !o || !(o->file = strdup(file)) ? ENOMEM : 0;
-	if (!error) {
-		o->kind = kind;
-		error = start_thread(&thread, run_opening, o);
-	}
-	if (error) {
-		snprintf(why, size, "cannot open the log %s: %s", file, strerror(error));
-	} else if (pthread_detach(thread), !await_opening(o)) {
-		snprintf(why, size, "log %s not opened within %d s: the file system may be hung",
-			 file, WAIT_MS / 1000);
-		return NULL;
-	} else {
-		t = o->target;
-		snprintf(why, size, "%s", o->why);
-	}
-	if (o)
-		free_opening(o);
-	return t;
-}
-
 struct log_target *log_open(enum log_kind kind, const char *file, char *why, size_t size)
 {
-	struct log_target *t =
-		kind == LOG_TO_STDERR || writer_state == NO_WRITER
-			? log_target_open(kind, file, why, size)
-			: open_in_thread(kind, kind == LOG_TO_FILE ? file : "/dev/log", why, size);
+	struct log_target *t = kind == LOG_TO_STDERR || writer_state == NO_WRITER
+				       ? log_target_open(kind, file, why, size)
+				       : log_target_open_within(WAIT_MS, kind, file, why, size);
 	warn_of_syslog(t);
 	return t;
 }

@@ -1,9 +1,12 @@
 #include "base/log_target.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +104,107 @@ void log_target_free(struct log_target *t)
 	free(t);
 }
 
+/* The thread that opens, and the one that waits for it. The last of them frees this. */
+struct opening {
+	pthread_mutex_t lock;	/* of DONE and ABANDONED */
+	pthread_cond_t changed; /* CLOCK_MONOTONIC */
+	bool done, abandoned;
+	enum log_kind kind;
+	struct log_target *target;
+	char *file, why[512];
+};
+
+static struct opening *new_opening(enum log_kind kind, const char *file)
+{
+	pthread_condattr_t monotonic;
+	struct opening *o = calloc(1, sizeof(*o));
+	if (!o || !(o->file = strdup(file))) {
+		free(o);
+		return NULL;
+	}
+	o->kind = kind;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_mutex_init(&o->lock, NULL);
+	pthread_cond_init(&o->changed, &monotonic);
+	return o;
+}
+
+static void free_opening(struct opening *o)
+{
+	pthread_mutex_destroy(&o->lock);
+	pthread_cond_destroy(&o->changed);
+	free(o->file);
+	free(o);
+}
+
+static void *run_opening(void *arg)
+{
+	struct opening *o = arg;
+	o->target = log_target_open(o->kind, o->file, o->why, sizeof(o->why));
+	pthread_mutex_lock(&o->lock);
+	bool abandoned = o->abandoned;
+	o->done = true;
+	pthread_cond_signal(&o->changed);
+	pthread_mutex_unlock(&o->lock);
+	if (abandoned) {
+		if (o->target)
+			log_target_free(o->target);
+		free_opening(o);
+	}
+	return NULL;
+}
+
+/* Returns false if the target was not opened in time. */
+static bool await_opening(struct opening *o, int ms)
+{
+	int64_t until = now_ns() + ms * INT64_C(1000000);
+	struct timespec t = {until / 1000000000, until % 1000000000};
+	int error = 0;
+	pthread_mutex_lock(&o->lock);
+	while (!o->done && error != ETIMEDOUT)
+		error = pthread_cond_timedwait(&o->changed, &o->lock, &t);
+	bool done = o->done;
+	o->abandoned = !done;
+	pthread_mutex_unlock(&o->lock);
+	return done;
+}
+
+static int start_opening(struct opening *o)
+{
+	pthread_t thread;
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int error = pthread_create(&thread, NULL, run_opening, o);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!error)
+		pthread_detach(thread);
+	return error;
+}
+
+struct log_target *log_target_open_within(int ms, enum log_kind kind, const char *file, char *why,
+					  size_t size)
+{
+	struct log_target *t = NULL;
+	struct opening *o = new_opening(kind, file);
+	int error = o ? start_opening(o) : ENOMEM;
+	if (!error && !await_opening(o, ms)) {
+		snprintf(why, size, "log %s not opened within %d s: the file system may be hung",
+			 file, ms / 1000);
+		return NULL;
+	}
+	if (error) {
+		snprintf(why, size, "cannot open the log %s: %s", file, strerror(error));
+	} else {
+		t = o->target;
+		snprintf(why, size, "%s", o->why);
+	}
+	if (o)
+		free_opening(o);
+	return t;
+}
+
 int log_target_reopen(struct log_target *t)
 {
 	if (t->kind != LOG_TO_FILE)
@@ -146,14 +250,15 @@ static void set_now(time_t second)
 				       "%.3s:%s ", zone, zone + 3);
 }
 
-/* "2026-01-31 23:59:59.999+01:00 warning ", and spaces behind a shorter level. */
-static size_t format_time_and_level(char *out, int level, const struct timespec *time)
+static const char *const levels[] = {[LOG_ERR] = "error",
+				     [LOG_WARNING] = "warning",
+				     [LOG_NOTICE] = "notice",
+				     [LOG_INFO] = "info",
+				     [LOG_DEBUG] = "debug"};
+
+/* "2026-01-31 23:59:59.999+01:00 ". Returns the length. */
+static size_t format_time(char *out, const struct timespec *time)
 {
-	static const char names[][9] = {[LOG_ERR] = "error   ",
-					[LOG_WARNING] = "warning ",
-					[LOG_NOTICE] = "notice  ",
-					[LOG_INFO] = "info    ",
-					[LOG_DEBUG] = "debug   "};
 	unsigned ms = (unsigned)(time->tv_nsec / 1000000);
 	set_now(time->tv_sec);
 	memcpy(out, now.text, now.length);
@@ -161,32 +266,58 @@ static size_t format_time_and_level(char *out, int level, const struct timespec 
 	digits[0] = (char)('0' + ms / 100);
 	digits[1] = (char)('0' + ms / 10 % 10);
 	digits[2] = (char)('0' + ms % 10);
-	memcpy(out + now.length, names[level], sizeof(names[level]) - 1);
-	return now.length + sizeof(names[level]) - 1;
+	return now.length;
+}
+
+/* The time and the level, with spaces behind a short one. */
+static size_t format_time_and_level(char *out, const struct log_head *head)
+{
+	size_t n = format_time(out, &head->time), length = strlen(levels[head->level]);
+	memset(out + n, ' ', 8);
+	memcpy(out + n, levels[head->level], length);
+	return n + 8;
 }
 
 /* Writes what precedes the text. syslog(3) is no option, because it cannot fall back to stderr and
  * counts no losses: this is its format, RFC 3164. */
-static size_t format_prefix(char *out, size_t size, struct log_target *t, int level,
-			    const struct timespec *time)
+static size_t format_prefix(char *out, size_t size, struct log_target *t,
+			    const struct log_head *head)
 {
 	if (t->kind == LOG_TO_SYSLOG && (t->fd >= 0 || connect_syslog(t))) {
 		char date[32];
 		struct tm tm;
-		strftime(date, sizeof(date), "%b %e %H:%M:%S", localtime_r(&time->tv_sec, &tm));
-		return (size_t)snprintf(out, size, "<%d>%s skeld[%d]: ", LOG_DAEMON | level, date,
-					(int)getpid());
+		strftime(date, sizeof(date), "%b %e %H:%M:%S",
+			 localtime_r(&head->time.tv_sec, &tm));
+		return (size_t)snprintf(out, size, "<%d>%s skeld[%d]: ", LOG_DAEMON | head->level,
+					date, (int)getpid());
 	}
 	if (t->is_journal)
-		return (size_t)snprintf(out, size, "<%d>", level);
-	return format_time_and_level(out, level, time);
+		return (size_t)snprintf(out, size, "<%d>", head->level);
+	return head->is_json ? 0 : format_time_and_level(out, head);
 }
 
-size_t log_target_format(struct log_target *t, char *out, int level, const struct timespec *time,
+/* {"time":"2026-01-31T23:59:59.999+01:00","level":"notice","event":... }, RFC 3339 and 8259. */
+static size_t format_object(char *out, const struct log_head *head, const char *members,
+			    size_t length)
+{
+	char time[sizeof(now.text)];
+	size_t n = format_time(time, &head->time);
+	time[strlen("2026-01-31")] = 'T';
+	time[n - 1] = '\0'; /* the space */
+	n = (size_t)sprintf(out, "{\"time\":\"%s\",\"level\":\"%s\"", time, levels[head->level]);
+	memcpy(out + n, members, length);
+	out[n + length] = '}';
+	return n + length + 1;
+}
+
+size_t log_target_format(struct log_target *t, char *out, const struct log_head *head,
 			 const char *text, size_t length)
 {
-	size_t n = format_prefix(out, LOG_LINE_MAX, t, level, time);
-	n += text_escape(out + n, LOG_LINE_MAX - n - 1, text, length);
+	size_t n = format_prefix(out, LOG_LINE_MAX, t, head);
+	if (head->is_json)
+		n += format_object(out + n, head, text, length);
+	else
+		n += text_escape(out + n, LOG_LINE_MAX - n - 1, text, length);
 	out[n++] = '\n';
 	return n;
 }

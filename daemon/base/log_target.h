@@ -10,6 +10,12 @@
 
 #include <time.h>
 
+struct log_head { /* of a line */
+	struct timespec time;
+	int level;
+	bool is_json; /* the text is what log_json_members() has written */
+};
+
 struct log_target {
 	enum log_kind kind;
 	int fd;		       /* syslog: -1 while it cannot be reached; the lines go to stderr */
@@ -28,6 +34,11 @@ struct log_target {
 
 /* See log_open(). LOG_TO_SYSLOG does not fail if there is no syslog daemon. */
 struct log_target *log_target_open(enum log_kind kind, const char *file, char *why, size_t size);
+
+/* The same in a thread: a file system may hang. Fails after MS. */
+struct log_target *log_target_open_within(int ms, enum log_kind kind, const char *file, char *why,
+					  size_t size);
+
 void log_target_free(struct log_target *t);
 
 /* Find out what standard error is, and whether the journal reads it. */
@@ -41,7 +52,7 @@ int log_target_reopen(struct log_target *t);
 void log_target_read_time_zone(void);
 
 /* Write a line to OUT, which has LOG_LINE_MAX bytes. Returns its length; it ends in a newline. */
-size_t log_target_format(struct log_target *t, char *out, int level, const struct timespec *time,
+size_t log_target_format(struct log_target *t, char *out, const struct log_head *head,
 			 const char *text, size_t length);
 
 /* How many lines one write may have: to syslog, each line is a message. */

@@ -1,6 +1,7 @@
 #include "observe.h"
 
 #include <criterion/criterion.h>
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -206,16 +207,17 @@ double stats_value(const char *metric)
 
 long stats_logged(const char *what, const char *signal)
 {
-	char name[32];
-	snprintf(name, sizeof(name), " %s ", signal);
+	char key[64];
+	size_t n = (size_t)snprintf(key, sizeof(key), " %s_%s=", what, signal);
+	for (char *p = key; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
 	const char *line = log_line_with("stats signals:");
 	if (!line)
 		fail_test("no stats signals: line");
-	const char *at = strstr(line, what);
-	if (!at)
+	if (!strstr(line, what))
 		fail_test("no %s in: %s", what, line);
-	const char *end = at + strcspn(at, ","), *found = strstr(at, name);
-	return found && found < end ? strtol(found + strlen(name), NULL, 10) : 0;
+	const char *found = strstr(line, key);
+	return found ? strtol(found + n, NULL, 10) : 0;
 }
 
 static const char *const signals[] = {"SIGHUP",	 "SIGINT",  "SIGTERM",
