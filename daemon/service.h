@@ -286,7 +286,8 @@ void worker_gauge(struct worker *w, unsigned row, double value);
 void worker_observe(struct worker *w, unsigned row, double seconds);
 
 /* Log a line that begins with the name of the service and the index of the worker. LEVEL is
- * LOG_ERR to LOG_DEBUG. A text longer than 511 bytes is cut. Any thread may call this. */
+ * LOG_ERR to LOG_DEBUG. FORMAT is "what happened: key=value key=value": with log.format = "json",
+ * each key becomes a field. Any thread may call this. */
 void worker_log(const struct worker *w, int level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -13,8 +13,8 @@ struct service_metric {
 			     NULL ends the table */
 	enum service_metric_type type;
 	const char *help; /* one sentence, without a full stop */
-	/* SIGUSR1 logs "stats GROUP: NAME 12, NAME 3". A metric without a group is not logged. Rows
-	 * of one group follow each other. */
+	/* SIGUSR1 logs "stats GROUP: NAME=12 NAME=3", the names in snake case. A metric without a
+	 * group is not logged. Rows of one group follow each other. */
 	const char *log_group, *log_name;
 };
 

@@ -2,8 +2,16 @@
 #ifndef SKELD_COMPAT_H
 #define SKELD_COMPAT_H
 
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* A thread that waits for such a mutex spins for a moment before it sleeps. */
+#ifdef PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
+#define ADAPTIVE_MUTEX_INITIALIZER PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
+#else /* musl: each one does */
+#define ADAPTIVE_MUTEX_INITIALIZER PTHREAD_MUTEX_INITIALIZER
+#endif
 
 #ifndef __GLIBC__
 static inline int close_range(unsigned first, unsigned last, int flags)

@@ -1,7 +1,9 @@
 #include "base/errors.h"
 
+#include "base/log.h"
 #include "base/text.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -65,6 +67,62 @@ const char *errors_text(const struct errors *e, size_t i)
 size_t errors_stored(const struct errors *e)
 {
 	return e->n < ERRORS_MAX ? e->n : ERRORS_MAX;
+}
+
+enum { PART_MAX = 512 };
+
+/* Copy the N bytes at FROM to OUT, cut if they do not fit. */
+static const char *copy_part(char out[static PART_MAX], const char *from, size_t n)
+{
+	snprintf(out, PART_MAX, "%.*s", (int)n, from);
+	return out;
+}
+
+/* TEXT may begin with "FILE:LINE: ", see errors_add(). Returns the length of this without its end,
+ * 0 if there is none; FILE has N bytes. */
+static size_t find_location(const char *text, size_t *n)
+{
+	const char *end = strstr(text, ": "), *digits = end;
+	while (digits && digits > text && isdigit((unsigned char)digits[-1]))
+		digits--;
+	if (!end || digits == end || digits - text < 2 || digits[-1] != ':' ||
+	    memchr(text, ' ', (size_t)(digits - text)))
+		return 0;
+	*n = (size_t)(digits - text) - 1;
+	return (size_t)(end - text);
+}
+
+/* TEXT may begin with `OPTION = "VALUE": `. */
+static struct log_field *add_option(struct log_field *f, const char *text,
+				    char option[static PART_MAX], char value[static PART_MAX])
+{
+	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_.");
+	const char *begin = text + n + strlen(" = \"");
+	const char *end = n && strncmp(text + n, " = \"", 4) == 0 ? strstr(begin, "\": ") : NULL;
+	if (!end)
+		return f;
+	*f++ = (struct log_field)LOG_TEXT("option", copy_part(option, text, n));
+	*f++ = (struct log_field)LOG_TEXT("value", copy_part(value, begin, (size_t)(end - begin)));
+	return f;
+}
+
+void errors_log(const struct errors *e, int level, const char *event)
+{
+	for (size_t i = 0; i < errors_stored(e); i++) {
+		char location[PART_MAX], file[PART_MAX], option[PART_MAX], value[PART_MAX];
+		struct log_about about = {.event = event};
+		struct log_field *f = about.field;
+		const char *text = errors_text(e, i);
+		size_t n, length = find_location(text, &n);
+		if (length && length < PART_MAX) {
+			about.prefix = copy_part(location, text, length);
+			*f++ = (struct log_field)LOG_TEXT("file", copy_part(file, text, n));
+			*f++ = (struct log_field)LOG_NUMBER("line", atoll(text + n + 1));
+			text += length + strlen(": ");
+		}
+		add_option(f, text, option, value);
+		log_about(level, &about, "%s", text);
+	}
 }
 
 void errors_clear(struct errors *e)

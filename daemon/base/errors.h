@@ -40,6 +40,9 @@ const char *errors_text(const struct errors *e, size_t i);
 /* The number of texts that errors_text() has: n, at most ERRORS_MAX. */
 size_t errors_stored(const struct errors *e);
 
+/* Log each error as EVENT, see base/log.h. */
+void errors_log(const struct errors *e, int level, const char *event);
+
 void errors_clear(struct errors *e);
 
 #endif

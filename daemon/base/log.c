@@ -1,7 +1,12 @@
 /*
- * The queue is a ring of lines. Threads append at the head and never wait for more than the lock,
- * which is not held while anything is formatted or written. The writer takes a run of lines at the
- * tail, formats and writes them without the lock, and frees their room afterwards.
+ * Threads append lines to a queue and never wait for more than the lock, which is not held while
+ * anything is formatted or written. The writer takes a run of lines at the tail, formats and writes
+ * them without the lock, and frees their room afterwards.
+ *
+ * To wake the writer costs more than to write a line. So a thread writes its line itself if no
+ * other waits and the target takes it at once (a pipe or a socket with room). And if lines follow
+ * each other closely, the writer lingers: it looks at the queue every LINGER_MS. A line wakes it
+ * before that only if it is urgent, a notice or above, or if the queue fills.
  *
  * A switch of the target does not wait either: the new target joins a list, with the number of
  * lines that come before it.
@@ -9,26 +14,26 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
+#include "base/log_queue.h"
 #include "base/log_target.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <stdalign.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
-	QUEUE_BYTES = 1024 * 1024,
-	RUN_BYTES = 16 * 1024, /* lines that the writer takes at once */
-	REPORT_MAX = 96,
-	WAIT_MS = 1000, /* for the writer at the end, for a file to open */
+	WAIT_MS = 1000, /* for the writer at the end, for a target to open */
+	LINGER_MS = 20,
 	N_CRASH_SIGNALS = 6,
 };
 
@@ -37,24 +42,13 @@ enum {
 static const int crash_signals[N_CRASH_SIGNALS] = {SIGSEGV, SIGBUS, SIGFPE,
 						   SIGILL,  SIGSYS, SIGABRT};
 
-struct line {
-	size_t size; /* of this struct and the text, a multiple of its alignment */
-	size_t length;
-	struct timespec time;
-	int level;
-	char text[];
-};
-
 /*
  * The log is global: every function on every thread may log, and the process has one log. A
  * parameter for it in nearly every function would add nothing.
  */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all that follows, but for atomics */
+static pthread_mutex_t lock = ADAPTIVE_MUTEX_INITIALIZER; /* of all that follows, but for atomics */
 
-static alignas(struct line) char queue[QUEUE_BYTES];
-static size_t head, tail; /* equal: the queue is empty */
-static size_t wrap;	  /* if head < tail: where the lines at the end of the ring end */
-static uint64_t dropped;  /* lines that did not fit, not reported yet; others are dropped, too */
+static uint64_t dropped; /* lines that did not fit, not reported yet; others are dropped, too */
 static _Atomic uint64_t n_in;  /* lines that were put into the queue */
 static _Atomic uint64_t n_out; /* and those that have left it */
 
@@ -65,11 +59,12 @@ static uint64_t reopen_at = NEVER; /* reopen the current target once so many lin
 
 static enum { NO_WRITER, WRITER_RUNS, WRITER_STOPS } writer_state;
 static pthread_t writer;
-static bool writing;	  /* lines are being written, perhaps by a thread that is not the writer */
-static bool writer_waits; /* for `work` */
-static sem_t work;
+static bool writing; /* lines are being written, perhaps by a thread that is not the writer */
+static enum { IS_AWAKE, LINGERS, WAITS } writer_sleep;
+static bool is_urgent;		/* do not let the writer linger */
+static int work = -1;		/* eventfd(2): wakes the writer */
 static sem_t started;		/* the writer runs */
-static pthread_cond_t progress; /* CLOCK_MONOTONIC: lines were written, a file is open */
+static pthread_cond_t progress; /* CLOCK_MONOTONIC: lines were written */
 static bool stalled; /* the writer did not finish within WAIT_MS: do not wait for it again */
 static struct sigaction before[N_CRASH_SIGNALS];
 
@@ -79,78 +74,36 @@ static _Atomic uint64_t lost;
 
 /* The queue. */
 
-/* Returns N bytes of contiguous room at the head, or NULL. */
-static struct line *make_room(size_t n)
+static bool put_line(const struct log_text *text)
 {
-	if (head == tail) /* few lines wait: use few pages */
-		head = tail = 0;
-	if (head >= tail && QUEUE_BYTES - head < n) {
-		if (tail <= n)
-			return NULL;
-		wrap = head;
-		head = 0;
-	} else if (head < tail && tail - head <= n) {
-		return NULL;
-	}
-	return (struct line *)(void *)(queue + head);
+	bool put = log_queue_put(text);
+	if (put)
+		atomic_fetch_add(&n_in, 1);
+	return put;
 }
 
-static bool put_line(int level, const char *text, size_t length)
-{
-	const size_t align = alignof(struct line) - 1;
-	size_t size = (sizeof(struct line) + length + align) & ~align;
-	struct line *l = make_room(size);
-	if (!l)
-		return false;
-	l->size = size;
-	l->length = length;
-	l->level = level;
-	clock_gettime(CLOCK_REALTIME, &l->time); /* under the lock: later lines have later times */
-	memcpy(l->text, text, length);
-	head += size;
-	atomic_fetch_add(&n_in, 1);
-	return true;
-}
-
-/*
- * The end of a run of lines at the tail, which fit into RUN_BYTES and come before the next target
- * or log_reopen(). N is their number, 0 if there is none.
- */
-static size_t find_run(size_t *n)
+/* A run of N lines at the tail, which come before the next target or log_reopen(). */
+static const struct log_line *find_run(uint64_t *n)
 {
 	uint64_t next = pending ? pending->from : n_in;
-	uint64_t most = (reopen_at < next ? reopen_at : next) - n_out;
-	size_t end = tail;
-	if (tail > head && tail == wrap)
-		end = tail = 0;
-	size_t limit = tail > head ? wrap : head;
-	for (*n = 0; *n < most && end < limit; ++*n) {
-		end += ((const struct line *)(const void *)(queue + end))->size;
-		if (end - tail > RUN_BYTES)
-			limit = end;
-	}
-	return end;
+	*n = (reopen_at < next ? reopen_at : next) - n_out;
+	return log_queue_find(n);
 }
 
-static size_t used(void)
+static void remove_run(uint64_t n)
 {
-	return head >= tail ? head - tail : head + wrap - tail;
-}
-
-static size_t describe_loss(char text[static REPORT_MAX], uint64_t n)
-{
-	return (size_t)snprintf(text, REPORT_MAX,
-				"log lines lost: count=%llu; the destination was full or too slow",
-				(unsigned long long)n);
+	log_queue_remove(n);
+	atomic_fetch_add(&n_out, n);
 }
 
 /* Report the dropped lines behind the lines that were queued before them. */
 static void report_dropped(void)
 {
-	char text[REPORT_MAX];
-	if (!dropped || used() > QUEUE_BYTES / 2)
+	struct log_text text;
+	if (!dropped || log_queue_used() > LOG_QUEUE_BYTES / 2)
 		return;
-	if (put_line(LOG_WARNING, text, describe_loss(text, dropped)))
+	log_text_of_loss(&text, dropped);
+	if (put_line(&text))
 		dropped = 0;
 }
 
@@ -161,11 +114,14 @@ static struct {
 	size_t n;
 	uint64_t refused;   /* lines that the target refused since it last took one */
 	size_t report_size; /* the batch begins with a report of them, of so many bytes */
+	size_t begun;	    /* so many bytes of the first line are written: write_at_once() */
 } batch;
 
 static void write_batch(void)
 {
-	size_t written = log_target_write(current, batch.bytes, batch.n);
+	size_t written = batch.begun;
+	written += log_target_write(current, batch.bytes + batch.begun, batch.n - batch.begun);
+	batch.begun = 0;
 	uint64_t n = 0;
 	for (size_t i = written; i < batch.n; i++)
 		n += batch.bytes[i] == '\n';
@@ -178,12 +134,12 @@ static void write_batch(void)
 	batch.n = batch.report_size = 0;
 }
 
-static void add_to_batch(int level, const struct timespec *time, const char *text, size_t length)
+static void add_to_batch(const struct log_head *about, const char *text, size_t length)
 {
 	char line[LOG_LINE_MAX];
 	if (batch.n && !log_target_takes_many(current))
 		write_batch();
-	size_t n = log_target_format(current, line, level, time, text, length);
+	size_t n = log_target_format(current, line, about, text, length);
 	if (batch.n + n > sizeof(batch.bytes))
 		write_batch();
 	memcpy(batch.bytes + batch.n, line, n);
@@ -199,18 +155,17 @@ static void warn_of_syslog(struct log_target *t)
 		t->syslog_error = 0;
 }
 
-static void write_run(const char *run, const char *end)
+static void write_run(const struct log_line *l, uint64_t n)
 {
-	while (run < end) {
-		const struct line *l = (const void *)run;
+	for (; n; n--, l = log_line_next(l)) {
 		if (batch.refused && batch.n == 0) {
-			char text[REPORT_MAX];
-			size_t n = describe_loss(text, batch.refused);
-			add_to_batch(LOG_WARNING, &l->time, text, n);
+			struct log_text text;
+			log_text_of_loss(&text, batch.refused);
+			add_to_batch(&(struct log_head){l->head.time, text.level, text.is_json},
+				     text.bytes, text.length);
 			batch.report_size = batch.n;
 		}
-		add_to_batch(l->level, &l->time, l->text, l->length);
-		run += l->size;
+		add_to_batch(&l->head, l->text, l->length);
 	}
 	if (batch.n)
 		write_batch();
@@ -229,7 +184,8 @@ static void reopen(void)
 /* Do one thing of what is to be done, without the lock. Returns false if there is nothing. */
 static bool write_some(void)
 {
-	size_t n, end;
+	uint64_t n;
+	const struct log_line *run;
 	if (reopen_at == n_out) {
 		reopen_at = NEVER;
 		pthread_mutex_unlock(&lock);
@@ -243,12 +199,11 @@ static bool write_some(void)
 		log_target_read_time_zone();
 		log_discard(old);
 		pthread_mutex_lock(&lock);
-	} else if (end = find_run(&n), n) {
+	} else if (run = find_run(&n), n) {
 		pthread_mutex_unlock(&lock);
-		write_run(queue + tail, queue + end);
+		write_run(run, n);
 		pthread_mutex_lock(&lock);
-		tail = end;
-		atomic_fetch_add(&n_out, n);
+		remove_run(n);
 		report_dropped();
 	} else {
 		return false;
@@ -256,80 +211,147 @@ static bool write_some(void)
 	return true;
 }
 
+static void use_stderr(void)
+{
+	if (!current) {
+		current = &to_stderr;
+		log_target_examine(current);
+	}
+}
+
 static void write_all(void)
 {
 	writing = true;
-	if (!current) {
-		current = &to_stderr;
-		log_target_detect_journal(current);
-	}
+	use_stderr();
 	while (write_some())
 		;
 	writing = false;
 	pthread_cond_broadcast(&progress);
 }
 
+static bool has_work(void)
+{
+	return n_out != n_in || pending || reopen_at != NEVER;
+}
+
+/* Write the only line of the queue, if that cannot block. Else leave it, or the rest of it. */
+static void write_at_once(void)
+{
+	char out[LOG_LINE_MAX];
+	uint64_t n;
+	if (n_in - n_out != 1 || !current->takes_at_once || batch.refused || batch.begun)
+		return;
+	const struct log_line *l = find_run(&n);
+	if (n != 1) /* another target comes first */
+		return;
+	writing = true;
+	pthread_mutex_unlock(&lock);
+	size_t size = log_target_format(current, out, &l->head, l->text, l->length);
+	size_t written = log_target_write_at_once(current, out, size);
+	pthread_mutex_lock(&lock);
+	writing = false;
+	if (written == size)
+		remove_run(1);
+	else
+		batch.begun = written;
+	pthread_cond_broadcast(&progress);
+}
+
 static void *run_writer(void *arg)
 {
+	struct pollfd woken = {.fd = work, .events = POLLIN};
+	bool lingers = false;
 	sem_post(&started);
 	pthread_mutex_lock(&lock);
 	for (;;) {
-		write_all();
+		eventfd_t n;
+		if (!writing) /* the thread that writes will wake the writer */
+			write_all();
 		if (writer_state == WRITER_STOPS)
 			break;
-		writer_waits = true;
+		writer_sleep = lingers ? LINGERS : WAITS;
 		pthread_mutex_unlock(&lock);
-		while (sem_wait(&work) < 0)
-			;
+		int64_t began = now_ns();
+		if (!lingers || poll(&woken, 1, LINGER_MS) > 0)
+			eventfd_read(work, &n);
+		bool soon = now_ns() - began < 2 * LINGER_MS * INT64_C(1000000);
 		pthread_mutex_lock(&lock);
-		writer_waits = false;
+		writer_sleep = IS_AWAKE;
+		is_urgent = false;
+		lingers = soon && has_work();
 	}
 	pthread_mutex_unlock(&lock);
 	return arg;
 }
 
-/* Called with the lock, releases it: there is something to do. */
-static void wake_and_unlock(void)
+/* Is there something to do for which the writer has to be woken? If so, the caller does that. */
+static bool must_wake(void)
 {
-	bool waits = writer_waits;
-	writer_waits = false;
+	bool wakes =
+		has_work() && !writing &&
+		(writer_sleep == WAITS || (writer_sleep == LINGERS &&
+					   (is_urgent || log_queue_used() > LOG_QUEUE_BYTES / 4)));
+	if (wakes)
+		writer_sleep = IS_AWAKE;
+	return wakes;
+}
+
+/* Called with the lock, releases it: there may be something to do, if URGENT without delay. */
+static void write_or_wake_and_unlock(bool urgent)
+{
+	is_urgent = is_urgent || urgent;
 	if (writer_state == NO_WRITER && !writing)
 		write_all();
+	else if (writer_state == WRITER_RUNS && !writing)
+		write_at_once();
+	bool wakes = must_wake();
 	pthread_mutex_unlock(&lock);
-	if (waits)
-		sem_post(&work);
+	if (wakes)
+		eventfd_write(work, 1);
 }
 
 /* Logging. */
 
-static void log_text(int level, const char *format, va_list ap)
-	__attribute__((format(printf, 2, 0)));
-static void log_text(int level, const char *format, va_list ap)
+static void log_text(int level, const struct log_about *about, const char *format, va_list ap)
+	__attribute__((format(printf, 3, 0)));
+static void log_text(int level, const struct log_about *about, const char *format, va_list ap)
 {
 	int saved_errno = errno;
-	char text[LOG_LINE_MAX];
+	struct log_text text;
 	if (atomic_load_explicit(&is_child, memory_order_relaxed))
 		return;
-	int n = vsnprintf(text, sizeof(text), format, ap);
-	size_t length = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
+	log_text_compose(&text, level, about, format, ap);
 	pthread_mutex_lock(&lock);
-	if (dropped || !put_line(level, text, length)) {
+	if (dropped || !put_line(&text)) {
 		dropped++;
 		atomic_fetch_add(&lost, 1);
 	}
-	wake_and_unlock();
+	write_or_wake_and_unlock(level <= LOG_NOTICE);
 	errno = saved_errno;
 }
 
-void log_line(int level, const char *format, ...)
+void log_vabout(int level, const struct log_about *about, const char *format, va_list ap)
 {
 	if (level > atomic_load_explicit(&level_limit, memory_order_relaxed))
 		return;
 	if (level < LOG_ERR) /* syslog(3) has more urgent levels, this log has none */
 		level = LOG_ERR;
+	log_text(level, about, format, ap);
+}
+
+void log_about(int level, const struct log_about *about, const char *format, ...)
+{
 	va_list ap;
 	va_start(ap, format);
-	log_text(level, format, ap);
+	log_vabout(level, about, format, ap);
+	va_end(ap);
+}
+
+void log_line(int level, const char *format, ...)
+{
+	va_list ap;
+	va_start(ap, format);
+	log_vabout(level, NULL, format, ap);
 	va_end(ap);
 }
 
@@ -337,8 +359,21 @@ void log_always(const char *format, ...)
 {
 	va_list ap;
 	va_start(ap, format);
-	log_text(LOG_NOTICE, format, ap);
+	log_text(LOG_NOTICE, NULL, format, ap);
 	va_end(ap);
+}
+
+void log_always_about(const struct log_about *about, const char *format, ...)
+{
+	va_list ap;
+	va_start(ap, format);
+	log_text(LOG_NOTICE, about, format, ap);
+	va_end(ap);
+}
+
+void log_set_format(enum log_format format)
+{
+	log_text_set_format(format);
 }
 
 void log_set_level(int level)
@@ -372,7 +407,7 @@ static void on_crash(int signal, siginfo_t *info, void *context)
 	(void)context;
 	if (!atomic_load(&is_child) && !pthread_equal(pthread_self(), writer)) {
 		uint64_t n = atomic_load(&n_in);
-		sem_post(&work);
+		eventfd_write(work, 1);
 		for (int i = 0; i < WAIT_MS && atomic_load(&n_out) < n; i++)
 			poll(NULL, 0, 1);
 	}
@@ -417,12 +452,16 @@ int log_start(void)
 	}
 	registered = true;
 	tzset(); /* here, so that the writer needs no memory */
-	sem_init(&work, 0, 0);
 	sem_init(&started, 0, 0);
+	work = eventfd(0, EFD_CLOEXEC);
+	if (work < 0)
+		return errno;
+	use_stderr();
 	writer_state = WRITER_RUNS;
 	int error = start_thread(&writer, run_writer, NULL);
 	if (error) {
 		writer_state = NO_WRITER;
+		close(work);
 		return error;
 	}
 	/* A fork(2) while the thread begins could copy locks of the C library or of a sanitizer. */
@@ -446,8 +485,12 @@ void log_flush(void)
 	if (atomic_load(&is_child))
 		return;
 	pthread_mutex_lock(&lock);
-	while (!stalled && (n_out != n_in || pending || reopen_at != NEVER || writing))
+	while (!stalled && (has_work() || writing)) {
+		is_urgent = true;
+		if (must_wake())
+			eventfd_write(work, 1);
 		stalled = pthread_cond_timedwait(&progress, &lock, &until) == ETIMEDOUT;
+	}
 	pthread_mutex_unlock(&lock);
 }
 
@@ -462,17 +505,19 @@ void log_stop(void)
 	if (stalled)
 		return;
 	if (runs) {
-		sem_post(&work);
+		eventfd_write(work, 1);
 		pthread_join(writer, NULL);
 		for (size_t i = 0; i < N_CRASH_SIGNALS; i++)
 			sigaction(crash_signals[i], &before[i], NULL);
-		sem_destroy(&work);
+		close(work);
 	}
 	pthread_mutex_lock(&lock);
 	writer_state = NO_WRITER;
+	while (writing) /* write_at_once() of a worker that is stuck */
+		pthread_cond_wait(&progress, &lock);
 	log_discard(current);
 	current = NULL;
-	wake_and_unlock();
+	write_or_wake_and_unlock(true);
 }
 
 /* Targets. */
@@ -486,81 +531,11 @@ static struct log_target *last_target(void)
 	return t;
 }
 
-/* A thread opens the target: a file system may hang. The last user frees this. */
-struct opening {
-	enum log_kind kind;
-	bool done, abandoned; /* under the lock */
-	struct log_target *target;
-	char *file, why[512];
-};
-
-static void free_opening(struct opening *o)
-{
-	free(o->file);
-	free(o);
-}
-
-static void *run_opening(void *arg)
-{
-	struct opening *o = arg;
-	o->target = log_target_open(o->kind, o->file, o->why, sizeof(o->why));
-	pthread_mutex_lock(&lock);
-	bool abandoned = o->abandoned;
-	o->done = true;
-	pthread_cond_broadcast(&progress);
-	pthread_mutex_unlock(&lock);
-	if (abandoned) {
-		log_discard(o->target);
-		free_opening(o);
-	}
-	return NULL;
-}
-
-/* Returns false if the target was not opened in time. */
-static bool await_opening(struct opening *o)
-{
-	struct timespec until = in_wait_ms();
-	pthread_mutex_lock(&lock);
-	while (!o->done && !o->abandoned)
-		o->abandoned = pthread_cond_timedwait(&progress, &lock, &until) == ETIMEDOUT;
-	o->abandoned = !o->done;
-	bool done = o->done;
-	pthread_mutex_unlock(&lock);
-	return done;
-}
-
-static struct log_target *open_in_thread(enum log_kind kind, const char *file, char *why,
-					 size_t size)
-{
-	pthread_t thread;
-	struct log_target *t = NULL;
-	struct opening *o = calloc(1, sizeof(*o));
-	int error = !o || !(o->file = strdup(file)) ? ENOMEM : 0;
-	if (!error) {
-		o->kind = kind;
-		error = start_thread(&thread, run_opening, o);
-	}
-	if (error) {
-		snprintf(why, size, "cannot open the log %s: %s", file, strerror(error));
-	} else if (pthread_detach(thread), !await_opening(o)) {
-		snprintf(why, size, "log %s not opened within %d s: the file system may be hung",
-			 file, WAIT_MS / 1000);
-		return NULL;
-	} else {
-		t = o->target;
-		snprintf(why, size, "%s", o->why);
-	}
-	if (o)
-		free_opening(o);
-	return t;
-}
-
 struct log_target *log_open(enum log_kind kind, const char *file, char *why, size_t size)
 {
-	struct log_target *t =
-		kind == LOG_TO_STDERR || writer_state == NO_WRITER
-			? log_target_open(kind, file, why, size)
-			: open_in_thread(kind, kind == LOG_TO_FILE ? file : "/dev/log", why, size);
+	struct log_target *t = kind == LOG_TO_STDERR || writer_state == NO_WRITER
+				       ? log_target_open(kind, file, why, size)
+				       : log_target_open_within(WAIT_MS, kind, file, why, size);
 	warn_of_syslog(t);
 	return t;
 }
@@ -577,7 +552,7 @@ void log_switch(struct log_target *t)
 	struct log_target *last = last_target();
 	t->from = n_in;
 	*(pending ? &last->next : &pending) = t;
-	wake_and_unlock();
+	write_or_wake_and_unlock(true);
 }
 
 void log_reopen(void)
@@ -585,7 +560,7 @@ void log_reopen(void)
 	pthread_mutex_lock(&lock);
 	if (reopen_at == NEVER)
 		reopen_at = n_in;
-	wake_and_unlock();
+	write_or_wake_and_unlock(true);
 }
 
 bool log_switch_to_stderr(void)

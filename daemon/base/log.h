@@ -2,21 +2,28 @@
  * The log: one line for each event.
  *
  * Any thread may log, and none ever waits for the destination: a line goes into a queue, and one
- * thread, the writer, writes it. So a terminal that is not read, a full pipe, a hung file system
- * or a stopped syslog daemon stops only the writer. Lines that do not fit into the queue, or that
- * the destination refuses (full disk), are dropped and counted. A line with their number takes
- * their place as soon as there is room. Order is kept.
+ * thread, the writer, writes it; or the thread that logs, if the destination cannot block it. A
+ * notice, a warning or an error is written at once, a less urgent line within 20 ms.
+ *
+ * So a terminal that is not read, a full pipe, a hung file system or a stopped syslog daemon stops
+ * only the writer. Lines that do not fit into the queue, or that the destination refuses (full
+ * disk), are dropped and counted. A line with their number takes their place as soon as there is
+ * room. Order is kept.
  *
  * Before log_start() and after log_stop() there is no writer: a function that logs writes the line
  * itself, and may block. In a child that was forked after log_start(), all of them do nothing.
  *
  * A line has at most LOG_LINE_MAX bytes. Control characters and bytes that are not UTF-8 are
  * written as \xNN, so that no peer and no file can forge a line or control a terminal.
+ *
+ * The format of an event is "what happened: key=value key=value; what to do". In JSON, a line is an
+ * object with these parts as members, see log_json.h.
  */
 #ifndef SKELD_LOG_H
 #define SKELD_LOG_H
 
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,8 +40,47 @@ void log_line(int level, const char *format, ...) __attribute__((format(printf, 
 #define log_warning(...) log_line(LOG_WARNING, __VA_ARGS__)
 #define log_error(...)	 log_line(LOG_ERR, __VA_ARGS__)
 
+/* One field of an event: a member of its JSON object. */
+struct log_field {
+	const char *key;  /* snake case */
+	const char *text; /* NULL: NUMBER is the value */
+	long long number;
+};
+
+#define LOG_TEXT(name, value)                                                                      \
+	{                                                                                          \
+		.key = (name), .text = (value)                                                     \
+	}
+#define LOG_NUMBER(name, value)                                                                    \
+	{                                                                                          \
+		.key = (name), .number = (value)                                                   \
+	}
+
+enum { LOG_FIELDS_MAX = 6 };
+
+/* What an event is about, beside its format. */
+struct log_about {
+	const char *event;  /* its identifier; NULL: the format has it, see log_json.h */
+	const char *prefix; /* the line begins with it, the object does not have it; or NULL */
+	const char *pairs;  /* "key=number key=number": fields, and the end of the line; or NULL */
+	struct log_field field[LOG_FIELDS_MAX + 1]; /* the line has no more than FORMAT says */
+};
+
+/* Like log_line(). */
+void log_about(int level, const struct log_about *about, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void log_vabout(int level, const struct log_about *about, const char *format, va_list ap)
+	__attribute__((format(printf, 3, 0)));
+
 /* Log a notice at any level: the answer to a request of the operator. Keeps errno. */
 void log_always(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_always_about(const struct log_about *about, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+enum log_format { LOG_AS_TEXT, LOG_AS_JSON };
+
+/* The format of what is logged from now on. */
+void log_set_format(enum log_format format);
 
 /* The least urgent level that is logged. */
 void log_set_level(int level);

@@ -10,11 +10,19 @@
 
 #include <time.h>
 
+struct log_head { /* of a line */
+	struct timespec time;
+	int level;
+	bool is_json; /* the text is what log_json_members() has written */
+};
+
 struct log_target {
 	enum log_kind kind;
 	int fd;		       /* syslog: -1 while it cannot be reached; the lines go to stderr */
 	char *file;	       /* of LOG_TO_FILE; owned */
 	bool is_journal;       /* systemd's journal reads it: write "<LEVEL>text", without a time */
+	bool is_socket;	       /* send(2) works */
+	bool takes_at_once;    /* log_target_write_at_once() may be able to write */
 	bool is_stream;	       /* syslog: the socket is SOCK_STREAM, a NUL ends each line */
 	int syslog_error;      /* the errno(3) of a lost connection, for log.c to log; else 0 */
 	bool has_partial_line; /* a full disk cut the last line: begin a new one */
@@ -26,10 +34,15 @@ struct log_target {
 
 /* See log_open(). LOG_TO_SYSLOG does not fail if there is no syslog daemon. */
 struct log_target *log_target_open(enum log_kind kind, const char *file, char *why, size_t size);
+
+/* The same in a thread: a file system may hang. Fails after MS. */
+struct log_target *log_target_open_within(int ms, enum log_kind kind, const char *file, char *why,
+					  size_t size);
+
 void log_target_free(struct log_target *t);
 
-/* Find out whether the journal reads standard error. */
-void log_target_detect_journal(struct log_target *t);
+/* Find out what standard error is, and whether the journal reads it. */
+void log_target_examine(struct log_target *t);
 
 /* Open the file again, if it is one. Returns 0, or an errno(3): the target keeps the previous file.
  */
@@ -39,7 +52,7 @@ int log_target_reopen(struct log_target *t);
 void log_target_read_time_zone(void);
 
 /* Write a line to OUT, which has LOG_LINE_MAX bytes. Returns its length; it ends in a newline. */
-size_t log_target_format(struct log_target *t, char *out, int level, const struct timespec *time,
+size_t log_target_format(struct log_target *t, char *out, const struct log_head *head,
 			 const char *text, size_t length);
 
 /* How many lines one write may have: to syslog, each line is a message. */
@@ -50,5 +63,9 @@ static inline bool log_target_takes_many(const struct log_target *t)
 
 /* Write N bytes of formatted lines. Returns how many were written; less than N after an error. */
 size_t log_target_write(struct log_target *t, const char *lines, size_t n);
+
+/* Write as much of a line as the target takes without blocking, nothing after an error. Returns the
+ * number of bytes; the caller passes the rest to log_target_write(). */
+size_t log_target_write_at_once(struct log_target *t, const char *line, size_t n);
 
 #endif

@@ -13,6 +13,13 @@
  */
 size_t text_escape(char *out, size_t size, const char *text, size_t length);
 
+/*
+ * The same for a string in JSON, without the quotes around it (RFC 8259): the characters above
+ * become \uNNNN, a byte that is not well-formed UTF-8 becomes U+FFFD, and quotes and backslashes
+ * are escaped.
+ */
+size_t text_escape_json(char *out, size_t size, const char *text, size_t length);
+
 /* The number of characters to insert, delete, replace or swap with the next to make B from A; 64 if
  * one of them has 64 characters or more. */
 size_t text_distance(const char *a, const char *b);

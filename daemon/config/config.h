@@ -53,6 +53,7 @@ struct config {
 	struct {
 		int64_t level;	/* index in "debug info notice warning error" */
 		int64_t target; /* enum log_kind */
+		int64_t format; /* enum log_format */
 		char *file;
 		struct location location;
 	} log;

@@ -30,6 +30,8 @@ static const struct service_option log_options[] = {
 	 "debug info notice warning error", false, "Least severe lines to log"},
 	{"target", OPTION_CHOICE, AT(log.target), "stderr", 0, 0, NULL, "stderr syslog file", false,
 	 "Destination of the log"},
+	{"format", OPTION_CHOICE, AT(log.format), "text", 0, 0, NULL, "text json", false,
+	 "One line of text for each event, or one JSON object"},
 	{"file", OPTION_PATH, AT(log.file), "", 0, 0, NULL, NULL, false,
 	 "Log file for target = \"file\"; every reload opens it again"},
 	{0}};

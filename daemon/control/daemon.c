@@ -59,12 +59,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	reap_orphans(d);
 }
 
-static void log_errors(struct errors *e)
-{
-	for (size_t i = 0; i < errors_stored(e); i++)
-		log_error("%s", errors_text(e, i));
-}
-
 /* Returns the number of workers, and the reason for it in WHY. */
 static unsigned choose_workers(const struct config *c, char *why, size_t size)
 {
@@ -137,8 +131,9 @@ static int open_configuration(struct daemon *d, struct config **config, struct e
 	if (log) {
 		log_switch(log);
 		log_set_level(config_log_level(c));
+		log_set_format((enum log_format)c->log.format);
 	}
-	log_notice("starting: skeld " SKELD_VERSION " pid=%d config=%s runtime_dir=%s",
+	log_notice("starting: skeld " SKELD_VERSION " pid=%d config=\"%s\" runtime_dir=\"%s\"",
 		   (int)getpid(), c->file ? c->file : d->config_file, d->runtime_dir);
 	config_log_warnings(c);
 	return log ? 0 : EXIT_FAILURE;
@@ -280,7 +275,7 @@ static int start(struct daemon *d, struct errors *e)
 static void log_failed_start(const struct daemon *d, struct errors *e)
 {
 	do {
-		log_errors(e);
+		errors_log(e, LOG_ERR, "start_error");
 		log_error("start failed: exit=%d", d->exit_code);
 	} while (log_switch_to_stderr());
 }
@@ -441,7 +436,7 @@ int daemon_run(const struct daemon_settings *settings, const struct service *svc
 	d.reload.last_success = d.started;
 	/* First, before a descriptor of ours can be mistaken for one that was passed. */
 	systemd_sockets_take(&d.passed, &e);
-	log_errors(&e);
+	errors_log(&e, LOG_ERR, "start_error");
 	errors_clear(&e);
 	notify_open(&d.notify);
 	d.watchdog_seconds = notify_watchdog();

@@ -24,7 +24,7 @@ void notify_open(struct notify *n)
 		n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	}
 	if (length && n->fd < 0)
-		log_warning("cannot notify the service manager: NOTIFY_SOCKET=%s: %s", path,
+		log_warning("cannot notify the service manager: NOTIFY_SOCKET=\"%s\": %s", path,
 			    n->length ? strerror(errno) : "expected /path or @name");
 	unsetenv("NOTIFY_SOCKET");
 	const char *stores = getenv("FDSTORE");
@@ -41,8 +41,9 @@ static double watchdog_seconds(const char *usec)
 	unsigned long long n = strtoull(usec, &end, 10);
 	if (usec[strspn(usec, "0123456789")] == '\0' && *usec && !errno && n >= MIN_USEC)
 		return (double)n / 1e6;
-	log_warning("watchdog disabled: WATCHDOG_USEC=%s: expected a whole number of at least %d",
-		    usec, MIN_USEC);
+	log_warning(
+		"watchdog disabled: WATCHDOG_USEC=\"%s\": expected a whole number of at least %d",
+		usec, MIN_USEC);
 	return 0;
 }
 

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OVERDUE_SECONDS = 1, POLL_MS = 200 };
+enum { OVERDUE_SECONDS = 1, POLL_MS = 200, VALUE_MAX = 512 };
 
 struct prepared {
 	struct snapshot *snapshot;
@@ -88,10 +88,39 @@ static void forget(struct reload_state *r)
 	errors_clear(&r->changes);
 }
 
+/* Copy the value between BEGIN and END to OUT, without the quotes around it. */
+static const char *copy_value(char out[static VALUE_MAX], const char *begin, const char *end)
+{
+	bool quoted = end - begin >= 2 && *begin == '"' && end[-1] == '"';
+	snprintf(out, VALUE_MAX, "%.*s", (int)(end - begin) - 2 * quoted, begin + quoted);
+	return out;
+}
+
+/* CHANGE is a line of config_compare(): "option: old -> new", and more if it needs a restart. */
+static void log_change(const char *change)
+{
+	static const char arrow[] = " -> ", restart[] = " needs a restart, keeping ";
+	char option[VALUE_MAX], old[VALUE_MAX], new[VALUE_MAX];
+	struct log_about about = {.event = "option_changed"};
+	const char *value = strstr(change, ": "), *to = value ? strstr(value, arrow) : NULL;
+	const char *end = to ? strstr(to, restart) : NULL;
+	if (end)
+		about.event = "option_needs_restart";
+	if (to) {
+		const char *begin = to + strlen(arrow);
+		about.field[0] =
+			(struct log_field)LOG_TEXT("option", copy_value(option, change, value));
+		about.field[1] = (struct log_field)LOG_TEXT("old", copy_value(old, value + 2, to));
+		about.field[2] = (struct log_field)LOG_TEXT(
+			"new", copy_value(new, begin, end ? end : begin + strlen(begin)));
+	}
+	log_about(LOG_NOTICE, &about, "%s", change);
+}
+
 static void log_changes(const struct errors *changes)
 {
 	for (size_t i = 0; i < errors_stored(changes); i++)
-		log_notice("%s", errors_text(changes, i));
+		log_change(errors_text(changes, i));
 	if (changes->n > errors_stored(changes))
 		log_notice("more changes: %zu not shown", changes->n - errors_stored(changes));
 }
@@ -106,6 +135,7 @@ static void commit(struct daemon *d, struct prepared *p)
 	else
 		log_reopen();
 	log_set_level(config_log_level(new->config));
+	log_set_format((enum log_format) new->config->log.format);
 	switch_listeners(d, new, old);
 	d->current = new;
 	workers_publish(d->workers, new);
@@ -158,8 +188,7 @@ static char *summary(const struct errors *e)
 
 static void reject(struct daemon *d, const struct errors *e)
 {
-	for (size_t i = 0; i < errors_stored(e); i++)
-		log_error("%s", errors_text(e, i));
+	errors_log(e, LOG_ERR, "reload_error");
 	log_error(
 		"reload rejected: errors=%zu generation=%llu; the previous configuration stays in "
 		"force",
@@ -289,9 +318,10 @@ void reload_check(struct daemon *d)
 	if (!is_committed || workers_behind(d->workers, generation, NULL))
 		return;
 	const char *file = d->current->config->file;
-	log_notice("reloaded: generation=%llu duration_ms=%.1f config=%s; every worker serves it",
-		   (unsigned long long)generation, (double)(now_ns() - d->reload.started_ns) / 1e6,
-		   file ? file : d->config_file);
+	log_notice(
+		"reloaded: generation=%llu duration_ms=%.1f config=\"%s\"; every worker serves it",
+		(unsigned long long)generation, (double)(now_ns() - d->reload.started_ns) / 1e6,
+		file ? file : d->config_file);
 	conclude(d, RELOAD_OK, NULL);
 }
 

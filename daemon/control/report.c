@@ -34,8 +34,8 @@ static bool replace(struct daemon *d, const char *name,
 	else if (!quiet) /* not through E: there may be no memory for its text */
 		log_warning("cannot write %s/%s: %s; the previous file stays", d->runtime.path,
 			    name, strerror(ENOMEM));
-	for (size_t i = 0; !quiet && i < errors_stored(&e); i++)
-		log_warning("%s", errors_text(&e, i));
+	if (!quiet)
+		errors_log(&e, LOG_WARNING, "cannot_write");
 	errors_clear(&e);
 	free(text);
 	return good;

@@ -104,7 +104,13 @@ static void dispatch(struct daemon *d, const struct signal_arrival *a)
 	sender_describe(a, &s->sender, h->sender);
 	if (a->count > 1)
 		snprintf(times, sizeof(times), " (%llu times)", (unsigned long long)a->count);
-	log_notice("%s%s from %s: %s", h->name, times, h->sender, h->action);
+	log_about(LOG_NOTICE,
+		  &(struct log_about){.event = "signal",
+				      .field = {LOG_TEXT("signal", h->name),
+						LOG_NUMBER("count", (long long)a->count),
+						LOG_TEXT("sender", h->sender),
+						LOG_TEXT("action", h->action)}},
+		  "%s%s from %s: %s", h->name, times, h->sender, h->action);
 	s->handled[a->signal]++;
 	s->coalesced[a->signal] += a->count - 1;
 	histogram_add(&s->latency, waited);
@@ -231,7 +237,10 @@ void signals_log_late(void)
 	sigpending(&late);
 	for (size_t i = 0; i < N_SIGNALS; i++)
 		if (sigismember(&late, table[i].signal))
-			log_notice("%s ignored: the daemon has stopped", table[i].name);
+			log_about(LOG_NOTICE,
+				  &(struct log_about){.event = "signal_ignored",
+						      .field = {LOG_TEXT("signal", table[i].name)}},
+				  "%s ignored: the daemon has stopped", table[i].name);
 }
 
 /* Metrics. I is a row of the table. */

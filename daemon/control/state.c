@@ -54,13 +54,18 @@ struct log_target *daemon_open_log(const struct config *c, struct errors *e)
 static void log_listener(const struct listener *l, bool added)
 {
 	char address[ADDRESS_TEXT_MAX];
+	const struct log_about about = {
+		.field = {LOG_TEXT("address", address), LOG_TEXT("listener", l->title)}};
 	address_format(&l->actual, address);
-	if (!added && l->keeper == KEEPER_UNIT) /* the socket unit keeps it open */
-		log_warning("unused socket: %s, passed as %s, matches no listen section; "
-			    "connections to it are not accepted",
-			    address, l->title);
+	if (added)
+		log_about(LOG_INFO, &about, "listening: %s (%s)", address, l->title);
+	else if (l->keeper == KEEPER_UNIT) /* the socket unit keeps it open */
+		log_about(LOG_WARNING, &about,
+			  "unused socket: %s, passed as %s, matches no listen section; "
+			  "connections to it are not accepted",
+			  address, l->title);
 	else
-		log_info("%slistening: %s (%s)", added ? "" : "no longer ", address, l->title);
+		log_about(LOG_INFO, &about, "no longer listening: %s (%s)", address, l->title);
 }
 
 void daemon_log_listeners(const struct snapshot *new, const struct snapshot *old)

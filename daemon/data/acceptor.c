@@ -37,11 +37,11 @@ static void close_surplus(struct worker *w, int fd)
 {
 	evutil_closesocket(fd);
 	worker_add(w, COUNT_CLOSED + CLOSED_LIMIT, 1);
-	w->refused++;
-	if (worker_may_warn(w, &w->warned_limit))
-		log_warning("connection limit reached (limits.connections = %zu): closing new "
-			    "connections, %llu so far by worker %u",
-			    w->snapshot->connections, (unsigned long long)w->refused, w->index);
+	unsigned suppressed;
+	if (worker_may_warn(w, WARN_LIMIT, &suppressed))
+		log_warning("connection limit reached (limits.connections = %zu): worker=%u "
+			    "suppressed=%u; closing new connections",
+			    w->snapshot->connections, w->index, suppressed);
 }
 
 /* Descriptors or memory have run out: leave new connections in the backlog for RETRY_MS. */
@@ -53,10 +53,12 @@ static void pause_accepting(struct worker *w, int error)
 	/* This needs no memory unless there are many timers, of the service or of removed
 	 * listeners: libevent's heap of timers starts with 8 elements, and a worker uses 3. */
 	event_add(w->resume_accepting, &(struct timeval){.tv_usec = RETRY_MS * 1000L});
-	if (worker_may_warn(w, &w->warned_accept))
-		log_warning("cannot accept connections: %s; they wait in the backlog, retrying "
-			    "every %d ms",
-			    strerror(error), RETRY_MS);
+	unsigned suppressed;
+	if (worker_may_warn(w, WARN_ACCEPT, &suppressed))
+		log_warning("cannot accept connections: %s; worker=%u suppressed=%u, retrying "
+			    "every %d ms; lower limits.connections, or raise LimitNOFILE= or "
+			    "ulimit -n",
+			    strerror(error), w->index, suppressed, RETRY_MS);
 }
 
 /* Let A accept connections, unless accepting is paused. If its listener is removed, only until the

@@ -76,10 +76,12 @@ static bool wait_for(struct connection *c, bool read, bool write, bool loss)
 
 static void reject_header(struct connection *c, const char *received)
 {
-	if (worker_may_warn(c->worker, &c->worker->warned_header))
+	unsigned suppressed;
+	if (worker_may_warn(c->worker, WARN_HEADER, &suppressed))
 		log_connection(c, LOG_WARNING,
-			       "closed: expected a PROXY protocol version 2 header, received %s",
-			       received);
+			       "closed: expected a PROXY protocol version 2 header, received %s; "
+			       "listen.proxy=true suppressed=%u",
+			       received, suppressed);
 	connection_end(c, CLOSED_PROXY);
 }
 
@@ -687,10 +689,11 @@ static bool count_outgoing(struct worker *w)
 	if (atomic_fetch_add(&w->workers->n_outgoing, 1) < limit)
 		return true;
 	atomic_fetch_sub(&w->workers->n_outgoing, 1);
-	if (worker_may_warn(w, &w->warned_outgoing))
-		log_warning("limit of outgoing connections reached (limits.outgoing = %zu): no new "
-			    "one is made, worker=%u",
-			    limit, w->index);
+	unsigned suppressed;
+	if (worker_may_warn(w, WARN_OUTGOING, &suppressed))
+		log_warning("limit of outgoing connections reached (limits.outgoing = %zu): "
+			    "worker=%u suppressed=%u; no new one is made",
+			    limit, w->index, suppressed);
 	errno = EAGAIN;
 	return false;
 }

@@ -15,7 +15,7 @@ enum { LARGE = 16384 };
 
 void connection_vlog(const struct connection *c, int level, const char *format, va_list ap)
 {
-	char peer[ADDRESS_TEXT_MAX] = "a unix peer", text[512];
+	char peer[ADDRESS_TEXT_MAX] = "a unix peer";
 	struct address a = {.length = sizeof(a.sa)};
 	if (c->peer.family == AF_INET)
 		*(struct sockaddr_in *)&a.sa = c->peer.v4;
@@ -23,8 +23,13 @@ void connection_vlog(const struct connection *c, int level, const char *format, 
 		*(struct sockaddr_in6 *)&a.sa = c->peer.v6;
 	if (c->peer.family != AF_UNIX)
 		address_format(&a, peer);
-	vsnprintf(text, sizeof(text), format, ap);
-	log_line(level, "%s: %s", peer, text);
+	const struct log_about about = {
+		.prefix = peer,
+		.field = {LOG_TEXT("peer", peer),
+			  LOG_TEXT("listener", c->listener ? c->listener : ""),
+			  LOG_TEXT("service", c->worker->workers->service->name),
+			  LOG_NUMBER("worker", c->worker->index)}};
+	log_vabout(level, &about, format, ap);
 }
 
 size_t connection_buffer_limit(struct connection *c)
@@ -157,10 +162,12 @@ static struct connection *find_largest_debtor(struct worker *w)
 static void end_debtor(struct connection *c)
 {
 	struct worker *w = c->worker;
-	if (worker_may_warn(w, &w->warned_debt))
-		log_warning("memory limit reached (limits.memory = %lld): closing the connection "
-			    "with the most buffered bytes, kib=%u worker=%u",
-			    (long long)w->snapshot->config->limits.memory, c->debt, w->index);
+	unsigned suppressed;
+	if (worker_may_warn(w, WARN_DEBT, &suppressed))
+		log_warning("memory limit reached (limits.memory = %lld): kib=%u worker=%u "
+			    "suppressed=%u; closing the connection with the most buffered bytes",
+			    (long long)w->snapshot->config->limits.memory, c->debt, w->index,
+			    suppressed);
 	c->state = ENDED;
 	c->reason = CLOSED_MEMORY;
 	free_buffer(&c->out);

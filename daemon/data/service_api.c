@@ -78,12 +78,16 @@ void worker_observe(struct worker *w, unsigned row, double seconds)
 
 void worker_log(const struct worker *w, int level, const char *format, ...)
 {
-	char text[512];
+	const char *name = w->workers->service->name;
+	char prefix[128];
 	va_list ap;
+	snprintf(prefix, sizeof(prefix), "%s %u", name, w->index);
+	const struct log_about about = {
+		.prefix = prefix,
+		.field = {LOG_TEXT("service", name), LOG_NUMBER("worker", w->index)}};
 	va_start(ap, format);
-	vsnprintf(text, sizeof(text), format, ap);
+	log_vabout(level, &about, format, ap);
 	va_end(ap);
-	log_line(level, "%s %u: %s", w->workers->service->name, w->index, text);
 }
 
 void worker_hold(struct worker *w)
@@ -93,10 +97,11 @@ void worker_hold(struct worker *w)
 
 static void report_release(struct worker *w, const char *call)
 {
-	if (worker_may_warn(w, &w->warned_release))
-		log_error("released more often than held: service=%s call=%s; ignored, the "
-			  "service has a defect",
-			  w->workers->service->name, call);
+	unsigned suppressed;
+	if (worker_may_warn(w, WARN_RELEASE, &suppressed))
+		log_error("released more often than held: service=%s call=%s suppressed=%u; "
+			  "ignored, the service has a defect",
+			  w->workers->service->name, call, suppressed);
 }
 
 void worker_release(struct worker *w)

@@ -1,10 +1,13 @@
 #include "data/worker.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+
+#define WARNING_INTERVAL_NS INT64_C(1000000000)
 
 const char *const close_reasons[N_CLOSE_REASONS] = {
 	[CLOSED_BY_PEER] = "peer",     [CLOSED_BY_SERVICE] = "service", [CLOSED_ERROR] = "error",
@@ -15,18 +18,26 @@ const char *const close_reasons[N_CLOSE_REASONS] = {
 const char *const drop_reasons[N_DROP_REASONS] = {
 	[DROPPED_KERNEL] = "kernel", [DROPPED_TRUNCATED] = "truncated", [DROPPED_SEND] = "send"};
 
-bool worker_may_warn(const struct worker *w, uint32_t *last)
+bool worker_may_warn(const struct worker *w, enum warning kind, unsigned *suppressed)
 {
-	if (*last == w->now + 1)
+	int64_t now = now_ns(), not_before = atomic_load(&w->workers->warning[kind].not_before);
+	if (now < not_before ||
+	    !atomic_compare_exchange_strong(&w->workers->warning[kind].not_before, &not_before,
+					    now + WARNING_INTERVAL_NS)) {
+		atomic_fetch_add(&w->workers->warning[kind].suppressed, 1);
 		return false;
-	*last = w->now + 1;
+	}
+	*suppressed = atomic_exchange(&w->workers->warning[kind].suppressed, 0);
 	return true;
 }
 
 void worker_warn_no_memory(struct worker *w)
 {
-	if (worker_may_warn(w, &w->warned_memory))
-		log_warning("out of memory: closing connections of worker %u", w->index);
+	unsigned suppressed;
+	if (worker_may_warn(w, WARN_MEMORY, &suppressed))
+		log_warning("out of memory: worker=%u suppressed=%u; closing connections, lower "
+			    "limits.memory or limits.connections",
+			    w->index, suppressed);
 }
 
 const char *worker_keep_title(struct worker *w, const char *title)

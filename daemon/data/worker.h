@@ -123,10 +123,6 @@ struct worker {
 	size_t n_connections; /* in the lists */
 	size_t holds;	      /* calls of worker_hold() minus worker_release() */
 	uint32_t now;	      /* seconds since the worker started, counted by `tick` */
-	uint64_t refused;     /* connections closed because of limits.connections */
-	/* For worker_may_warn(): `now` + 1 at the last warning of each kind; 0: never. */
-	uint32_t warned_limit, warned_outgoing, warned_accept, warned_header, warned_memory,
-		warned_release, warned_debt;
 	void *service_data;
 	struct kept_title *titles;  /* never removed: a connection may outlive its listener */
 	_Atomic uint64_t *counters; /* written by this worker only, read by any thread */
@@ -135,6 +131,18 @@ struct worker {
 	size_t n_gathered;
 	size_t buffered;	    /* the sum of connection->debt, KiB */
 	struct connection *running; /* its connection_handle() runs; NULL: none */
+};
+
+/* The kinds of repeated warnings. */
+enum warning {
+	WARN_LIMIT,
+	WARN_OUTGOING,
+	WARN_ACCEPT,
+	WARN_HEADER,
+	WARN_MEMORY,
+	WARN_RELEASE,
+	WARN_DEBT,
+	N_WARNINGS
 };
 
 /* Shared by all workers. */
@@ -147,6 +155,10 @@ struct workers {
 	_Atomic uint64_t n_cut_off;    /* connections that a drain closed unfinished */
 	_Atomic uint64_t unsent_bytes; /* written to them, and not acknowledged by the peer */
 	sem_t started;		       /* posted by each worker once it serves or has failed */
+	struct {
+		_Atomic int64_t not_before;  /* now_ns() of the next one */
+		_Atomic unsigned suppressed; /* since the last one */
+	} warning[N_WARNINGS];
 	unsigned n_workers, n_started; /* n_started: threads that were created */
 	size_t n_rows;		       /* of service.metrics */
 	struct worker worker[];
@@ -182,8 +194,9 @@ static inline void worker_set_number(struct worker *w, size_t counter, double v)
 	atomic_store_explicit(&w->counters[counter], bits, memory_order_relaxed);
 }
 
-/* Returns true at most once a second for each LAST, which is one of the warned_ fields. */
-bool worker_may_warn(const struct worker *w, uint32_t *last);
+/* Returns true at most once a second for each kind, for all workers together, and in SUPPRESSED how
+ * often it returned false since then: the warning reports it. */
+bool worker_may_warn(const struct worker *w, enum warning kind, unsigned *suppressed);
 
 /* Warn that this worker closes connections for lack of memory. */
 void worker_warn_no_memory(struct worker *w);

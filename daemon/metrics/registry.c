@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/text.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,17 +139,26 @@ void registry_write(const struct registry *r, FILE *out)
 
 /* Log lines. */
 
-static void print_quantile(const char *name, double seconds, FILE *out)
+/* Print NAME in snake case: a part of a key. */
+static void print_key(const char *name, FILE *out)
 {
-	if (isinf(seconds))
-		fprintf(out, " %s > %g ms", name, histogram_bounds[HISTOGRAM_BUCKETS - 2] * 1e3);
-	else if (seconds < 1e-3)
-		fprintf(out, " %s <= %g us", name, seconds * 1e6);
-	else
-		fprintf(out, " %s <= %g ms", name, seconds * 1e3);
+	for (; *name; name++)
+		fputc(isalnum((unsigned char)*name) ? tolower((unsigned char)*name) : '_', out);
 }
 
-/* "received SIGHUP 1 SIGUSR1 3": of several values, zeros are left out. */
+static void print_pair(const struct metric_family *f, const char *label, double v, FILE *out)
+{
+	fputc(' ', out);
+	print_key(f->metric->log_name, out);
+	if (label) {
+		fputc('_', out);
+		print_key(label, out);
+	}
+	fputc('=', out);
+	print_number(v, out);
+}
+
+/* " received_sighup=1 received_sigusr1=3": of several values, zeros are left out unless all are. */
 static void print_values(const struct metric_family *f, FILE *out)
 {
 	char number[16];
@@ -158,26 +168,22 @@ static void print_values(const struct metric_family *f, FILE *out)
 		if (isnan(v) || (f->label && v == 0))
 			continue;
 		any = true;
-		if (f->label)
-			fprintf(out, " %s", label_value(f, i, number));
-		fputc(' ', out);
-		print_number(v, out);
+		print_pair(f, f->label ? label_value(f, i, number) : NULL, v, out);
 	}
-	if (!any)
-		fputs(f->label ? " none" : " unknown", out);
+	if (!any && f->label)
+		print_pair(f, NULL, 0, out);
 }
 
 static void print_family(const struct metric_family *f, FILE *out)
 {
-	fprintf(out, " %s", f->metric->log_name);
-	if (f->histogram) {
-		struct histogram h = {0};
-		f->histogram(f, &h);
-		print_quantile("p50", histogram_quantile(&h, 0.5), out);
-		print_quantile("p99", histogram_quantile(&h, 0.99), out);
-	} else {
+	if (!f->histogram) {
 		print_values(f, out);
+		return;
 	}
+	struct histogram h = {0};
+	f->histogram(f, &h);
+	print_pair(f, "p50_ms", histogram_quantile(&h, 0.5) * 1e3, out);
+	print_pair(f, "p99_ms", histogram_quantile(&h, 0.99) * 1e3, out);
 }
 
 /* Log the families from FIRST up to END, which are all of one group. */
@@ -187,13 +193,13 @@ static void log_families(const struct metric_family *first, const struct metric_
 	char *line = NULL;
 	size_t size;
 	FILE *out = open_memstream(&line, &size);
-	for (const struct metric_family *f = first; out && f < end; f++) {
-		if (f > first)
-			fputc(',', out);
+	for (const struct metric_family *f = first; out && f < end; f++)
 		print_family(f, out);
-	}
 	if (text_close_stream(out, &line))
-		log_always("stats %s:%s", group, line);
+		log_always_about(&(struct log_about){.event = "stats",
+						     .pairs = line + (*line == ' '),
+						     .field = {LOG_TEXT("group", group)}},
+				 "stats %s", group);
 	else
 		log_warning("stats %s: out of memory", group);
 	free(line);

@@ -308,7 +308,7 @@ Test(lines, counters_of_the_service_are_in_the_stats)
 	expect_text(client, "1: a\n2: b\n3: later\n\n");
 	cr_assert_eq(stats_fresh("lines_requests_total"), 3);
 	cr_assert_eq(stats_value("lines_delayed_total"), 1);
-	cr_assert(log_contains("stats lines: requests 3, delayed 1"), "%s", log_text());
+	cr_assert(log_contains("stats lines: requests=3 delayed=1"), "%s", log_text());
 	daemon_finish();
 }
 

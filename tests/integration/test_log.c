@@ -131,14 +131,14 @@ Test(log, sighup_reopens_the_log_file)
 	start_to_file(path);
 	MUST(rename(path, path_in("skeld.log.1", old)) == 0);
 	stats_dump();
-	AWAIT(file_contains(old, "stats signals: received SIGUSR1 1"));
+	AWAIT(file_contains(old, "stats signals: received_sigusr1=1"));
 	cr_assert_neq(access(path, F_OK), 0);
 	daemon_reload_and_wait();
 	cr_assert_eq(access(path, F_OK), 0);
 	cr_assert(file_contains(old, "SIGHUP from pid"), "%s", file_text(old));
 	stats_dump();
-	AWAIT(file_contains(path, "stats signals: received SIGHUP 1"));
-	cr_assert(!file_contains(old, "received SIGHUP 1"));
+	AWAIT(file_contains(path, "stats signals: received_sighup=1"));
+	cr_assert(!file_contains(old, "received_sighup=1"));
 	daemon_finish();
 	cr_assert(file_contains(path, "SIGINT from pid"), "%s", file_text(path));
 }
@@ -151,12 +151,12 @@ Test(log, a_reload_changes_the_target)
 	config_write(TO_FILE, path);
 	daemon_reload_and_wait();
 	stats_dump();
-	AWAIT(file_contains(path, "stats signals: received SIGHUP 1"));
-	cr_assert(!log_contains("stats signals: received SIGHUP 1"));
+	AWAIT(file_contains(path, "stats signals: received_sighup=1"));
+	cr_assert(!log_contains("stats signals: received_sighup=1"));
 	config_write(BASE);
 	daemon_reload_and_wait();
 	stats_dump();
-	AWAIT(log_contains("stats signals: received SIGHUP 2"));
+	AWAIT(log_contains("stats signals: received_sighup=2"));
 	daemon_finish();
 }
 
@@ -172,7 +172,7 @@ Test(log, a_log_file_that_cannot_be_opened_rejects_the_reload)
 	cr_assert(file_contains(path, "/nonexistent/skeld.log"), "%s", file_text(path));
 	cr_assert(!file_contains(path, "drain_timeout: "));
 	stats_dump();
-	AWAIT(file_contains(path, "stats signals: received SIGHUP 1"));
+	AWAIT(file_contains(path, "stats signals: received_sighup=1"));
 	daemon_finish();
 }
 
@@ -284,5 +284,81 @@ Test(log, a_log_file_at_its_size_limit_does_not_end_the_daemon)
 	daemon_spawn();
 	notify_wait("READY=1");
 	expect_daemon_works(100);
+	daemon_finish();
+}
+
+#define JSON                                                                                       \
+	"workers = 1\nadmin { address = \"\" }\nlog { format = \"json\" level = \"debug\" }\n"     \
+	"listen \"main\" { address = \"unix:%s/sock\" }\n"                                         \
+	"listen \"proxied\" { address = \"unix:%s/proxied\" proxy = true }\n"
+
+/* Run jq(1) with PROGRAM on the log of the daemon, as one array. Its output is the reason. */
+static void expect_jq(const char *program)
+{
+	char log[64], command[1024];
+	file_write_bytes(path_in("log.json", log), log_text(), strlen(log_text()));
+	snprintf(command, sizeof(command), "jq -es '%s' %s >/dev/null", program, log);
+	int status = system(command);
+	cr_assert_eq(status, 0, "%s\n%s", program, log_text());
+}
+
+static void make_every_kind_of_event(void)
+{
+	int client = client_unix("sock");
+	client_echo(client, "hello\n");
+	stats_dump();
+	config_write(JSON "drain_timeout = 3\n", test_dir, test_dir);
+	daemon_reload_and_wait();
+	config_write(JSON "drain_timeout = \"\\xff \\\"\\n\"\nnonsense\n", test_dir, test_dir);
+	daemon_reload_and_wait();
+	daemon_signal(SIGUSR2);
+	daemon_signal(SIGUSR2);
+	client_close(client);
+}
+
+Test(log, every_line_in_json_is_an_object_that_jq_reads)
+{
+	if (system("jq --version >/dev/null 2>&1") != 0)
+		cr_skip_test("jq is not installed");
+	config_write(JSON, test_dir, test_dir);
+	daemon_spawn();
+	notify_wait("READY=1");
+	int client = client_unix("proxied");
+	client_send(client, "no PROXY header, \"quoted\"\r\n\r\n");
+	client_expect_eof(client);
+	make_every_kind_of_event();
+	daemon_finish();
+	expect_jq("length > 20 and all(.[]; type == \"object\" and (.message | type == \"string\") "
+		  "and (.level | IN(\"debug\", \"info\", \"notice\", \"warning\", \"error\")) "
+		  "and (.event | test(\"^[a-z][a-z0-9_]*$\")) "
+		  "and (.time | test(\"^[0-9-]{10}T[0-9:]{8}[.][0-9]{3}[+-][0-9:]{5}$\")) "
+		  "and all(keys[]; test(\"^[a-z][a-z0-9_]*$\")) "
+		  "and all(.[]; type == \"string\" or type == \"number\"))");
+	expect_jq("any(.event == \"listening\" and .listener == \"main\" and "
+		  "(.address | startswith(\"unix:\")))");
+	expect_jq("any(.event == \"ready\" and .generation == 1 and .workers == 1)");
+	expect_jq("any(.event == \"closed\" and .peer == \"a unix peer\" and "
+		  ".listener == \"proxied\" and .worker == 0 and "
+		  ".listen_proxy == \"true\" and .suppressed == 0)");
+	expect_jq("any(.event == \"signal\" and .signal == \"SIGUSR1\" and .count == 1 and "
+		  "(.sender | startswith(\"pid \")) and .action == \"dump statistics\")");
+	expect_jq("any(.event == \"stats\" and .group == \"signals\" and .received_sigusr1 == 1)");
+	expect_jq("any(.event == \"option_changed\" and .option == \"drain_timeout\" and "
+		  ".old == \"10\" and .new == \"3\")");
+	expect_jq("any(.event == \"reload_error\" and (.file | endswith(\"skeld.conf\")) and "
+		  ".line == 7)");
+	expect_jq("any(.event == \"reload_rejected\" and .errors == 2 and .generation == 2)");
+}
+
+Test(log, a_reload_changes_the_format)
+{
+	daemon_start(BASE);
+	config_write(BASE "log { format = \"json\" }\n");
+	daemon_reload_and_wait();
+	cr_assert(log_contains("\"event\":\"reloaded\",\"message\":\"reloaded\",\"generation\":2,"),
+		  "%s", log_text());
+	config_write(BASE);
+	daemon_reload_and_wait();
+	cr_assert(log_contains(" notice  reloaded: generation=3 "), "%s", log_text());
 	daemon_finish();
 }

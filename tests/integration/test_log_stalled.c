@@ -156,7 +156,7 @@ Test(log_stalled, a_log_file_is_reopened_although_the_configuration_is_rejected)
 	expect_status("last_reload", "rejected");
 	AWAIT(access(path, F_OK) == 0);
 	stats_dump();
-	AWAIT(log_file_has(path, "stats signals: received SIGHUP 1"));
+	AWAIT(log_file_has(path, "stats signals: received_sighup=1"));
 	cr_assert(log_file_has(old, "reload rejected: "), "%s", file_text(old));
 	daemon_finish();
 }

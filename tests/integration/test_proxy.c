@@ -78,7 +78,7 @@ Test(proxy, an_invalid_header_closes_and_is_counted)
 	daemon_start(PLAIN PROXIED);
 	client_expect_eof(CONNECT_WITH("GET / HTTP/1.1\r\n\r\n"));
 	cr_assert(log_contains(": closed: expected a PROXY protocol version 2 header, received "
-			       "other data\n"),
+			       "other data; "),
 		  "%s", log_text());
 	for (int i = 0; i < 20; i++)
 		client_expect_eof(CONNECT_WITH(VERSION_1));
@@ -96,7 +96,7 @@ Test(proxy, an_incomplete_header_is_closed_in_time)
 	int client = connect_with(V4, 20), talks = CONNECT_WITH(V4);
 	client_echo(talks, "hello\n");
 	client_expect_eof(client); /* after five seconds */
-	cr_assert(log_contains("header, received nothing in time\n"), "%s", log_text());
+	cr_assert(log_contains("header, received nothing in time; "), "%s", log_text());
 	stats_await(CLOSED, 1);
 	client_echo(talks, "still there\n");
 	daemon_finish();

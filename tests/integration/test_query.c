@@ -164,7 +164,7 @@ Test(query, running_statements_are_cancelled_at_the_deadline_of_a_drain)
 	begin_endless("drain_timeout = 1\n" BASE SLOW);
 	cr_assert_eq(daemon_stop(SIGTERM), 0);
 	cr_assert(log_contains("cut_off=4"), "%s", log_text());
-	cr_assert(log_line_with("stats query: running 0"), "%s", log_text());
+	cr_assert(log_line_with("stats query: running=0"), "%s", log_text());
 }
 
 Test(query, running_statements_are_cancelled_by_a_forced_stop)
@@ -172,7 +172,7 @@ Test(query, running_statements_are_cancelled_by_a_forced_stop)
 	begin_endless(BASE SLOW);
 	cr_assert_eq(daemon_stop(SIGQUIT), 1);
 	cr_assert_not(log_contains("workers did not end"), "%s", log_text());
-	cr_assert(log_line_with("stats query: running 0"), "%s", log_text());
+	cr_assert(log_line_with("stats query: running=0"), "%s", log_text());
 }
 
 /* The answer is longer than limits.buffer, and ends with an error. */
@@ -202,6 +202,6 @@ Test(query, statements_are_counted)
 	cr_assert_eq(stats_value("query_seconds_bucket{le=\"+Inf\"}"), 3);
 	cr_assert_gt(stats_value("query_seconds_sum"), 0);
 	cr_assert_eq(stats_value("query_running"), 0);
-	cr_assert(log_line_with("stats query: running 0, time p50 <= "), "%s", log_text());
+	cr_assert(log_line_with("stats query: running=0 time_p50_ms="), "%s", log_text());
 	daemon_finish();
 }

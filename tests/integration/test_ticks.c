@@ -24,7 +24,7 @@ static void await_at_least(const char *metric, double n)
 static long logged_at_the_end(const char *word)
 {
 	char part[32];
-	snprintf(part, sizeof(part), " %s ", word);
+	snprintf(part, sizeof(part), " %s=", word);
 	const char *line = log_line_with("stats ticks:");
 	const char *at = line ? strstr(line, part) : NULL;
 	if (!at)

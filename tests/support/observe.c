@@ -1,6 +1,7 @@
 #include "observe.h"
 
 #include <criterion/criterion.h>
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The first line of /proc/PID/task/TID/NAME, "" if there is none. */
@@ -25,13 +27,19 @@ static void read_task(const char *tid, const char *name, char line[static 256])
 		fclose(in);
 }
 
-/* Is the thread about to run, or running? */
+/* Is the thread running, or will it run soon? If it lingers, it is in poll(2). */
 static bool is_active(const char *tid)
 {
-	char stat[256];
+	char call[256], stat[256];
+	read_task(tid, "syscall", call); /* "running", or the number of the system call */
 	read_task(tid, "stat", stat);
 	const char *state = strrchr(stat, ')');
-	return state && state[2] == 'R';
+	long number = strtol(call, NULL, 10);
+#ifdef SYS_poll
+	if (number == SYS_poll)
+		return true;
+#endif
+	return number == SYS_ppoll || *call == 'r' || (state && state[2] == 'R');
 }
 
 void await_log_writer(void)
@@ -199,16 +207,17 @@ double stats_value(const char *metric)
 
 long stats_logged(const char *what, const char *signal)
 {
-	char name[32];
-	snprintf(name, sizeof(name), " %s ", signal);
+	char key[64];
+	size_t n = (size_t)snprintf(key, sizeof(key), " %s_%s=", what, signal);
+	for (char *p = key; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
 	const char *line = log_line_with("stats signals:");
 	if (!line)
 		fail_test("no stats signals: line");
-	const char *at = strstr(line, what);
-	if (!at)
+	if (!strstr(line, what))
 		fail_test("no %s in: %s", what, line);
-	const char *end = at + strcspn(at, ","), *found = strstr(at, name);
-	return found && found < end ? strtol(found + strlen(name), NULL, 10) : 0;
+	const char *found = strstr(line, key);
+	return found ? strtol(found + n, NULL, 10) : 0;
 }
 
 static const char *const signals[] = {"SIGHUP",	 "SIGINT",  "SIGTERM",

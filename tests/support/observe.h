@@ -6,9 +6,9 @@
 #include "harness.h"
 
 /*
- * Another thread of the daemon writes the log. It sleeps when it has written all that was logged,
- * or when its destination blocks it: wait until it does. With a flood it may never sleep, so the
- * wait has a limit. All log_*() do this; call it before a log is read by file_text().
+ * Another thread of the daemon writes the log. It waits when it has written all that was logged, or
+ * when its destination blocks it: wait until it does. With a flood it may never wait, so there is a
+ * limit. All log_*() do this; call it before a log is read by file_text().
  */
 void await_log_writer(void);
 

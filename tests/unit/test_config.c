@@ -24,6 +24,7 @@ static const struct row {
 	{"", "drain_timeout", "10", "0", "3600", "-1", "3601"},
 	{"log", "level", "\"info\"", NULL, NULL, NULL, NULL},
 	{"log", "target", "\"stderr\"", NULL, NULL, NULL, NULL},
+	{"log", "format", "\"text\"", NULL, NULL, NULL, NULL},
 	{"log", "file", "\"\"", NULL, NULL, NULL, NULL},
 	{"listen", "address", "\"127.0.0.1:7007\"", NULL, NULL, NULL, NULL},
 	{"listen", "backlog", "1024", "1", "65535", "0", "65536"},
@@ -282,6 +283,8 @@ Test(config, choices_are_whole_words)
 		expect_refused("log", "level", bad[i], "one of: debug info notice warning error");
 	expect_shown("log", "target", "syslog", "\"syslog\"");
 	expect_refused("log", "target", "stdout", "one of: stderr syslog file");
+	expect_shown("log", "format", "json", "\"json\"");
+	expect_refused("log", "format", "xml", "one of: text json");
 	expect_shown("thing", "colour", "blue", "\"blue\"");
 	expect_refused("thing", "colour", "violet", "one of: red green blue");
 	EXPECT_NOTHING_LEFT();

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -126,6 +127,89 @@ static void expect_flood(int fd)
 	cr_assert_eq(n, FLOOD);
 	cr_assert(lost > 0 && log_lost() == lost, "%llu lost", lost);
 	free(text);
+}
+
+/* Linux before 6.5 cannot write to a pipe without waiting. */
+static bool pipes_take_nowait(int pipe)
+{
+#ifdef RWF_NOWAIT
+	const struct iovec nothing = {0};
+	return pwritev2(pipe, &nothing, 1, -1, RWF_NOWAIT) == 0;
+#else
+	(void)pipe;
+	return false;
+#endif
+}
+
+static void expect_lines_at_once(int reader)
+{
+	for (int i = 0; i < 100; i++) {
+		char expected[32];
+		log_info("line %d", i);
+		snprintf(expected, sizeof(expected), " info    line %d\n", i);
+		char *text = fd_text(reader);
+		cr_assert(strstr(text, expected), "not%s: %s", expected, text);
+		free(text);
+	}
+	close(reader);
+	end();
+}
+
+Test(log_writer, a_pipe_with_room_has_the_line_when_the_call_returns)
+{
+	int reader = start_on_pipe();
+	if (!pipes_take_nowait(STDERR_FILENO))
+		cr_skip_test("this kernel or C library cannot write to a pipe without waiting");
+	expect_lines_at_once(reader);
+}
+
+Test(log_writer, a_socket_with_room_has_the_line_when_the_call_returns)
+{
+	int ends[2];
+	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+	start_on(ends[1]);
+	expect_lines_at_once(ends[0]);
+}
+
+/* A socket takes a part of a line, unlike a pipe. */
+Test(log_writer, lines_that_a_socket_takes_in_parts_stay_whole)
+{
+	enum { LINES = 200, LENGTH = 4000 };
+	int ends[2], small = 4096;
+	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+	MUST(setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0);
+	start_on(ends[1]);
+	for (int i = 0; i < LINES; i++)
+		log_info("%0*d", LENGTH, i);
+	char last[LENGTH + 16];
+	snprintf(last, sizeof(last), "%0*d\n", LENGTH, LINES - 1);
+	char *text = read_until(ends[0], last), *rest = text, *line;
+	for (int i = 0; (line = strsep(&rest, "\n")) && *line; i++) {
+		cr_assert_eq(strlen(line), 38 + LENGTH, "line %d: %s", i, line);
+		cr_assert_eq(atoi(strrchr(line, ' ') + 1), i, "line %d: %s", i, line);
+	}
+	free(text);
+	cr_assert_eq(log_lost(), 0);
+	close(ends[0]);
+	end();
+}
+
+/* The writer lingers then: no line wakes it, and none is left behind. */
+Test(log_writer, lines_that_follow_each_other_closely_are_written_without_another_event)
+{
+	enum { LINES = 500 };
+	char last[32];
+	MUST(log_start() == 0);
+	use_file("log");
+	for (int i = 0; i < LINES; i++) {
+		struct timespec pause = {.tv_nsec = 100000};
+		log_info("line %d", i);
+		ppoll(NULL, 0, &pause, NULL);
+	}
+	snprintf(last, sizeof(last), " info    line %d\n", LINES - 1);
+	for (int64_t until = deadline(); !strstr(file_text("log"), last); poll(NULL, 0, 1))
+		cr_assert(!is_past(until), "%s", file_text("log"));
+	end();
 }
 
 Test(log_writer, a_full_pipe_blocks_no_thread)

@@ -60,7 +60,7 @@ Test(places, a_release_without_a_hold_is_ignored_and_logged)
 	int client = client_new();
 	connection_release(serving.last);
 	cr_assert_eq(serving.last->holds, 0);
-	cr_assert_neq(serving.w->warned_release, 0);
+	cr_assert_neq(serving.workers->warning[WARN_RELEASE].not_before, 0);
 	close(client);
 	STEP_UNTIL(serving.n_closed == 1);
 	step_all();
@@ -72,7 +72,7 @@ Test(places, a_release_of_a_worker_without_a_hold_is_ignored_and_logged)
 {
 	serve("");
 	worker_release(serving.w);
-	cr_assert_neq(serving.w->warned_release, 0);
+	cr_assert_neq(serving.workers->warning[WARN_RELEASE].not_before, 0);
 	worker_hold(serving.w);
 	workers_drain(serving.workers);
 	step_all();

@@ -74,7 +74,7 @@ Test(registry, values_that_cannot_be_read_are_left_out)
 							     .context = &numbers[1]}));
 	expect(false, "# HELP a_total Things done.\n# TYPE a_total counter\n"
 		      "# HELP b_bytes Bytes held.\n# TYPE b_bytes gauge\nb_bytes{kind=\"y\"} 2\n");
-	expect(true, "notice  stats work: done unknown, held y 2\n");
+	expect(true, "notice  stats work: held_y=2\n");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -89,12 +89,12 @@ Test(registry, counters_and_gauges_are_written)
 		      "# HELP b_bytes Bytes held.\n# TYPE b_bytes gauge\nb_bytes -0.5\n"
 		      "# HELP c Not for the log.\n# TYPE c gauge\nc 3\n"
 		      "# HELP d_total Others.\n# TYPE d_total counter\nd_total 3\n");
-	expect(true, "notice  stats work: done 7, held -0.5\nnotice  stats rest: others 3\n");
+	expect(true, "notice  stats work: done=7 held=-0.5\nnotice  stats rest: others=3\n");
 	/* Values are read each time. */
 	numbers[0] = 8;
 	numbers[2] = 0;
 	MUST(remove("log") == 0);
-	expect(true, "notice  stats work: done 8, held -0.5\nnotice  stats rest: others 0\n");
+	expect(true, "notice  stats work: done=8 held=-0.5\nnotice  stats rest: others=0\n");
 	expect(false, "# HELP a_total Things done.\n# TYPE a_total counter\na_total 8\n"
 		      "# HELP b_bytes Bytes held.\n# TYPE b_bytes gauge\nb_bytes -0.5\n"
 		      "# HELP c Not for the log.\n# TYPE c gauge\nc 0\n"
@@ -149,10 +149,10 @@ Test(registry, labels_can_be_numbers_and_zeroes_are_not_logged)
 	expect(false,
 	       "# HELP a_total Things done.\n# TYPE a_total counter\n"
 	       "a_total{worker=\"0\"} 0\na_total{worker=\"1\"} 2\na_total{worker=\"2\"} 0.5\n");
-	expect(true, "notice  stats work: done 1 2 2 0.5\n");
+	expect(true, "notice  stats work: done_1=2 done_2=0.5\n");
 	numbers[2] = numbers[3] = 0;
 	MUST(remove("log") == 0);
-	expect(true, "notice  stats work: done none\n");
+	expect(true, "notice  stats work: done=0\n");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -237,11 +237,11 @@ Test(registry, a_histogram_is_logged_with_its_quantiles)
 		histogram_add(&h, 2e-5);
 	for (int i = 0; i < 50; i++)
 		histogram_add(&h, 3e-3);
-	expect(true, "notice  stats work: done 5, latency p50 <= 25 us p99 <= 5 ms\n");
+	expect(true, "notice  stats work: done=5 latency_p50_ms=0.025 latency_p99_ms=5\n");
 	for (int i = 0; i < 10; i++)
 		histogram_add(&h, 11);
 	MUST(remove("log") == 0);
-	expect(true, "notice  stats work: done 5, latency p50 <= 5 ms p99 > 10000 ms\n");
+	expect(true, "notice  stats work: done=5 latency_p50_ms=5 latency_p99_ms=inf\n");
 	EXPECT_NOTHING_LEFT();
 }
 

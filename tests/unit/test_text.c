@@ -183,3 +183,41 @@ Test(text, the_distance_counts_inserted_deleted_replaced_and_swapped_characters)
 	cr_assert_eq(text_distance(text, text), 0);
 	cr_assert_eq(text_distance("", text), 63);
 }
+
+static void expect_json(const char *text, size_t n, const char *expected)
+{
+	char out[256];
+	size_t length = text_escape_json(out, sizeof(out), text, n);
+	cr_assert_str_eq(out, expected, "\"%s\", expected \"%s\"", out, expected);
+	cr_assert_eq(length, strlen(expected));
+}
+
+Test(text, a_string_in_json_has_its_quotes_and_backslashes_escaped)
+{
+	expect_json("a \"b\" \\c/", 9, "a \\\"b\\\" \\\\c/");
+	expect_json("", 0, "");
+}
+
+Test(text, a_string_in_json_has_controls_as_numbers_of_characters)
+{
+	expect_json("a\n\x1b\0\x7f", 5, "a\\u000a\\u001b\\u0000\\u007f");
+	expect_json("\xc2\x9b\xe2\x80\xae\xe2\x80\xa8", 8, "\\u009b\\u202e\\u2028");
+	expect_json("\xc2\xa0\xe2\x82\xac\xf0\x9f\x98\x80", 9,
+		    "\xc2\xa0\xe2\x82\xac\xf0\x9f\x98\x80");
+}
+
+Test(text, a_string_in_json_has_a_replacement_character_for_each_ill_formed_byte)
+{
+	expect_json("a\xff\xc3", 3, "a\xef\xbf\xbd\xef\xbf\xbd");
+	expect_json("\xed\xa0\x80z", 4, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz");
+}
+
+Test(text, a_string_in_json_is_cut_at_a_whole_escape)
+{
+	char out[8];
+	for (size_t size = 1; size <= sizeof(out); size++) {
+		size_t n = text_escape_json(out, size, "\"\n\"", 3);
+		cr_assert_eq(n, size > 8 ? 8 : size > 2 ? 2 : 0, "%zu: %s", size, out);
+		cr_assert_eq(strlen(out), n);
+	}
+}

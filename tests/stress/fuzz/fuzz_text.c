@@ -1,7 +1,7 @@
 /*
- * Untrusted text in output: text_escape(), a line of the log, an error, and the name of a process
- * that sends a signal. The result is one line of valid UTF-8. It is complete, or truncated at its
- * end.
+ * Untrusted text in output: text_escape(), a line of the log as text and as JSON, an error, and the
+ * name of a process that sends a signal. The result is one line of valid UTF-8. It is complete, or
+ * truncated at its end.
  */
 /* fuzz: 20000 4096 */
 #include "base/log.h"
@@ -81,6 +81,43 @@ static void check_log(const char *text)
 	CHECK(log_lost() == 0, "%llu lines lost", (unsigned long long)log_lost());
 }
 
+/* Returns the end of the string in JSON at P, behind the quote. */
+static const char *skip_string(const char *p)
+{
+	CHECK(*p == '"', "%s", p);
+	for (p++; *p != '"'; p++) {
+		CHECK(*p, "a string has no end");
+		if (*p != '\\')
+			continue;
+		p++;
+		CHECK(*p == '"' || *p == '\\' ||
+			      (*p == 'u' && strspn(p + 1, "0123456789abcdef") >= 4),
+		      "%s", p);
+	}
+	return p + 1;
+}
+
+/* The line is a JSON object of strings and numbers. */
+static void check_object(const char *text)
+{
+	char line[LOG_LINE_MAX + 1];
+	CHECK(ftruncate(log_fd, 0) == 0, "%m");
+	log_set_format(LOG_AS_JSON);
+	log_error("%s: key=%s number=%d; %s", text, text, 7, text);
+	log_set_format(LOG_AS_TEXT);
+	ssize_t n = pread(log_fd, line, sizeof(line), 0);
+	CHECK(n > 0 && n <= LOG_LINE_MAX && line[n - 1] == '\n', "%zd bytes", n);
+	line[n - 1] = '\0';
+	CHECK(is_printable_line(line) && *line == '{', "%s", line);
+	const char *p = line;
+	do {
+		p = skip_string(p + 1);
+		CHECK(*p == ':', "%s", p);
+		p = p[1] == '"' ? skip_string(p + 1) : p + 1 + strspn(p + 1, "0123456789");
+	} while (*p == ',');
+	CHECK(strcmp(p, "}") == 0, "%s", p);
+}
+
 static void check_sender(const char *text)
 {
 	static struct sender_cache cache;
@@ -105,6 +142,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	text[n] = '\0';
 	check_escape(text, n);
 	check_log(text);
+	check_object(text);
 	check_sender(text);
 	errors_add(&e, "file", (unsigned)n, "%s", text);
 	CHECK(is_printable_line(errors_text(&e, 0)), "%s", errors_text(&e, 0));

@@ -1,0 +1,26 @@
+/* The text of a line, in the format that is configured. For base/log.c only. Any thread. */
+#ifndef SKELD_LOG_TEXT_H
+#define SKELD_LOG_TEXT_H
+
+#include "base/log.h"
+
+#include <stdarg.h>
+
+struct log_text {
+	int level;
+	bool is_json; /* the text is what log_json_members() has written; else it is not escaped */
+	size_t length;
+	char bytes[LOG_LINE_MAX];
+};
+
+/* The format of texts from now on. */
+void log_text_set_format(enum log_format format);
+
+/* ABOUT may be NULL. */
+void log_text_compose(struct log_text *t, int level, const struct log_about *about,
+		      const char *format, va_list ap) __attribute__((format(printf, 4, 0)));
+
+/* A warning: N lines were lost. */
+void log_text_of_loss(struct log_text *t, uint64_t n);
+
+#endif
