@@ -280,6 +280,31 @@ static void register_row(struct workers *ws, struct registry *r, size_t row)
 	registry_add(r, &f);
 }
 
+static void register_rows(struct workers *ws, struct registry *r)
+{
+	for (size_t row = 0; row < ws->n_rows; row++)
+		register_row(ws, r, row);
+}
+
+static void register_datagrams(struct workers *ws, struct registry *r)
+{
+	static const struct service_metric m[] = {
+		{"skeld_datagrams_received_total", METRIC_COUNTER,
+		 "Datagrams passed to the service", "datagrams", "received"},
+		{"skeld_datagrams_sent_total", METRIC_COUNTER, "Datagrams sent", "datagrams",
+		 "sent"},
+		{"skeld_datagrams_dropped_total", METRIC_COUNTER, "Datagrams dropped, by reason",
+		 "datagrams", "dropped by"}};
+	const struct metric_family families[] = {
+		{&m[0], .n = 1, .value = sum_counter, .context = ws,
+		 .tag = COUNT_DATAGRAMS_RECEIVED},
+		{&m[1], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_DATAGRAMS_SENT},
+		{&m[2], "reason", drop_reasons, N_DROP_REASONS, sum_counter, .context = ws,
+		 .tag = COUNT_DATAGRAMS_DROPPED}};
+	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
+		registry_add(r, &families[i]);
+}
+
 void workers_register_metrics(struct workers *ws, struct registry *r)
 {
 	static const char *const connect_results[] = {"connected", "failed"};
@@ -304,12 +329,6 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		 "Bytes received on connections that the service has made", "outgoing", "received"},
 		{"skeld_outgoing_sent_bytes_total", METRIC_COUNTER,
 		 "Bytes sent on connections that the service has made", "outgoing", "sent"},
-		{"skeld_datagrams_received_total", METRIC_COUNTER,
-		 "Datagrams passed to the service", "datagrams", "received"},
-		{"skeld_datagrams_sent_total", METRIC_COUNTER, "Datagrams sent", "datagrams",
-		 "sent"},
-		{"skeld_datagrams_dropped_total", METRIC_COUNTER, "Datagrams dropped, by reason",
-		 "datagrams", "dropped by"},
 		{"skeld_worker_lag_seconds", METRIC_GAUGE,
 		 "Time for which a worker has not responded, 0 if it responds", "workers", "lag"}};
 	const struct metric_family families[] = {
@@ -326,14 +345,9 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		{&m[8], .n = 1, .value = sum_counter, .context = ws,
 		 .tag = COUNT_OUTGOING_RECEIVED},
 		{&m[9], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_OUTGOING_SENT},
-		{&m[10], .n = 1, .value = sum_counter, .context = ws,
-		 .tag = COUNT_DATAGRAMS_RECEIVED},
-		{&m[11], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_DATAGRAMS_SENT},
-		{&m[12], "reason", drop_reasons, N_DROP_REASONS, sum_counter, .context = ws,
-		 .tag = COUNT_DATAGRAMS_DROPPED},
-		{&m[13], "worker", NULL, ws->n_workers, lag, .context = ws}};
+		{&m[10], "worker", NULL, ws->n_workers, lag, .context = ws}};
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
 		registry_add(r, &families[i]);
-	for (size_t row = 0; row < ws->n_rows; row++)
-		register_row(ws, r, row);
+	register_datagrams(ws, r);
+	register_rows(ws, r);
 }
