@@ -440,12 +440,13 @@ inline reload_begin()
 /* The loader always has a result; a timeout is a rejection.
  * [[daemon/control/reload.c:on_loader: if (!loader_poll(&d->loader))]]
  * [[daemon/control/reload.c:on_loader: loader_result(&d->loader, &e)]]
- * [[daemon/control/reload.c:on_loader: prepare(d, c, &p, &e)]]
+ * [[daemon/control/reload.c:on_loader: prepare_and_commit(d, NULL, &e)]]
+ * [[daemon/control/reload.c:prepare_and_commit: if (prepare(d, &p, e))]]
  * [[daemon/control/reload.c:commit: struct snapshot *old = d->current]]
  * [[daemon/control/reload.c:commit: d->current = new]]
  * [[daemon/control/reload.c:commit: workers_publish(d->workers, new)]]
  * [[daemon/control/reload.c:commit: snapshot_unref(old)]]
- * [[daemon/control/reload.c:on_loader: daemon_set_timer(d, d->reload.overdue_timer]]
+ * [[daemon/control/reload.c:prepare_and_commit: daemon_set_timer(d, d->reload.overdue_timer]]
  * [[daemon/control/reload.c:on_loader: reject(d, &e)]] */
 inline on_loader()
 {
@@ -557,7 +558,7 @@ inline on_workers()
 	/* [[daemon/control/daemon.c:on_workers: eventfd_read(fd, &n)]]
 	 * [[daemon/control/daemon.c:on_workers: reload_check(d)]]
 	 * [[daemon/control/daemon.c:on_workers: shutdown_check(d)]]
-	 * [[daemon/control/reload.c:reload_check: if (d->state != RELOADING || d->loader.busy ||]]
+	 * [[daemon/control/reload.c:reload_check: d->state == RELOADING && !d->loader.busy && !d->load.busy]]
 	 * [[daemon/control/reload.c:reload_check: workers_behind(d->workers, generation, NULL))]]
 	 * [[daemon/control/reload.c:reload_check: conclude(d, RELOAD_OK, NULL)]]
 	 * [[daemon/control/shutdown.c:shutdown_check: if (d->state != STOPPED && workers_failed(d->workers))]]

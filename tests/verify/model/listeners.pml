@@ -89,7 +89,7 @@ end:	d_step {
  * [[daemon/data/acceptor.c:acceptors_update: retire_acceptor(a)]]
  * [[daemon/data/acceptor.c:acceptors_update: add_all_acceptors(w, s)]]
  * [[daemon/data/acceptor.c:retire_acceptor: start_accepting(a)]]
- * [[daemon/data/acceptor.c:retire_acceptor: add_acceptors(a->worker, a->listener, a->proxied)]]
+ * [[daemon/data/acceptor.c:retire_acceptor: add_acceptors(a->worker, a->listener, a->title, a->proxied)]]
  * [[daemon/data/acceptor.c:add_acceptors: if (l->refuses || listener_is_assigned(]] */
 proctype worker(byte i)
 {
@@ -190,9 +190,9 @@ active proctype control()
 	do
 	:: current == R -> break
 	:: current < R ->
-		/* [[daemon/control/reload.c:on_loader: prepare(d, c, &p, &e)]]
+		/* [[daemon/control/reload.c:prepare_and_commit: if (prepare(d, &p, e))]]
 		 * [[daemon/data/snapshot.c:add_listeners: listener_listen(b->s->listener[i], b->opened[i], e)]]
-		 * [[daemon/control/reload.c:on_loader: commit(d, &p)]]
+		 * [[daemon/control/reload.c:prepare_and_commit: commit(d, &p)]]
 		 * [[daemon/control/reload.c:commit: switch_listeners(d, new, old)]]
 		 * [[daemon/control/reload.c:switch_listeners: listener_retire(old->listener[i])]]
 		 * [[daemon/data/listener.c:listener_retire: else if (refuse_connections(l->fds[i]))]]
