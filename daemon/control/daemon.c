@@ -404,6 +404,7 @@ static void on_libevent_fatal(int error)
 
 static void run(struct daemon *d)
 {
+	log_flush(); /* who waits for READY=1 may read the log, or stop this process */
 	daemon_set_state(d, RUNNING);
 	log_notice("ready: generation=1 workers=%u (%s) start_ms=%.1f", workers_count(d->workers),
 		   d->workers_reason, (double)(now_ns() - d->started_ns) / 1e6);

@@ -127,16 +127,16 @@ size_t privileges_raise_nofile(const struct config *c, unsigned n)
 	/* The daemon itself needs some: standard files, log, status file, reload, admin clients;
 	 * each worker needs some for its event loop and its listening sockets. */
 	size_t wanted = (size_t)c->limits.connections;
-	size_t own = 64u + (*c->admin.address ? ADMIN_CLIENTS : 0u) + n * (5 + c->n_listen) +
-		     (size_t)c->limits.outgoing;
+	size_t own = 64u + (*c->admin.address ? ADMIN_CLIENTS : 0u) + n * (5 + c->n_listen);
+	size_t all = wanted + own + (size_t)c->limits.outgoing;
 	struct rlimit r;
-	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= wanted + own)
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= all)
 		return wanted;
 	rlim_t had = r.rlim_cur;
-	r.rlim_cur = wanted + own < r.rlim_max ? wanted + own : r.rlim_max;
+	r.rlim_cur = all < r.rlim_max ? all : r.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &r) < 0)
 		r.rlim_cur = had;
-	else if (r.rlim_cur >= wanted + own)
+	if (r.rlim_cur >= wanted + own)
 		return wanted;
 	size_t possible = r.rlim_cur > own ? r.rlim_cur - own : 1;
 	log_warning("limits.connections = %zu: only %zu can be open, RLIMIT_NOFILE is %llu; raise "

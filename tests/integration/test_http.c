@@ -516,7 +516,7 @@ Test(http, answers_are_counted_by_class)
 	stats_await("http_answers_2xx_total", 2);
 	cr_assert_eq(stats_value("http_answers_4xx_total"), 2);
 	cr_assert_eq(stats_value("http_answers_5xx_total"), 1);
-	cr_assert(log_contains("stats http: 2xx 2, 4xx 2, 5xx 1"), "%s", log_text());
+	cr_assert(log_contains("stats http: 2xx=2 4xx=2 5xx=1"), "%s", log_text());
 	daemon_finish();
 }
 

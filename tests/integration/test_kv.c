@@ -348,7 +348,7 @@ Test(kv, counters_are_in_the_stats)
 	cr_assert_eq(stats_fresh("skeld_kv_commands_total"), 4);
 	cr_assert_eq(stats_value("skeld_kv_hits_total"), 2);
 	cr_assert_eq(stats_value("skeld_kv_misses_total"), 1);
-	cr_assert(log_contains("stats kv: commands 4, hits 2, misses 1"), "%s", log_text());
+	cr_assert(log_contains("stats kv: commands=4 hits=2 misses=1"), "%s", log_text());
 	daemon_finish();
 }
 

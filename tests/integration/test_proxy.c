@@ -183,9 +183,9 @@ Test(proxy, the_self_test_ignores_proxy)
 
 Test(proxy, proxy_must_be_true_or_false)
 {
-	config_write("listen \"main\" {\n\tproxy = yes\n}\n");
+	config_write("listen \"main\" {\n\tproxy = maybe\n}\n");
 	cr_assert_eq(skeld_run("-c", config_path, "-t", NULL), 78);
-	cr_assert(strstr(command_err.bytes, ":2: listen.proxy = \"yes\": expected true or false\n"),
+	cr_assert(strstr(command_err.bytes, ":2: listen.proxy = \"maybe\": expected true or false"),
 		  "%s", command_err.bytes);
 	config_write(PROXIED);
 	cr_assert_eq(skeld_run("-c", config_path, "-T", NULL), 0);

@@ -267,7 +267,7 @@ Test(resp, counters_are_in_the_stats)
 	cr_assert_eq(stats_fresh("skeld_resp_commands_total"), 5);
 	cr_assert_eq(stats_value("skeld_resp_hits_total"), 2);
 	cr_assert_eq(stats_value("skeld_resp_misses_total"), 1);
-	cr_assert(log_contains("stats resp: commands 5, hits 2, misses 1"), "%s", log_text());
+	cr_assert(log_contains("stats resp: commands=5 hits=2 misses=1"), "%s", log_text());
 	daemon_finish();
 }
 

@@ -209,7 +209,7 @@ Test(statsd, drain_answers_what_has_arrived)
 		receive(client);
 	cr_assert_eq(daemon_wait_exit(), 0);
 	cr_assert(log_contains("drained: cut_off=0"), "%s", log_text());
-	cr_assert(log_contains("stats datagrams: received 100, sent 100"), "%s", log_text());
+	cr_assert(log_contains("stats datagrams: received=100 sent=100"), "%s", log_text());
 }
 
 Test(statsd, datagrams_that_a_full_queue_drops_are_counted)

@@ -98,20 +98,19 @@ static const struct service_option options[] = {{"greeting", OPTION_TEXT,
 						 offsetof(struct test_config, greeting), "hello", 0,
 						 0, NULL, NULL, false, "The text"},
 						{0}};
-static const struct service service_under_test = {.name = "test",
-						  .options = options,
-						  .config_size = sizeof(struct test_config),
-						  .metrics = metrics,
-						  .protocol = {.opened = on_opened,
-							       .data = on_data,
-							       .writable = on_writable,
-							       .ended = on_ended,
-							       .draining = on_draining,
-							       .ending = on_ending,
-							       .closed = on_closed},
-						  .drain = on_drain,
-						  .datagram = on_datagram,
-						  .reloaded = on_reloaded};
+static struct service service_under_test = {.name = "test",
+					    .options = options,
+					    .config_size = sizeof(struct test_config),
+					    .metrics = metrics,
+					    .protocol = {.opened = on_opened,
+							 .data = on_data,
+							 .ended = on_ended,
+							 .draining = on_draining,
+							 .ending = on_ending,
+							 .closed = on_closed},
+					    .drain = on_drain,
+					    .datagram = on_datagram,
+					    .reloaded = on_reloaded};
 static const struct service_schema schema = {"test", options, .size = sizeof(struct test_config),
 					     .datagrams = true};
 
@@ -136,6 +135,8 @@ struct snapshot *snapshot_of(const char *conf, const struct snapshot *old)
 void serve(const char *conf)
 {
 	struct errors e = {0};
+	/* With this callback, the daemon leaves back-pressure to the service. */
+	service_under_test.protocol.writable = serving.writable ? on_writable : NULL;
 	serving.progress_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	MUST(serving.progress_fd >= 0);
 	serving.workers = workers_new(&service_under_test, 1, serving.progress_fd, &e);

@@ -75,7 +75,7 @@ Test(config_errors, the_nearest_name_is_suggested)
 {
 	expect_error("log { levle = debug }\n",
 		     "skeld.conf:1: unknown option log.levle: did you mean level? expected one of: "
-		     "level target file");
+		     "level target format file");
 	expect_error("worker = 1\n", "skeld.conf:1: unknown option worker: did you mean workers?");
 	expect_error("lamed_uck = 1\n",
 		     "skeld.conf:1: unknown option lamed_uck: did you mean lame_duck?");

@@ -166,8 +166,14 @@ static size_t fill_queue(struct connection *c, const char *bytes, size_t n)
 	return n;
 }
 
+static void check_room(struct connection *c)
+{
+	cr_assert_leq(buffered(c->out), 8192);
+}
+
 Test(protocol, writable_is_called_once_when_the_queue_has_shrunk)
 {
+	serving.writable = check_room;
 	serving.data = fill_queue;
 	serve("limits { buffer = 16K }");
 	int client = client_new();

@@ -15,12 +15,10 @@ struct reader {
 };
 
 static const char *const names[] = {
-	"",	     "workers", "user",	  "group",	 "drain_timeout",
-	"lame_duck", NULL,	"log",	  "level",	 "target",
-	"file",	     NULL,	"listen", "address",	 "backlog",
-	"proxy",     NULL,	"limits", "connections", "idle_timeout",
-	"buffer",    "memory",	NULL,	  "admin",	 "address",
-	NULL};
+	"",	   "workers", "user",	  "group",  "drain_timeout", "lame_duck",   NULL,
+	"log",	   "level",   "target",	  "format", "file",	     NULL,	    "listen",
+	"address", "backlog", "proxy",	  NULL,	    "limits",	     "connections", "idle_timeout",
+	"buffer",  "memory",  "outgoing", NULL,	    "admin",	     "address",	    NULL};
 
 /* Returns true if SECTION has an option NAME. NAME NULL: returns true if SECTION exists. */
 static bool is_known(const char *section, const char *name)
