@@ -239,7 +239,7 @@ static void write_at_once(void)
 {
 	char out[LOG_LINE_MAX];
 	uint64_t n;
-	if (n_in - n_out != 1 || !current->takes_at_once || batch.refused || batch.begun)
+	if (n_in - n_out != 1 || !current || !current->takes_at_once || batch.refused || batch.begun)
 		return;
 	const struct log_line *l = find_run(&n);
 	if (n != 1) /* another target comes first */
@@ -274,7 +274,7 @@ static void *run_writer(void *arg)
 		int64_t began = now_ns();
 		if (!lingers || poll(&woken, 1, LINGER_MS) > 0)
 			eventfd_read(work, &n);
-		bool soon = now_ns() - began < 2 * LINGER_MS * INT64_C(1000000);
+		bool soon = now_ns() - began < INT64_C(2000000) * LINGER_MS;
 		pthread_mutex_lock(&lock);
 		writer_sleep = IS_AWAKE;
 		is_urgent = false;

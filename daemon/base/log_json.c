@@ -140,12 +140,14 @@ static bool print(char out[static LOG_JSON_MAX], struct arguments *a, const char
 		snprintf(out, LOG_JSON_MAX, spec, v);
 		return plain && isfinite(v);
 	}
-	if (type == 's')
+	if (type == 'c') {
+		int c = va_arg(a->ap, int);
+		snprintf(out, LOG_JSON_MAX, spec, c);
+	} else if (type == 's') {
 		snprintf(out, LOG_JSON_MAX, spec, va_arg(a->ap, const char *));
-	else if (type == 'c')
-		snprintf(out, LOG_JSON_MAX, spec, va_arg(a->ap, int));
-	else
+	} else {
 		snprintf(out, LOG_JSON_MAX, "%%");
+	}
 	return false;
 }
 

@@ -54,8 +54,9 @@ static size_t escape_one(enum form form, char out[static ESCAPED_MAX], const uns
 		return quoted + length;
 	}
 	if (form == IN_JSON && !length) {
-		memcpy(out, "\xef\xbf\xbd", 3); /* U+FFFD, the replacement character */
-		return 3;
+		static const char replacement[] = {'\xef', '\xbf', '\xbd'}; /* U+FFFD */
+		memcpy(out, replacement, sizeof(replacement));
+		return sizeof(replacement);
 	}
 	size_t k = 0;
 	out[k++] = '\\';

@@ -222,7 +222,7 @@ static bool set_flag(const struct service_option *o, void *base, const char *tex
 	static const char *const words[] = {"false", "true", "no", "yes", "off", "on"};
 	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
 		if (strcasecmp(text, words[i]) == 0) {
-			*number_at(o, base) = i % 2;
+			*number_at(o, base) = (int64_t)(i % 2);
 			return true;
 		}
 	return false;

@@ -138,7 +138,7 @@ int service_load_request(struct service_load *l, struct config *c, struct errors
 		return -1;
 	}
 	struct load_job *j = new_job(l->service, c);
-	int error = j ? start(j) : errno;
+	int error = j ? start(j) : errno ? errno : ENOMEM;
 	if (error) {
 		ADD_ERROR(l, c, e, "section %s: cannot start the thread that loads: %s", name,
 			  strerror(error));
