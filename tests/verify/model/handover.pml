@@ -785,7 +785,7 @@ finish:
 			unref(replaced)
 		}
 		w = 0; /* spin: a d_step must not follow a loop */
-		/* [[daemon/control/daemon.c:free_all: workers_free(d->workers)]]
+		/* [[daemon/control/daemon.c:free_all: workers_release_snapshots(d->workers)]]
 		 * [[daemon/control/daemon.c:free_all: snapshot_unref(d->current)]]
 		 * [[daemon/control/daemon.c:finish: _exit(d->exit_code)]] */
 		d_step {
