@@ -239,7 +239,8 @@ static void write_at_once(void)
 {
 	char out[LOG_LINE_MAX];
 	uint64_t n;
-	if (n_in - n_out != 1 || !current || !current->takes_at_once || batch.refused || batch.begun)
+	if (n_in - n_out != 1 || !current || !current->takes_at_once || batch.refused ||
+	    batch.begun)
 		return;
 	const struct log_line *l = find_run(&n);
 	if (n != 1) /* another target comes first */
