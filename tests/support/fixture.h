@@ -72,4 +72,13 @@ bool text_read(struct text *t, const char *name);
 extern void (*fixture_on_wait)(void);
 extern void (*fixture_on_failure)(struct text *details);
 
+/* Was this program built with AddressSanitizer? */
+#if defined(__SANITIZE_ADDRESS__)
+#define ADDRESS_SANITIZED true
+#elif defined(__has_feature)
+#define ADDRESS_SANITIZED __has_feature(address_sanitizer)
+#else
+#define ADDRESS_SANITIZED false
+#endif
+
 #endif
