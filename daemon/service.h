@@ -88,7 +88,7 @@ struct protocol {
 	 * A request that is longer than limits.buffer ends the connection. So does one that is not
 	 * complete within limits.idle_timeout: a connection is active when it consumes or sends.
 	 *
-	 * NULL: the service has no connections. It needs no listen section, and may have none.
+	 * NULL: the service has no connections; only udp: addresses may be configured.
 	 */
 	size_t (*data)(struct connection *c, const char *bytes, size_t n);
 
@@ -167,7 +167,7 @@ struct service {
 	 * All workers share the object and get it from worker_loaded(), so nothing may change it.
 	 * `unload` frees it once, when no worker uses it any more. CONFIG is valid until then.
 	 *
-	 * `load` runs in a thread of its own, one call at a time, and may block. After 5 seconds
+	 * `load` runs in a helper thread, one call at a time, and may block. After 5 seconds
 	 * the daemon gives up: the start fails or the reload is rejected, and further reloads are
 	 * rejected until `load` returns; then its object is unloaded. `unload` runs in any thread
 	 * and must not block. Both use no other function of this file. A crash in them ends the
@@ -307,8 +307,8 @@ pid_t service_spawn(const char *const argv[], const int fds[3]);
 /*
  * Connect to ADDRESS: "host:port", where host may be a name, "[v6]:port" or "unix:/path". Returns a
  * connection with the callbacks of P and with connection_data() DATA, to which may be written at
- * once. `opened` follows when it is made. `closed` is called in any case; connection_error() tells
- * there why it failed, after 5 seconds at most. Addresses of a name are tried in turn. Returns NULL
+ * once. `opened` is called when it is made, within 5 seconds. If it fails, only `closed` is called,
+ * and connection_error() has the reason. The addresses of a name are tried in turn. Returns NULL
  * and errno: EINVAL, the address is malformed; EAGAIN, limits.outgoing is reached; ESHUTDOWN, the
  * daemon stops; ENOMEM. In a drain, it is closed like an accepted connection, as soon as it has
  * nothing to send: hold it while an answer is awaited.

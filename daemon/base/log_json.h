@@ -2,7 +2,7 @@
  * Events of the log as JSON. For base/log.c only.
  *
  * The text of an event follows a convention, "event: key=value key=value; remark", and its format
- * tells which part is which, so that a value cannot forge a field. The object gets
+ * separates the parts, so that a value cannot forge a field. The object gets
  *   event    an identifier: the words of the format before the first ": " or "; ", without values,
  *            in snake case. What is behind them can be reworded without a change.
  *   message  the same part as text, with its values

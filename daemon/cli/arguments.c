@@ -128,7 +128,7 @@ int arguments_parse(struct arguments *a, int argc, char **argv)
 		case 'h':
 			return print(usage);
 		case 'V':
-			a->mode = MODE_VERSION; /* whatever else is on the command line */
+			a->mode = MODE_VERSION; /* the rest of the command line is ignored */
 			return -1;
 		default:
 			fputs("try: skeld --help\n", stderr);

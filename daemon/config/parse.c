@@ -226,6 +226,11 @@ static void report_unknown(const char *file, const struct unknown *u)
 	if (u->is_section && *u->section && find_section(u->name, &s))
 		errors_add(running->errors, file, u->line,
 			   "section %s is not closed before section %s", u->section, u->name);
+	else if (u->is_section && *u->section) /* timeout = 5 min */
+		errors_add(running->errors, file, u->line,
+			   "section %s: unexpected %s: expected name = value, with quotes around a "
+			   "value that has blanks",
+			   u->section, u->is_secret ? "(secret)" : u->name);
 	else
 		errors_add(running->errors, file, u->line,
 			   "unknown %s %s%s%s: %s%s%sexpected one of:%s%s",

@@ -139,7 +139,7 @@ static int open_configuration(struct daemon *d, struct config **config, struct e
 	return log ? 0 : EXIT_FAILURE;
 }
 
-/* As the user who starts the daemon, often root: privileges are dropped later. */
+/* Runs before privileges are dropped, often as root. */
 static int load_service(struct daemon *d, struct config *c, struct loaded **loaded,
 			struct errors *e)
 {
@@ -404,7 +404,7 @@ static void on_libevent_fatal(int error)
 
 static void run(struct daemon *d)
 {
-	log_flush(); /* who waits for READY=1 may read the log, or stop this process */
+	log_flush(); /* the log is complete when READY=1 is sent */
 	daemon_set_state(d, RUNNING);
 	log_notice("ready: generation=1 workers=%u (%s) start_ms=%.1f", workers_count(d->workers),
 		   d->workers_reason, (double)(now_ns() - d->started_ns) / 1e6);

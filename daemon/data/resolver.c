@@ -1,12 +1,11 @@
 #include "data/resolver.h"
 
 #include "base/compat.h"
-#include "base/log.h"
+#include "base/thread.h"
 #include "data/worker.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,18 +82,12 @@ static void *run_thread(void *arg)
 static int start_thread(void)
 {
 	pthread_t thread;
-	sigset_t all, before;
 	if (n_idle || n_threads == THREADS_MAX)
 		return 0;
-	sigfillset(&all);
-	log_unblock_crash_signals(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int error = pthread_create(&thread, NULL, run_thread, NULL);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int error = thread_start(&thread, "resolver", run_thread, NULL);
 	if (error)
 		return n_threads ? 0 : error;
 	pthread_detach(thread);
-	pthread_setname_np(thread, "resolver");
 	n_threads++;
 	return 0;
 }

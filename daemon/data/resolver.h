@@ -1,5 +1,5 @@
 /*
- * Looks up host names in threads of its own, because getaddrinfo(3) blocks. Worker's thread.
+ * Looks up host names in helper threads, because getaddrinfo(3) blocks. Worker's thread.
  *
  * At most two lookups run at once, the others wait. A lookup cannot be interrupted: if it is
  * cancelled, its result is discarded when it arrives.

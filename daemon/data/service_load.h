@@ -1,5 +1,5 @@
 /*
- * The service's `load`: runs in a thread of its own with a time limit, and gives an object that
+ * The service's `load`: runs in a helper thread with a time limit, and returns an object that
  * snapshots share.
  *
  * A file system may hang, so the control thread never waits for `load`. If the time limit is over,

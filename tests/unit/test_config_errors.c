@@ -71,6 +71,13 @@ Test(config_errors, unknown_options_are_reported_with_their_line)
 	EXPECT_NOTHING_LEFT();
 }
 
+Test(config_errors, a_value_with_blanks_needs_quotes)
+{
+	expect_error("limits {\nidle_timeout = 5 min\n}\n",
+		     "skeld.conf:2: section limits: unexpected min: expected name = value");
+	EXPECT_NOTHING_LEFT();
+}
+
 Test(config_errors, the_nearest_name_is_suggested)
 {
 	expect_error("log { levle = debug }\n",

@@ -78,7 +78,7 @@ Test(log_json, the_event_has_no_values_of_the_message)
 	end();
 }
 
-/* The format, and not the text, tells what is a field. */
+/* Fields come from the format, never from a value. */
 Test(log_json, a_value_forges_no_field)
 {
 	const char *forged = "a: worker=7 \",\"level\":\"error\"\n{\"x\":1}";
