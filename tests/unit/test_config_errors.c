@@ -160,7 +160,8 @@ Test(config_errors, unknown_sections_are_reported_with_their_line)
 {
 	expect_error("\nspeed {\na = 1\n}\n", "skeld.conf:2: unknown section speed");
 	expect_error("speed \"title\" { a = 1 }\n", "skeld.conf:1: unknown section speed");
-	expect_error("limits { inner { a = 1 } }\n", "skeld.conf:1: unknown section limits.inner");
+	expect_error("limits { inner { a = 1 } }\n",
+		     "skeld.conf:1: section limits: unexpected inner");
 	EXPECT_NOTHING_LEFT();
 }
 
