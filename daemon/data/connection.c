@@ -14,18 +14,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-static void log_connection(const struct connection *c, int level, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-static void log_connection(const struct connection *c, int level, const char *format, ...)
-{
-	va_list ap;
-	if (level > log_level())
-		return;
-	va_start(ap, format);
-	connection_vlog(c, level, format, ap);
-	va_end(ap);
-}
-
 static void on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct connection *c = arg;

@@ -190,5 +190,7 @@ void connection_free_buffers(struct connection *c, bool all);
 /* Log a line that begins with the address of the client. */
 void connection_vlog(const struct connection *c, int level, const char *format, va_list ap)
 	__attribute__((format(printf, 3, 0)));
+void log_connection(const struct connection *c, int level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 #endif

@@ -32,6 +32,16 @@ void connection_vlog(const struct connection *c, int level, const char *format, 
 	log_vabout(level, &about, format, ap);
 }
 
+void log_connection(const struct connection *c, int level, const char *format, ...)
+{
+	va_list ap;
+	if (level > log_level())
+		return;
+	va_start(ap, format);
+	connection_vlog(c, level, format, ap);
+	va_end(ap);
+}
+
 size_t connection_buffer_limit(struct connection *c)
 {
 	size_t limit = (size_t)c->worker->snapshot->config->limits.buffer; /* at most 1 GiB */
@@ -89,23 +99,11 @@ void connection_fail_no_memory(struct connection *c)
 	connection_end(c, CLOSED_ERROR);
 }
 
-static void log_failure(const struct connection *c, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-static void log_failure(const struct connection *c, const char *format, ...)
-{
-	va_list ap;
-	if (LOG_DEBUG > log_level())
-		return;
-	va_start(ap, format);
-	connection_vlog(c, LOG_DEBUG, format, ap);
-	va_end(ap);
-}
-
 void connection_fail_errno(struct connection *c, const char *call)
 {
 	int error = errno;
 	c->error = (int16_t)error;
-	log_failure(c, "cannot %s: %s", call, strerror(error));
+	log_connection(c, LOG_DEBUG, "cannot %s: %s", call, strerror(error));
 	if (error == ENOMEM || error == ENOBUFS)
 		connection_fail_no_memory(c);
 	else
