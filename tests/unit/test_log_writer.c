@@ -477,6 +477,16 @@ Test(log_writer, a_destination_that_blocks_does_not_keep_the_process_from_ending
 	EXPECT_NOTHING_LEFT();
 }
 
+/* exit(3) in a forked child. The leak check of the address sanitizer takes locks there that a
+ * thread of the parent may have held, and hangs: leave it out. */
+static _Noreturn void exit_child(void)
+{
+	if (!ADDRESS_SANITIZED)
+		exit(0);
+	log_flush();
+	_exit(0);
+}
+
 /* The writer holds lines and, most of the time, is between two system calls. */
 Test(log_writer, a_forked_child_logs_nothing_and_does_not_hang)
 {
@@ -488,7 +498,7 @@ Test(log_writer, a_forked_child_logs_nothing_and_does_not_hang)
 		close(reader);
 		log_error("of the child");
 		log_flush();
-		exit(0);
+		exit_child();
 	}
 	MUST(waitpid(pid, &status, 0) == pid);
 	cr_assert_eq(status, 0);
@@ -514,7 +524,7 @@ static void *log_until(void *stop)
 
 Test(log_writer, a_child_that_is_forked_while_a_thread_logs_does_not_hang)
 {
-	enum { CHILDREN = ADDRESS_SANITIZED ? 20 : 200 }; /* each looks for leaks */
+	enum { CHILDREN = 200 };
 	bool stop = false;
 	pthread_t thread;
 	int status;
@@ -524,7 +534,7 @@ Test(log_writer, a_child_that_is_forked_while_a_thread_logs_does_not_hang)
 		pid_t pid = fork();
 		if (pid == 0) {
 			log_error("of the child");
-			exit(0);
+			exit_child();
 		}
 		MUST(waitpid(pid, &status, 0) == pid);
 		cr_assert_eq(status, 0);
