@@ -9,11 +9,11 @@ if [[ -e daemon/service/libraries ]]; then
 		[[ ! $package ]] || library_of_package[$package]=$library
 	done <daemon/service/libraries
 fi
-BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libevent-dev libconfuse-dev "${!library_of_package[@]}")
-readonly REQUIREMENTS='skeld needs a C compiler, CMake >= 3.25, Ninja, pkg-config, libevent >= 2.1.12 and
-libconfuse >= 3.3; its tests need Criterion >= 2.3.
-  Debian: gcc libc6-dev cmake ninja-build pkg-config libevent-dev libconfuse-dev libcriterion-dev
-  Fedora: gcc cmake ninja-build pkgconf-pkg-config libevent-devel libconfuse-devel'
+BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libevent-dev libconfuse-dev libssl-dev "${!library_of_package[@]}")
+readonly REQUIREMENTS='skeld needs a C compiler, CMake >= 3.25, Ninja, pkg-config, libevent >= 2.1.12,
+libconfuse >= 3.3 and OpenSSL >= 3.0 (or -DSKELD_TLS=OFF); its tests need Criterion >= 2.3.
+  Debian: gcc libc6-dev cmake ninja-build pkg-config libevent-dev libconfuse-dev libssl-dev libcriterion-dev
+  Fedora: gcc cmake ninja-build pkgconf-pkg-config libevent-devel libconfuse-devel openssl-devel'
 
 # In Turkish, [a-z] does not match i.
 export LC_ALL=C.UTF-8
@@ -37,6 +37,7 @@ is_available() { # PACKAGE
 	ninja-build) [[ $CMAKE_GENERATOR != Ninja ]] || has_command ninja ;;
 	libevent-dev) pkg-config --exists 'libevent_core >= 2.1.12' ;;
 	libconfuse-dev) pkg-config --exists 'libconfuse >= 3.3' ;;
+	libssl-dev) pkg-config --exists 'libssl >= 3.0' ;;
 	libcriterion-dev) pkg-config --exists 'criterion >= 2.3' ;;
 	libclang-rt-dev) echo 'int main(void) { return 0; }' | clang -fsanitize=address -xc - -o /dev/null ;;
 	dpkg-dev) has_command dpkg-shlibdeps ;;

@@ -20,6 +20,7 @@
 enum {
 	WORKERS_MAX = 256,
 	CONFIG_LISTEN_MAX = 64,	 /* listen sections */
+	CONFIG_TLS_MAX = 256,	 /* tls sections */
 	CONFIG_OPTIONS_MAX = 64, /* options of the service */
 	CONFIG_BACKLOG = 1024	 /* the default of listen.backlog */
 };
@@ -36,6 +37,16 @@ struct listen_config {
 	char *address; /* "": off */
 	int64_t backlog;
 	int64_t proxy; /* boolean: connections begin with a PROXY header */
+	char **tls;    /* titles of tls sections, ended by NULL; none: no TLS */
+};
+
+struct tls_config {
+	struct location location;
+	char *title;	     /* unique */
+	char *certificate;   /* path of a PEM file: the certificate, then those of its issuers */
+	char *key;	     /* path of a PEM file */
+	char *client_ca;     /* path of a PEM file; "": clients need no certificate */
+	int64_t min_version; /* index in "1.2 1.3" */
 };
 
 /*
@@ -66,8 +77,11 @@ struct config {
 	} limits;
 	struct {
 		char *address; /* "": off */
+		char **tls;    /* as in a listen section */
 		struct location location;
 	} admin;
+	size_t n_tls;
+	struct tls_config tls[CONFIG_TLS_MAX];
 	size_t n_listen;
 	struct listen_config listen[CONFIG_LISTEN_MAX];
 	const struct service_schema *schema; /* not owned; outlives the configuration */
