@@ -373,6 +373,11 @@ const char *connection_error(const struct connection *c);
 /* The title of the listen section that accepted C, "" if none has; valid until `stop` returns. */
 const char *connection_listener(const struct connection *c);
 
+/* The subject of the certificate with which a TLS client has identified itself, "CN=a,O=b" as in
+ * RFC 2253: its listen section has a tls section with client_ca. Otherwise "". Valid as long as C.
+ */
+const char *connection_tls_name(const struct connection *c);
+
 /* A pointer of the service, NULL at first. */
 void *connection_data(const struct connection *c);
 void connection_set_data(struct connection *c, void *data);

@@ -22,9 +22,9 @@ struct acceptor {
 	struct worker *worker;
 	struct listener *listener;
 	struct event event;
-	bool emptying;	   /* to be freed, but its queue waits for a free descriptor */
-	const char *title; /* of the listen section, kept by worker_keep_title() */
-	bool proxied;	   /* connections begin with a PROXY header */
+	bool emptying; /* to be freed, but its queue waits for a free descriptor */
+	struct opening opening;
+	struct tls_sites *sites; /* of opening.tls */
 	/* Connections to accept in the next turn. One, and so no accept(2) that finds an empty
 	 * queue, unless they arrive faster than that. */
 	uint8_t batch;
@@ -100,7 +100,7 @@ static int accept_some(const struct acceptor *a, unsigned max)
 			continue;
 		worker_add(w, COUNT_ACCEPTED, 1);
 		if (atomic_fetch_add(n_connections, 1) < w->snapshot->connections) {
-			connection_accept(w, c, &peer, a->listener, a->title, a->proxied);
+			connection_accept(w, c, &peer, a->listener, &a->opening);
 		} else {
 			atomic_fetch_sub(n_connections, 1);
 			close_surplus(w, c);
@@ -114,6 +114,7 @@ static void free_acceptor(struct acceptor *a)
 	event_del(&a->event);
 	TAILQ_REMOVE(&a->worker->acceptors, a, entry);
 	listener_unref(a->listener);
+	tls_sites_unref(a->sites);
 	free(a);
 }
 
@@ -189,8 +190,8 @@ static bool accepts_on(const struct worker *w, const struct listener *l, int fd)
 	return false;
 }
 
-static void add_acceptor(struct worker *w, struct listener *l, int fd, const char *title,
-			 bool proxied)
+static void add_acceptor(struct worker *w, struct listener *l, int fd, const struct opening *o,
+			 struct tls_sites *sites)
 {
 	if (accepts_on(w, l, fd))
 		return;
@@ -201,8 +202,8 @@ static void add_acceptor(struct worker *w, struct listener *l, int fd, const cha
 	}
 	a->worker = w;
 	a->listener = listener_ref(l);
-	a->title = title;
-	a->proxied = proxied;
+	a->opening = *o;
+	a->sites = tls_sites_ref(sites);
 	a->batch = 1;
 	event_assign(&a->event, w->base, fd, EV_READ | EV_PERSIST, on_accept, a);
 	TAILQ_INSERT_TAIL(&w->acceptors, a, entry);
@@ -211,30 +212,40 @@ static void add_acceptor(struct worker *w, struct listener *l, int fd, const cha
 
 /* Use the sockets of L that are assigned to this worker; all if L is removed, because another
  * worker may be stuck. */
-static void add_sockets(struct worker *w, struct listener *l, const char *title, bool proxied)
+static void add_sockets(struct worker *w, struct listener *l, const struct opening *o,
+			struct tls_sites *sites)
 {
 	for (size_t i = 0; i < l->n_fds; i++)
 		if (!l->refuses && !listener_is_assigned(l, i, w->index, w->workers->n_workers))
 			continue;
 		else if (!l->actual.datagram)
-			add_acceptor(w, l, l->fds[i], title, proxied);
-		else if (!datagrams_add(w, l, l->fds[i], title))
+			add_acceptor(w, l, l->fds[i], o, sites);
+		else if (!datagrams_add(w, l, l->fds[i], o->title))
 			pause_accepting(w, ENOMEM); /* acceptors_resume() tries again */
+}
+
+/* How the connections of listener number I of S begin. */
+static struct opening opening_of(struct worker *w, const struct snapshot *s, size_t i)
+{
+	return (struct opening){.title = worker_keep_title(w, s->title[i]),
+				.proxied = s->proxied[i],
+				.tls = s->tls_server[i]};
 }
 
 static void add_all_acceptors(struct worker *w, const struct snapshot *s)
 {
-	for (size_t i = 0; i < s->n_listeners; i++)
+	for (size_t i = 0; i < s->n_listeners; i++) {
+		const struct opening o = opening_of(w, s, i);
 		if (s->listener[i] != s->admin)
-			add_sockets(w, s->listener[i], worker_keep_title(w, s->title[i]),
-				    s->proxied[i]);
+			add_sockets(w, s->listener[i], &o, s->tls);
+	}
 }
 
 static void configure(struct acceptor *a, const struct snapshot *s)
 {
-	size_t i = snapshot_index(s, a->listener);
-	a->title = worker_keep_title(a->worker, s->title[i]);
-	a->proxied = s->proxied[i];
+	a->opening = opening_of(a->worker, s, snapshot_index(s, a->listener));
+	tls_sites_unref(a->sites);
+	a->sites = tls_sites_ref(s->tls);
 }
 
 /* The listener of A is removed. */
@@ -244,7 +255,7 @@ static void retire_acceptor(struct acceptor *a)
 		end_acceptor(a);
 	} else if (!event_pending(&a->event, EV_TIMEOUT, NULL)) {
 		start_accepting(a);
-		add_sockets(a->worker, a->listener, a->title, a->proxied);
+		add_sockets(a->worker, a->listener, &a->opening, a->sites);
 	}
 }
 

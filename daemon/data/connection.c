@@ -14,6 +14,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+enum {
+	HANDSHAKES_MAX = 8,  /* see may_begin_handshake() */
+	PROXY_TLS_MAX = 4096 /* bytes to receive while a PROXY header is not complete, before TLS */
+};
+
 static void on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct connection *c = arg;
@@ -73,6 +78,17 @@ static void reject_header(struct connection *c, const char *received)
 	connection_end(c, CLOSED_PROXY);
 }
 
+static void fail_tls(struct connection *c, const char *why)
+{
+	unsigned suppressed;
+	if (worker_may_warn(c->worker, WARN_TLS, &suppressed))
+		log_connection(c, LOG_WARNING,
+			       "closed: TLS failed: %s; listener=\"%s\" suppressed=%u", why,
+			       c->listener, suppressed);
+	connection_flush(c); /* the alert */
+	connection_end(c, CLOSED_TLS);
+}
+
 /* Call the service: the client's address is known, and bytes may be exchanged. */
 static void call_opened(struct connection *c)
 {
@@ -117,14 +133,23 @@ static void set_client_address(struct connection *c, const struct address *clien
 	memcpy(&c->peer, &client->sa, sizeof(c->peer));
 }
 
-static void accept_header(struct connection *c, const struct proxy_header *p)
+/* All that comes before the first byte for the service was received. */
+static void open_connection(struct connection *c)
 {
-	set_client_address(c, &p->client);
 	connection_move(c, LIST_ACTIVE);
 	c->state = OPEN;
 	call_opened(c);
 	if (c->draining)
 		call_draining(c);
+}
+
+static void accept_header(struct connection *c, const struct proxy_header *p)
+{
+	set_client_address(c, &p->client);
+	if (c->tls)
+		c->state = AWAITS_TLS;
+	else
+		open_connection(c);
 }
 
 /* BYTES are all that were received so far. Returns the number of bytes to skip: the header. */
@@ -207,24 +232,88 @@ static bool may_read(struct connection *c)
 	return unsent(c) < limit && buffered(c->in) < limit;
 }
 
-static void receive(struct connection *c)
+static void note_peer_end(struct connection *c)
+{
+	c->peer_ended = true;
+	log_connection(c, LOG_DEBUG, "peer closed its side: unsent=%zu", buffered(c->out));
+	if (c->state == AWAITS_TLS && tls_session_has_begun(c->tls))
+		worker_add(c->worker, COUNT_TLS + TLS_FAILED, 1);
+	call_ended(c);
+}
+
+/* N encrypted BYTES have arrived. */
+static void receive_tls(struct connection *c, const char *bytes, size_t n)
+{
+	struct worker *w = c->worker;
+	enum tls_status status = connection_decrypt(c, bytes, n);
+	bool is_open = tls_session_is_open(c->tls);
+	if (c->state == AWAITS_TLS && (is_open || status == TLS_BROKEN))
+		worker_add(w, COUNT_TLS + tls_session_result(c->tls), 1);
+	if (c->state == AWAITS_TLS && is_open) {
+		worker_add(w, tls_session_is_tls13(c->tls) ? COUNT_TLS13 : COUNT_TLS12, 1);
+		open_connection(c);
+	}
+	if (w->tls.n_plain)
+		offer(c, w->tls.plain, w->tls.n_plain);
+	if (status == TLS_PEER_END)
+		note_peer_end(c);
+	else if (status == TLS_BROKEN)
+		fail_tls(c, tls_session_error(c->tls));
+}
+
+/* The bytes behind a PROXY header. */
+static void receive_rest(struct connection *c)
+{
+	struct worker *w = c->worker;
+	int n = evbuffer_remove(c->in, w->scratch, SCRATCH_SIZE);
+	connection_account(c);
+	if (n > 0)
+		receive_tls(c, w->scratch, (size_t)n);
+}
+
+/* A handshake is one long step: in a turn of the loop, only some may begin, so that the open
+ * connections do not wait for many of them. */
+static bool may_begin_handshake(struct worker *w)
+{
+	struct timeval turn; /* the same in the whole turn */
+	event_base_gettimeofday_cached(w->base, &turn);
+	if (evutil_timercmp(&turn, &w->handshakes_turn, !=))
+		w->n_handshakes = 0;
+	w->handshakes_turn = turn;
+	return w->n_handshakes++ < HANDSHAKES_MAX;
+}
+
+/* The most bytes to receive at once. */
+static size_t room_to_receive(struct connection *c)
 {
 	size_t out = unsent(c), in = buffered(c->in), limit = connection_buffer_limit(c);
 	size_t room = limit - (out > in ? out : in);
-	ssize_t n = recv(c->fd, c->worker->scratch, room < SCRATCH_SIZE ? room : SCRATCH_SIZE, 0);
+	size_t max = c->tls && c->state == AWAITS_PROXY_HEADER ? PROXY_TLS_MAX : SCRATCH_SIZE;
+	return room < max ? room : max;
+}
+
+static void receive(struct connection *c)
+{
+	bool begins = c->state == AWAITS_TLS && !tls_session_has_begun(c->tls) && !c->draining;
+	if (begins && !may_begin_handshake(c->worker))
+		return; /* the event is triggered again in the next turn */
+	ssize_t n = recv(c->fd, c->worker->scratch, room_to_receive(c), 0);
 	if (n > 0) {
 		worker_add(c->worker, c->outgoing ? COUNT_OUTGOING_RECEIVED : COUNT_RECEIVED,
 			   (uint64_t)n);
 		c->received += (uint64_t)n;
 		c->unread -= (unsigned)n < c->unread ? (unsigned)n : c->unread;
-		offer(c, c->worker->scratch, (size_t)n);
+		if (c->tls && c->state != AWAITS_PROXY_HEADER)
+			receive_tls(c, c->worker->scratch, (size_t)n);
+		else
+			offer(c, c->worker->scratch, (size_t)n);
+		if (c->state == AWAITS_TLS && buffered(c->in))
+			receive_rest(c);
 		return;
 	}
 	c->unread = 0;
 	if (n == 0) {
-		c->peer_ended = true;
-		log_connection(c, LOG_DEBUG, "peer closed its side: unsent=%zu", buffered(c->out));
-		call_ended(c);
+		note_peer_end(c);
 	} else if (errno != EAGAIN && errno != EINTR) {
 		connection_fail_errno(c, "receive");
 	}
@@ -409,6 +498,10 @@ static void close_socket(struct connection *c)
 		       close_reasons[c->reason], (unsigned long long)c->received,
 		       (unsigned long long)c->sent, w->now - c->accepted_at);
 	event_del(&c->event);
+	if (c->tls && c->reason != CLOSED_ERROR && c->reason != CLOSED_TLS)
+		connection_end_tls(c);
+	tls_session_free(c->tls);
+	c->tls = NULL;
 	if (c->outgoing)
 		end_outgoing(c);
 	else
@@ -463,12 +556,20 @@ static void fail_to_connect(struct connection *c, int error)
 	connection_end(c, CLOSED_ERROR);
 }
 
+static void time_out_handshake(struct connection *c)
+{
+	worker_add(c->worker, COUNT_TLS + TLS_TIMEOUT, 1);
+	fail_tls(c, "the handshake is not complete in time");
+}
+
 static void time_out(struct connection *c)
 {
 	if (c->state == CONNECTING)
 		fail_to_connect(c, ETIMEDOUT);
 	else if (c->state == AWAITS_PROXY_HEADER)
 		reject_header(c, "nothing in time");
+	else if (c->state == AWAITS_TLS)
+		time_out_handshake(c);
 	else if (!buffered(c->out) && call_ending(c, ENDING_IDLE))
 		connection_begin_close(c, CLOSED_IDLE);
 	else
@@ -505,6 +606,10 @@ static bool wait_open(struct connection *c)
 	bool read = may_read(c), loss = !read && !out && !c->peer_ended;
 	connection_free_buffers(c, false);
 	if (c->shutting_down && !c->shut_down && !out) {
+		connection_end_tls(c);
+		out = buffered(c->out);
+	}
+	if (c->shutting_down && !c->shut_down && !out) {
 		shutdown(c->fd, SHUT_WR);
 		c->shut_down = true;
 	}
@@ -517,6 +622,8 @@ static bool wait_open(struct connection *c)
 /* CLOSING. Returns false if the state has changed. */
 static bool wait_closing(struct connection *c)
 {
+	if (!buffered(c->out) && !c->holds)
+		connection_end_tls(c);
 	bool unsent = buffered(c->out) > 0;
 	if (!unsent && !c->holds) {
 		finish(c);
@@ -623,23 +730,32 @@ static void close_for_no_memory(struct worker *w, int fd)
 	worker_add(w, COUNT_CLOSED + CLOSED_ERROR, 1);
 }
 
+static bool add_tls(struct connection *c, struct worker *w, const struct tls_server *server)
+{
+	if (!w->tls.plain && !tls_io_init(&w->tls, SCRATCH_SIZE))
+		return false;
+	c->tls = tls_session_new(server);
+	return c->tls;
+}
+
 void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
-		       const struct listener *l, const char *title, bool proxied)
+		       const struct listener *l, const struct opening *o)
 {
 	struct connection *c = calloc(1, sizeof(*c));
-	if (!c) {
+	if (!c || (o->tls && !add_tls(c, w, o->tls))) {
+		free(c);
 		close_for_no_memory(w, fd);
 		return;
 	}
 	c->worker = w;
 	c->protocol = &w->workers->service->protocol;
-	c->listener = title;
+	c->listener = o->title;
 	c->fd = fd;
 	c->accepted_at = c->active_at = w->now;
 	c->in_grace_period = true;
 	c->is_unix = peer->ss_family == AF_UNIX;
-	c->state = proxied ? AWAITS_PROXY_HEADER : OPEN;
-	c->list = proxied ? LIST_OPENING : LIST_ACTIVE;
+	c->state = o->proxied ? AWAITS_PROXY_HEADER : o->tls ? AWAITS_TLS : OPEN;
+	c->list = c->state < OPEN ? LIST_OPENING : LIST_ACTIVE;
 	memcpy(&c->peer, peer, sizeof(c->peer));
 	w->n_connections++;
 	TAILQ_INSERT_TAIL(&w->lists[c->list], c, entry);

@@ -21,7 +21,8 @@
 
 enum connection_state {
 	CONNECTING,	     /* outgoing: no socket yet; what is written is queued */
-	AWAITS_PROXY_HEADER, /* `opened` follows when the header is complete */
+	AWAITS_PROXY_HEADER, /* `opened` follows when the header is complete, without TLS */
+	AWAITS_TLS,	     /* `opened` follows when the handshake is complete */
 	OPEN,		     /* the service receives and answers */
 	CLOSING,	     /* `data` is not called any more; what is written will be sent */
 	LINGERING,	     /* all is sent; wait until the peer has received it or closes */
@@ -35,7 +36,7 @@ enum connection_event {
 	WRITABLE,   /* or the service wrote, closed or released outside of connection_handle() */
 	DRAIN,	    /* answer every received request, then close */
 	GRACE_OVER, /* see GRACE_MS */
-	TIMED_OUT,  /* no header, or no activity for limits.idle_timeout */
+	TIMED_OUT,  /* no header, no handshake, or no activity for limits.idle_timeout */
 	CHECK,	    /* in LIST_ENDING: does the peer make progress? */
 	CUT	    /* close now: ORDER_CLOSE */
 };
@@ -50,9 +51,10 @@ struct connection {
 		const char *listener;	     /* accepted: title of the listen section */
 		struct connector *connector; /* outgoing: NULL unless CONNECTING */
 	};
+	struct tls_session *tls; /* NULL: a plain connection */
 	void *service_data;
 	struct evbuffer *in;	       /* received and not consumed; NULL if empty */
-	struct evbuffer *out;	       /* written and not sent; NULL if empty */
+	struct evbuffer *out;	       /* written (encrypted) and not sent; NULL if empty */
 	TAILQ_ENTRY(connection) entry; /* in worker->lists[list]; N_LISTS: in none */
 	union {
 		sa_family_t family;
@@ -95,7 +97,7 @@ struct connection {
 };
 
 /* The memory of an idle connection, which scripts/bench measures. */
-_Static_assert(sizeof(struct connection) <= sizeof(struct event) + 144,
+_Static_assert(sizeof(struct connection) <= sizeof(struct event) + 152,
 	       "an idle connection must stay small");
 
 /*
@@ -105,7 +107,8 @@ _Static_assert(sizeof(struct connection) <= sizeof(struct event) + 144,
  */
 enum { GRACE_MS = 200 };
 
-/* The time limit for a PROXY header, and for an outgoing connection to be made. */
+/* The time limit for a PROXY header and a TLS handshake together, and for an outgoing connection to
+ * be made. */
 enum { OPENING_SECONDS = 5 };
 
 /*
@@ -123,12 +126,16 @@ static inline size_t buffered(const struct evbuffer *b)
 
 /* The machine, data/connection.c. */
 
-/*
- * Take over FD, which was accepted from L, the listener of the section TITLE. The caller has
- * counted it in workers->n_connections. PROXIED: the connection begins with a PROXY header.
- */
+/* How the connections of a listen section begin. */
+struct opening {
+	const char *title;	      /* of the section, kept by worker_keep_title() */
+	bool proxied;		      /* with a PROXY header */
+	const struct tls_server *tls; /* then with a TLS handshake; NULL: without */
+};
+
+/* Take over FD, which was accepted from L. The caller has counted it in workers->n_connections. */
 void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
-		       const struct listener *l, const char *title, bool proxied);
+		       const struct listener *l, const struct opening *o);
 
 /* See worker_connect(). */
 struct connection *connection_connect(struct worker *w, const char *address,
@@ -170,6 +177,15 @@ bool connection_send(struct connection *c, const void *bytes, size_t n);
 
 /* Send what is gathered or queued, as far as the socket takes it. The queue keeps the rest. */
 void connection_flush(struct connection *c);
+
+/*
+ * Decrypt N received BYTES to worker->tls.plain. What the protocol answers is sent by the next
+ * connection_flush().
+ */
+enum tls_status connection_decrypt(struct connection *c, const char *bytes, size_t n);
+
+/* Send close_notify to a TLS client that has received all other bytes, as far as possible. */
+void connection_end_tls(struct connection *c);
 
 /*
  * Account for the bytes in c->in and c->out. If the worker's part of limits.memory is exceeded, end

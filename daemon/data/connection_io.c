@@ -13,6 +13,9 @@
 /* A piece of LARGE bytes is sent at once, with the gathered bytes before it, instead of copied. */
 enum { LARGE = 16384 };
 
+/* The memory of an idle TLS session, for limits.memory. */
+enum { SESSION_KIB = 16 };
+
 void connection_vlog(const struct connection *c, int level, const char *format, va_list ap)
 {
 	char peer[ADDRESS_TEXT_MAX] = "a unix peer";
@@ -137,7 +140,8 @@ static size_t kib(const struct evbuffer *b)
 static void update_debt(struct connection *c)
 {
 	struct worker *w = c->worker;
-	uint32_t debt = (uint32_t)(kib(c->in) + kib(c->out));
+	bool has_session = c->tls && tls_session_has_begun(c->tls);
+	uint32_t debt = (uint32_t)(kib(c->in) + kib(c->out)) + (has_session ? SESSION_KIB : 0);
 	if (debt == c->debt)
 		return;
 	w->buffered += debt;
@@ -259,6 +263,62 @@ static void send_gathered(struct connection *c, const char *bytes, size_t n)
 		append(c, &c->out, bytes + (sent - sent_gathered), n - (sent - sent_gathered));
 }
 
+/* TLS. worker->tls.out belongs to `running`: it is sent or queued before another machine runs. */
+
+enum tls_status connection_decrypt(struct connection *c, const char *bytes, size_t n)
+{
+	enum tls_status status = tls_session_receive(c->tls, &c->worker->tls, bytes, n);
+	update_debt(c);
+	return status;
+}
+
+static void encrypt(struct connection *c, const char *bytes, size_t n)
+{
+	if (c->state < ENDED && !tls_session_send(c->tls, &c->worker->tls, bytes, n))
+		connection_fail_no_memory(c);
+}
+
+/* Send or queue worker->tls.out from byte BEGIN. */
+static void send_encrypted(struct connection *c, size_t begin)
+{
+	struct tls_io *io = &c->worker->tls;
+	size_t n = io->n_out - begin, sent = 0;
+	if (n && !buffered(c->out))
+		sent = record_sent(c, send(c->fd, io->out + begin, n, MSG_NOSIGNAL), n);
+	io->n_out = begin;
+	if (c->state < ENDED)
+		append(c, &c->out, io->out + begin + sent, n - sent);
+}
+
+/* Encrypt the gathered bytes and BYTES, and send them as far as the socket takes them. */
+static void send_tls(struct connection *c, const char *bytes, size_t n)
+{
+	struct worker *w = c->worker;
+	size_t begin = w->running == c ? 0 : w->tls.n_out;
+	if (w->running == c && w->n_gathered) {
+		size_t gathered = w->n_gathered;
+		w->n_gathered = 0;
+		encrypt(c, w->gathered, gathered);
+	}
+	do {
+		size_t piece = n < GATHER_SIZE ? n : GATHER_SIZE;
+		encrypt(c, bytes, piece);
+		send_encrypted(c, begin);
+		bytes += piece;
+		n -= piece;
+	} while (n && c->state < ENDED);
+	if (buffered(c->out) && !c->blocked && c->state < LINGERING)
+		send_queued(c);
+}
+
+void connection_end_tls(struct connection *c)
+{
+	if (!c->tls || buffered(c->out))
+		return;
+	tls_session_end(c->tls, &c->worker->tls);
+	send_encrypted(c, 0);
+}
+
 bool connection_send(struct connection *c, const void *bytes, size_t n)
 {
 	struct worker *w = c->worker;
@@ -267,13 +327,18 @@ bool connection_send(struct connection *c, const void *bytes, size_t n)
 		return c->state != ENDED;
 	}
 	size_t queued = buffered(c->out), limit = connection_buffer_limit(c);
-	bool gathers = w->running == c && !queued;
+	bool gathers = w->running == c && (c->tls || !queued);
 	size_t all = n + queued + (gathers ? w->n_gathered : 0);
 	bool wait = n < LARGE && all < GATHER_SIZE && all < limit;
 	if (wait && gathers) {
 		memcpy(w->gathered + w->n_gathered, bytes, n);
 		w->n_gathered += n;
 		return true;
+	}
+	if (c->tls) {
+		send_tls(c, bytes, n);
+		connection_schedule(c);
+		return c->state != ENDED;
 	}
 	if (queued || wait)
 		append(c, &c->out, bytes, n);
@@ -289,7 +354,9 @@ void connection_flush(struct connection *c)
 {
 	if (c->state == CONNECTING)
 		return;
-	if (c->worker->n_gathered)
+	if (c->tls)
+		send_tls(c, "", 0);
+	else if (c->worker->n_gathered)
 		send_gathered(c, "", 0);
 	else if (buffered(c->out) && !c->blocked && c->state < LINGERING)
 		send_queued(c);

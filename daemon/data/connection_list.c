@@ -65,7 +65,7 @@ void connection_list_check(struct worker *w)
 static bool gets_grace_period(const struct connection *c)
 {
 	return !c->outgoing && c->worker->now - c->active_at <= 1 && !c->holds &&
-	       !buffered(c->out) && (!buffered(c->in) || c->state == AWAITS_PROXY_HEADER) &&
+	       !buffered(c->out) && (!buffered(c->in) || c->state < OPEN) &&
 	       c->worker->snapshot->config->drain_timeout;
 }
 

@@ -117,7 +117,7 @@ void worker_release(struct worker *w)
 
 int connection_write(struct connection *c, const void *bytes, size_t n)
 {
-	if (c->state > OPEN || c->state == AWAITS_PROXY_HEADER || c->shutting_down ||
+	if (c->state > OPEN || (c->state < OPEN && c->state != CONNECTING) || c->shutting_down ||
 	    !connection_send(c, bytes, n))
 		return -1;
 	if (buffered(c->out) < connection_buffer_limit(c))
@@ -199,6 +199,11 @@ const struct sockaddr *connection_peer(const struct connection *c, socklen_t *le
 const char *connection_listener(const struct connection *c)
 {
 	return c->outgoing ? "" : c->listener;
+}
+
+const char *connection_tls_name(const struct connection *c)
+{
+	return c->tls ? tls_session_peer_name(c->tls) : "";
 }
 
 void connection_hold(struct connection *c)

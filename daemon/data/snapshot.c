@@ -277,6 +277,7 @@ void snapshot_unref(struct snapshot *s)
 	for (size_t i = 0; i < s->n_workers; i++)
 		snapshot_unref(s->untaken[i]);
 	loaded_unref(s->loaded);
+	tls_sites_unref(s->tls);
 	config_unref(s->config);
 	free(s);
 }

@@ -19,6 +19,7 @@
 
 #include "config/config.h"
 #include "data/listener.h"
+#include "data/tls.h"
 
 struct snapshot {
 	_Atomic unsigned refs;
@@ -26,13 +27,15 @@ struct snapshot {
 	int64_t published_ns; /* CLOCK_MONOTONIC */
 	struct config *config;
 	struct loaded *loaded; /* by the service, see data/service_load.h; NULL: nothing */
+	struct tls_sites *tls; /* the tls sections; NULL: none */
 	size_t connections;    /* limits.connections, or fewer if RLIMIT_NOFILE allows fewer */
 	size_t n_listeners;
 	struct listener *listener[LISTENERS_MAX];
 	int backlog[LISTENERS_MAX];	  /* of each listener, as configured in this snapshot */
 	const char *title[LISTENERS_MAX]; /* of its section; the configuration owns it */
 	bool proxied[LISTENERS_MAX]; /* connections of the listener begin with a PROXY header */
-	struct listener *admin;	     /* in listener[]; workers do not accept on it. NULL: off */
+	const struct tls_server *tls_server[LISTENERS_MAX]; /* of `tls`; NULL: plain connections */
+	struct listener *admin; /* in listener[]; workers do not accept on it. NULL: off */
 	size_t n_workers;
 	/* For each worker, see above: an owned reference or NULL. Only the worker uses its element
 	 * once the snapshot is published. */

@@ -88,11 +88,12 @@ const char *tls_library(void);
 struct tls_session *tls_session_new(const struct tls_server *server);
 void tls_session_free(struct tls_session *s); /* S may be NULL */
 
-bool tls_io_init(struct tls_io *io, size_t plain_size);
+/* MAX is the most bytes that one call of tls_session_receive() passes. */
+bool tls_io_init(struct tls_io *io, size_t max);
 void tls_io_free(struct tls_io *io);
 
 /*
- * Pass N received bytes, at most as many as io->plain holds. Sets io->plain and io->n_plain to the
+ * Pass N received bytes, all that one recv(2) has returned. Sets io->plain and io->n_plain to the
  * decrypted bytes, and appends answers of the protocol to io->out.
  */
 enum tls_status tls_session_receive(struct tls_session *s, struct tls_io *io, const char *bytes,
@@ -138,6 +139,78 @@ static inline size_t tls_sites_n(const struct tls_sites *s)
 {
 	(void)s;
 	return 0;
+}
+static inline struct tls_session *tls_session_new(const struct tls_server *server)
+{
+	(void)server;
+	return NULL;
+}
+static inline void tls_session_free(struct tls_session *s)
+{
+	(void)s;
+}
+static inline bool tls_io_init(struct tls_io *io, size_t max)
+{
+	(void)io;
+	(void)max;
+	return false;
+}
+static inline void tls_io_free(struct tls_io *io)
+{
+	(void)io;
+}
+static inline enum tls_status tls_session_receive(struct tls_session *s, struct tls_io *io,
+						  const char *bytes, size_t n)
+{
+	(void)s;
+	(void)io;
+	(void)bytes;
+	(void)n;
+	return TLS_BROKEN;
+}
+static inline bool tls_session_send(struct tls_session *s, struct tls_io *io, const void *bytes,
+				    size_t n)
+{
+	(void)s;
+	(void)io;
+	(void)bytes;
+	(void)n;
+	return false;
+}
+static inline void tls_session_end(struct tls_session *s, struct tls_io *io)
+{
+	(void)s;
+	(void)io;
+}
+static inline bool tls_session_is_open(const struct tls_session *s)
+{
+	(void)s;
+	return false;
+}
+static inline bool tls_session_has_begun(const struct tls_session *s)
+{
+	(void)s;
+	return false;
+}
+static inline enum tls_result tls_session_result(const struct tls_session *s)
+{
+	(void)s;
+	return TLS_FAILED;
+}
+static inline bool tls_session_is_tls13(const struct tls_session *s)
+{
+	(void)s;
+	return false;
+}
+static inline const char *tls_session_error(const struct tls_session *s)
+{
+	(void)s;
+	return "";
+}
+static inline const char *tls_session_peer_name(struct tls_session *s)
+{
+	(void)s;
+	return "";
 }
 
 #endif

@@ -10,10 +10,10 @@
 #define WARNING_INTERVAL_NS INT64_C(1000000000)
 
 const char *const close_reasons[N_CLOSE_REASONS] = {
-	[CLOSED_BY_PEER] = "peer",     [CLOSED_BY_SERVICE] = "service", [CLOSED_ERROR] = "error",
-	[CLOSED_IDLE] = "idle",	       [CLOSED_OVERFLOW] = "overflow",	[CLOSED_LIMIT] = "limit",
-	[CLOSED_MEMORY] = "memory",    [CLOSED_PROXY] = "proxy",	[CLOSED_DRAIN] = "drain",
-	[CLOSED_DEADLINE] = "deadline"};
+	[CLOSED_BY_PEER] = "peer",  [CLOSED_BY_SERVICE] = "service", [CLOSED_ERROR] = "error",
+	[CLOSED_IDLE] = "idle",	    [CLOSED_OVERFLOW] = "overflow",  [CLOSED_LIMIT] = "limit",
+	[CLOSED_MEMORY] = "memory", [CLOSED_PROXY] = "proxy",	     [CLOSED_TLS] = "tls",
+	[CLOSED_DRAIN] = "drain",   [CLOSED_DEADLINE] = "deadline"};
 
 const char *const drop_reasons[N_DROP_REASONS] = {
 	[DROPPED_KERNEL] = "kernel", [DROPPED_TRUNCATED] = "truncated", [DROPPED_SEND] = "send"};

@@ -37,6 +37,7 @@ enum close_reason {
 	CLOSED_LIMIT,	 /* limits.connections */
 	CLOSED_MEMORY,	 /* limits.memory */
 	CLOSED_PROXY,	 /* no valid PROXY header where one is expected */
+	CLOSED_TLS,	 /* the TLS handshake has failed, or a record was invalid */
 	CLOSED_DRAIN,	 /* the daemon stops, every received request was answered */
 	CLOSED_DEADLINE, /* drain_timeout, or a forced stop */
 	N_CLOSE_REASONS
@@ -66,6 +67,9 @@ enum counter {
 	COUNT_OUTGOING_RECEIVED, /* bytes */
 	COUNT_OUTGOING_SENT,	 /* bytes */
 	COUNT_BUFFERED, /* a gauge: bytes of the connections that are unsent or unconsumed */
+	COUNT_TLS,	/* handshakes, + enum tls_result */
+	COUNT_TLS12 = COUNT_TLS + N_TLS_RESULTS, /* complete handshakes of this version */
+	COUNT_TLS13,
 	COUNT_DATAGRAMS_RECEIVED,
 	COUNT_DATAGRAMS_SENT,
 	COUNT_DATAGRAMS_DROPPED,				 /* + enum drop_reason */
@@ -78,7 +82,7 @@ enum order { ORDER_DRAIN = 1, ORDER_CLOSE = 2, ORDER_QUIT = 4 };
 
 /* The lists of a worker's connections. */
 enum list_index {
-	LIST_OPENING, /* CONNECTING or AWAITS_PROXY_HEADER; the oldest first */
+	LIST_OPENING, /* CONNECTING, AWAITS_PROXY_HEADER or AWAITS_TLS; the oldest first */
 	LIST_ACTIVE,  /* the least recently active first */
 	LIST_ENDING,  /* CLOSING and not held, or LINGERING */
 	LIST_CLOSED,  /* CLOSED and held */
@@ -129,8 +133,11 @@ struct worker {
 	char *scratch;		    /* receive buffer */
 	char *gathered;		    /* bytes that the callback of `running` has written */
 	size_t n_gathered;
-	size_t buffered;	    /* the sum of connection->debt, KiB */
-	struct connection *running; /* its connection_handle() runs; NULL: none */
+	struct tls_io tls;		/* of all sessions; allocated with the first one */
+	struct timeval handshakes_turn; /* see may_begin_handshake() */
+	unsigned n_handshakes;		/* begun in this turn of the loop */
+	size_t buffered;		/* the sum of connection->debt, KiB */
+	struct connection *running;	/* its connection_handle() runs; NULL: none */
 };
 
 /* The kinds of repeated warnings. */
@@ -139,6 +146,7 @@ enum warning {
 	WARN_OUTGOING,
 	WARN_ACCEPT,
 	WARN_HEADER,
+	WARN_TLS,
 	WARN_MEMORY,
 	WARN_RELEASE,
 	WARN_DEBT,

@@ -183,6 +183,7 @@ void worker_loop_free(struct worker *w)
 		next = t->next;
 		free(t);
 	}
+	tls_io_free(&w->tls);
 	free((void *)w->counters);
 	free(w->gathered);
 	free(w->scratch);

@@ -305,6 +305,24 @@ static void register_datagrams(struct workers *ws, struct registry *r)
 		registry_add(r, &families[i]);
 }
 
+#if SKELD_TLS
+static void register_tls(struct workers *ws, struct registry *r)
+{
+	static const char *const versions[] = {"1.2", "1.3"};
+	static const struct service_metric m[] = {
+		{"skeld_tls_handshakes_total", METRIC_COUNTER, "TLS handshakes, by result", "tls",
+		 "handshakes"},
+		{"skeld_tls_connections_total", METRIC_COUNTER,
+		 "Connections with a complete TLS handshake, by version", "tls", "version"}};
+	const struct metric_family families[] = {
+		{&m[0], "result", tls_results, N_TLS_RESULTS, sum_counter, .context = ws,
+		 .tag = COUNT_TLS},
+		{&m[1], "version", versions, 2, sum_counter, .context = ws, .tag = COUNT_TLS12}};
+	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
+		registry_add(r, &families[i]);
+}
+#endif
+
 void workers_register_metrics(struct workers *ws, struct registry *r)
 {
 	static const char *const connect_results[] = {"connected", "failed"};
@@ -349,5 +367,8 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
 		registry_add(r, &families[i]);
 	register_datagrams(ws, r);
+#if SKELD_TLS
+	register_tls(ws, r);
+#endif
 	register_rows(ws, r);
 }
