@@ -570,6 +570,8 @@ static void time_out(struct connection *c)
 		reject_header(c, "nothing in time");
 	else if (c->state == AWAITS_TLS)
 		time_out_handshake(c);
+	else if (may_read(c) && has_unread(c))
+		exchange(c, true); /* a request has waited for this worker */
 	else if (!buffered(c->out) && call_ending(c, ENDING_IDLE))
 		connection_begin_close(c, CLOSED_IDLE);
 	else

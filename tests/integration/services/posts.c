@@ -3,7 +3,8 @@
  *
  *     flood THREADS POSTS   each thread posts so many functions to every worker; answered when all
  *                           of them have run. One flood at a time.
- *     until-stop            a thread posts to the worker until it is refused
+ *     until-stop            a thread posts to the worker until it is refused; answered when the
+ *                           first post has run
  *     chain                 a function posts itself until it is refused
  *     TEXT                  is echoed
  */
@@ -42,6 +43,7 @@ static struct flood {
 struct posts {
 	pthread_t until_stop;
 	bool has_thread;
+	struct connection *asked; /* held: answered when the first post of the thread has run */
 	atomic_ulong accepted, run;
 	unsigned long chain_accepted, chain_run;
 	int error, chain_error;
@@ -104,6 +106,11 @@ static void count_run(struct worker *w, void *arg)
 	struct posts *p = arg;
 	(void)w;
 	atomic_fetch_add(&p->run, 1);
+	if (!p->asked)
+		return;
+	connection_write(p->asked, "until-stop\n", strlen("until-stop\n"));
+	connection_release(p->asked);
+	p->asked = NULL;
 }
 
 /* At most a thousand posts wait, so that the test needs little memory. */
@@ -137,9 +144,13 @@ static void run_line(struct connection *c, const char *line)
 		begin_flood(c, threads, posts);
 		return;
 	}
-	if (strcmp(line, "until-stop\n") == 0)
+	if (strcmp(line, "until-stop\n") == 0) {
+		connection_hold(c);
+		p->asked = c;
 		p->has_thread = pthread_create(&p->until_stop, NULL, post_until_stop, w) == 0;
-	else if (strcmp(line, "chain\n") == 0 && worker_post(w, run_chain, p) == 0)
+		return;
+	}
+	if (strcmp(line, "chain\n") == 0 && worker_post(w, run_chain, p) == 0)
 		p->chain_accepted++;
 	connection_write(c, line, strlen(line));
 }
