@@ -32,8 +32,8 @@ static void add_read_error(const char *path, int error, const char *from, unsign
 	e->transient = e->transient || errors_is_transient(error);
 }
 
-static int open_regular(const char *path, struct stat *st, const char *from, unsigned line,
-			struct errors *e)
+int config_file_open(const char *path, struct stat *st, const char *from, unsigned line,
+		     struct errors *e)
 {
 	/* Check before open(2): opening a device can have effects (tapes, watchdogs). */
 	int fd = -1;
@@ -108,7 +108,7 @@ int config_file_read(const char *path, size_t budget, const char *from, unsigned
 		     struct config_file *f, struct errors *e)
 {
 	struct stat st;
-	int fd = open_regular(path, &st, from, line, e);
+	int fd = config_file_open(path, &st, from, line, e);
 	if (fd < 0)
 		return -1;
 	/* Ignore st_size: the file may grow while it is read. */

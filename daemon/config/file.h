@@ -11,7 +11,7 @@
 #include "base/errors.h"
 
 #include <stdbool.h>
-#include <sys/types.h>
+#include <sys/stat.h>
 
 #ifndef CONFIG_SIZE_MAX /* the fuzzers set it lower, see tests/stress/fuzz/CMakeLists.txt */
 #define CONFIG_SIZE_MAX (1 << 20) /* bytes in a configuration file and its includes together */
@@ -36,5 +36,13 @@ struct config_file {
  */
 int config_file_read(const char *path, size_t budget, const char *from, unsigned line,
 		     struct config_file *f, struct errors *e);
+
+/*
+ * Open PATH for reading if it is a regular file, and store its properties in ST. Does not wait for
+ * FIFOs and devices, and does not open them. Returns the descriptor, or -1 and an error at
+ * FROM:LINE.
+ */
+int config_file_open(const char *path, struct stat *st, const char *from, unsigned line,
+		     struct errors *e);
 
 #endif

@@ -5,27 +5,62 @@
 #include "data/tls.h"
 
 #include <openssl/ssl.h>
+#include <stdatomic.h>
 
-/* One tls section. Its context never changes after tls_sites_load(). */
+/* One tls section. Immutable once tls_sites_load() has returned it; sets share the sites that have
+ * not changed. */
 struct tls_site {
+	_Atomic unsigned refs;
 	char *title;
 	SSL_CTX *context;
 	int64_t expiry; /* of the first certificate of the chain that expires */
 	X509 *leaf;	/* its names select the site; owned */
+	size_t n_names;
+	char **names; /* of the leaf, in lower case: "a.example", "*.b.example" */
 	bool needs_client_certificate;
 	int min_version;	  /* TLS1_2_VERSION or TLS1_3_VERSION */
 	unsigned char digest[32]; /* SHA-256 of the files and settings: equal ones are shared */
 };
 
+struct tls_sites {
+	_Atomic unsigned refs;
+	size_t n;
+	struct tls_site *site[CONFIG_TLS_MAX]; /* in the order of the configuration */
+	struct tls_server *listen[CONFIG_LISTEN_MAX];
+	struct tls_server *admin;
+};
+
+struct tls_name {
+	const char *name;      /* owned by the site */
+	struct tls_site *site; /* the first one of the server that has it */
+};
+
 /* The sites of one listen section, in its order. The first one serves unknown names. */
 struct tls_server {
 	struct tls_sites *sites; /* that contains this one; a session holds a reference */
+	struct tls_name *names;	 /* of all sites, sorted, without duplicates */
+	size_t n_names;
 	size_t n;
 	struct tls_site *site[];
 };
 
-/* Returns the site of SERVER for NAME, a host name without a final dot, which may be NULL. */
+/* Returns the site of SERVER for NAME, a host name without a final dot, which may be NULL. An exact
+ * name is preferred to a wildcard, which stands for one label. */
 struct tls_site *tls_server_find(const struct tls_server *server, const char *name);
+
+/* A site or a set under construction, for tls_sites_load(). Each returns NULL or false if memory
+ * is short. */
+struct tls_sites *tls_sites_new(void);
+struct tls_site *tls_site_new(const char *title);
+struct tls_site *tls_site_ref(struct tls_site *s);
+void tls_site_unref(struct tls_site *s); /* S may be NULL */
+bool tls_site_set_leaf(struct tls_site *s, X509 *leaf);
+
+/* The server of the sites with TITLES, ended by NULL, which S contains. */
+struct tls_server *tls_server_new(struct tls_sites *s, char *const *titles);
+
+/* Returns the site with TITLE, or NULL. S may be NULL. */
+struct tls_site *tls_sites_find(const struct tls_sites *s, const char *title);
 
 /*
  * Let CONTEXT issue and accept tickets with the keys of this process. Workers share the keys, and
