@@ -81,8 +81,10 @@ static long bio_ctrl(BIO *b, int command, long n, void *p)
 
 void tls_init(void)
 {
-	/* Threads may still use OpenSSL when the process exits. */
-	OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL);
+	/* The handlers of atexit(3) would free what threads still use: a forced stop does not wait
+	 * for a stuck worker. This option has to come with the very first call. */
+	OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+	OPENSSL_init_ssl(0, NULL);
 	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory");
 	if (!method)
 		abort();
@@ -93,7 +95,7 @@ void tls_init(void)
 
 const char *tls_library(void)
 {
-	return OpenSSL_version(OPENSSL_VERSION);
+	return OpenSSL_version(OPENSSL_VERSION_STRING);
 }
 
 bool tls_io_init(struct tls_io *io, size_t max)

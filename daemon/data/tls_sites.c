@@ -258,18 +258,3 @@ int64_t tls_sites_expiry(const struct tls_sites *s, size_t i)
 {
 	return s->site[i]->expiry;
 }
-
-/* The library. */
-
-void tls_init(void)
-{
-	/* The handlers of atexit(3) would free what threads still use: a forced stop does not wait
-	 * for a stuck worker. This option has to come with the very first call. */
-	OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
-	OPENSSL_init_ssl(0, NULL);
-}
-
-const char *tls_library(void)
-{
-	return OpenSSL_version(OPENSSL_VERSION_STRING);
-}
