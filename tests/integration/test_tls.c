@@ -7,6 +7,8 @@
 #include "traffic.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -423,13 +425,17 @@ Test(tls, clients_that_write_and_close_at_once_lose_no_byte)
 
 Test(tls, the_answers_of_one_turn_are_one_record)
 {
-	char requests[1024], answers[2048];
-	memset(requests, '\n', sizeof(requests));
+	enum { REQUESTS = 100 };
+	static const char request[] = "verbosity 1\r\n", answer[] = "OK\r\n";
+	char requests[REQUESTS * SIZE(request)], answers[4096];
+	for (size_t i = 0; i < REQUESTS; i++)
+		memcpy(requests + i * SIZE(request), request, SIZE(request));
 	issue("a", "a", "DNS:a.example");
+	daemon_use(KV_BINARY);
 	start(PLAIN SITE("a", "") LISTEN("\"a\""));
 	struct tls_client c = tls_client_connect("main", NULL);
 	tls_client_send(&c, requests, sizeof(requests));
-	cr_assert_eq(tls_client_read(&c, answers, sizeof(answers)), SIZE(requests) + 1);
+	cr_assert_eq(tls_client_read(&c, answers, sizeof(answers)), REQUESTS * SIZE(answer));
 	tls_client_close(&c);
 	daemon_finish();
 }
