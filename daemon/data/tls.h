@@ -77,10 +77,13 @@ size_t tls_sites_n(const struct tls_sites *s);
 const char *tls_sites_title(const struct tls_sites *s, size_t i);
 int64_t tls_sites_expiry(const struct tls_sites *s, size_t i);
 
+/* Log which certificates of S differ from those of OLD. Both may be NULL. Control thread. */
+void tls_sites_log(const struct tls_sites *s, const struct tls_sites *old);
+
 /* Prepare OpenSSL. Call it once, before any thread and before privileges are dropped. */
 void tls_init(void);
 
-/* The version of the library that is used, for -V. */
+/* The version of the library that is used, "3.0.17", for -V. */
 const char *tls_library(void);
 
 /* One session for an accepted connection. Small until the first byte arrives. Returns NULL if
@@ -134,6 +137,43 @@ static inline struct tls_sites *tls_sites_ref(struct tls_sites *s)
 static inline void tls_sites_unref(struct tls_sites *s)
 {
 	(void)s;
+}
+static inline struct tls_sites *tls_sites_load(const struct config *c, const struct tls_sites *old,
+					       struct errors *warnings, struct errors *e)
+{
+	(void)c;
+	(void)old;
+	(void)warnings;
+	(void)e;
+	return NULL;
+}
+static inline void tls_sites_log(const struct tls_sites *s, const struct tls_sites *old)
+{
+	(void)s;
+	(void)old;
+}
+static inline const struct tls_server *tls_sites_listen(const struct tls_sites *s, size_t i)
+{
+	(void)s;
+	(void)i;
+	return NULL;
+}
+static inline const struct tls_server *tls_sites_admin(const struct tls_sites *s)
+{
+	(void)s;
+	return NULL;
+}
+static inline const char *tls_sites_title(const struct tls_sites *s, size_t i)
+{
+	(void)s;
+	(void)i;
+	return "";
+}
+static inline int64_t tls_sites_expiry(const struct tls_sites *s, size_t i)
+{
+	(void)s;
+	(void)i;
+	return 0;
 }
 static inline size_t tls_sites_n(const struct tls_sites *s)
 {

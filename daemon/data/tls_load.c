@@ -288,12 +288,3 @@ struct tls_sites *tls_sites_load(const struct config *c, const struct tls_sites 
 	tls_sites_unref(s);
 	return NULL;
 }
-
-/* Until data/tls_session.c exists: it replaces this. */
-__attribute__((weak)) int tls_session_on_client_hello(SSL *ssl, int *alert, void *arg)
-{
-	(void)ssl;
-	(void)alert;
-	(void)arg;
-	return SSL_CLIENT_HELLO_SUCCESS;
-}

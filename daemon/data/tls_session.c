@@ -93,7 +93,7 @@ void tls_init(void)
 
 const char *tls_library(void)
 {
-	return OpenSSL_version(OPENSSL_VERSION);
+	return OpenSSL_version(OPENSSL_VERSION_STRING);
 }
 
 bool tls_io_init(struct tls_io *io, size_t max)

@@ -1,6 +1,7 @@
 #include "data/tls_internal.h"
 
 #include "base/log.h"
+#include "data/tls_check.h"
 
 #include <openssl/x509v3.h>
 #include <stdlib.h>
@@ -259,17 +260,28 @@ int64_t tls_sites_expiry(const struct tls_sites *s, size_t i)
 	return s->site[i]->expiry;
 }
 
-/* The library. */
+/* The log. */
 
-void tls_init(void)
+static void log_site(const struct tls_site *s, int level, const char *event, const char *what)
 {
-	/* The handlers of atexit(3) would free what threads still use: a forced stop does not wait
-	 * for a stuck worker. This option has to come with the very first call. */
-	OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
-	OPENSSL_init_ssl(0, NULL);
+	char date[TLS_DATE_MAX];
+	struct log_about about = {.event = event,
+				  .field = {LOG_TEXT("tls", s->title),
+					    LOG_TEXT("expires", tls_date(s->expiry, date))}};
+	log_about(level, &about, "tls \"%s\": %s: expires=%s", s->title, what, date);
 }
 
-const char *tls_library(void)
+void tls_sites_log(const struct tls_sites *s, const struct tls_sites *old)
 {
-	return OpenSSL_version(OPENSSL_VERSION_STRING);
+	for (size_t i = 0; i < tls_sites_n(s); i++) {
+		const struct tls_site *new = s->site[i], *was = tls_sites_find(old, new->title);
+		if (!was)
+			log_site(new, LOG_INFO, "certificate_loaded", "certificate loaded");
+		else if (X509_cmp(new->leaf, was->leaf) != 0)
+			log_site(new, LOG_NOTICE, "certificate_renewed", "certificate renewed");
+		else if (memcmp(new->digest, was->digest, sizeof(new->digest)) != 0 &&
+			 new->min_version == was->min_version) /* that one is logged elsewhere */
+			log_site(new, LOG_NOTICE, "tls_files_changed",
+				 "key, chain or client CA changed");
+	}
 }
