@@ -3,7 +3,6 @@
 #include "cli/selftest.h"
 #include "control/daemon.h"
 #include "control/signals.h"
-#include "data/tls.h"
 
 int main(int argc, char **argv)
 {
@@ -11,7 +10,6 @@ int main(int argc, char **argv)
 
 	signals_block();
 	command_open_standard_files();
-	tls_init();
 	int code = arguments_parse(&a, argc, argv);
 	if (code >= 0)
 		return code;

@@ -80,7 +80,11 @@ int64_t tls_sites_expiry(const struct tls_sites *s, size_t i);
 /* Log which certificates of S differ from those of OLD. Both may be NULL. Control thread. */
 void tls_sites_log(const struct tls_sites *s, const struct tls_sites *old);
 
-/* Prepare OpenSSL. Call it once, before any thread and before privileges are dropped. */
+/*
+ * Prepare OpenSSL. tls_sites_load() calls it, and nothing else of OpenSSL is called before: a
+ * daemon without a tls section does not pay for it. At the start, this is before privileges are
+ * dropped, so that the configuration of OpenSSL is readable. Any thread, any number of times.
+ */
 void tls_init(void);
 
 /* The version of the library that is used, "3.0.17", for -V. */
@@ -127,9 +131,6 @@ const char *tls_session_server_name(const struct tls_session *s);
 
 #else
 
-static inline void tls_init(void)
-{
-}
 static inline struct tls_sites *tls_sites_ref(struct tls_sites *s)
 {
 	return s;

@@ -273,6 +273,7 @@ struct tls_sites *tls_sites_load(const struct config *c, const struct tls_sites 
 				 struct errors *warnings, struct errors *e)
 {
 	size_t errors_before = e->n;
+	tls_init();
 	struct tls_sites *s = tls_sites_new();
 	X509_STORE *roots = X509_STORE_new();
 	if (s && roots) {
