@@ -19,7 +19,8 @@ enum {
 	HEAD_MAX = 1024,    /* bytes of an answer before its body */
 	ACCEPT_BATCH = 16,  /* clients accepted in one turn of the loop */
 	TICK_MS = 100,
-	WARN_SECONDS = 60, /* between two warnings */
+	ENCRYPTED_MAX = 16384, /* bytes that one recv(2) returns with TLS */
+	WARN_SECONDS = 60,     /* between two warnings */
 };
 static_assert(ACCEPT_BATCH <= ADMIN_CLIENTS / 2, "a client is read before others can evict it");
 
@@ -39,8 +40,10 @@ struct client {
 	struct event event;
 	struct admin *admin;
 	struct answer answer;
-	struct iovec unsent[2]; /* of head[], and of the answer's body */
-	size_t length;		/* of request[] */
+	struct tls_session *tls; /* NULL: without TLS */
+	char *encrypted;	 /* the whole answer, with TLS */
+	struct iovec unsent[2];	 /* of head[], and of the answer's body; or of encrypted[] */
+	size_t length;		 /* of request[] */
 	char request[REQUEST_MAX + 1], head[HEAD_MAX];
 };
 
@@ -48,6 +51,9 @@ struct admin {
 	struct event_base *base;
 	struct admin_callbacks callbacks;
 	const struct listener *listener; /* NULL: none */
+	struct tls_sites *sites;	 /* of `server` */
+	const struct tls_server *server; /* NULL: without TLS */
+	struct tls_io io;		 /* of all sessions; allocated with the first one */
 	struct event *accept;		 /* one for each socket of the listener; NULL: paused */
 	struct event timer;   /* runs while there are clients, and while accepting is paused */
 	int64_t silent_until; /* monotonic ns: no other warning that accepting is paused */
@@ -60,6 +66,10 @@ static void client_close(struct client *c)
 	close(c->fd);
 	free(c->answer.allocated);
 	c->answer.allocated = NULL;
+	free(c->encrypted);
+	c->encrypted = NULL;
+	tls_session_free(c->tls);
+	c->tls = NULL;
 	c->state = FREE;
 }
 
@@ -96,6 +106,22 @@ static void client_write(struct client *c)
 		client_close(c);
 }
 
+/* Replace the unsent bytes by encrypted ones, with close_notify behind them. */
+static bool client_encrypt(struct client *c)
+{
+	struct tls_io *io = &c->admin->io;
+	bool good = tls_session_send(c->tls, io, c->unsent[0].iov_base, c->unsent[0].iov_len) &&
+		    tls_session_send(c->tls, io, c->unsent[1].iov_base, c->unsent[1].iov_len);
+	tls_session_end(c->tls, io);
+	c->encrypted = good ? malloc(io->n_out) : NULL;
+	if (c->encrypted)
+		memcpy(c->encrypted, io->out, io->n_out);
+	c->unsent[0] = (struct iovec){c->encrypted, io->n_out};
+	c->unsent[1] = (struct iovec){0};
+	io->n_out = 0;
+	return c->encrypted;
+}
+
 /* The head of the request is complete. Its body, if there is one, is discarded. */
 static void client_answer(struct client *c, size_t length)
 {
@@ -116,7 +142,10 @@ static void client_answer(struct client *c, size_t length)
 	bool is_head = strcmp(r.method, "HEAD") == 0;
 	c->unsent[0] = (struct iovec){c->head, (size_t)n};
 	c->unsent[1] = (struct iovec){(void *)(uintptr_t)a->body, is_head ? 0 : a->length};
-	client_write(c);
+	if (c->tls && !client_encrypt(c))
+		client_close(c);
+	else
+		client_write(c);
 }
 
 /* Returns the number of bytes received. At the end of its input, or on an error, C is closed. */
@@ -128,9 +157,35 @@ static size_t client_receive(struct client *c, char *bytes, size_t size)
 	return n > 0 ? (size_t)n : 0;
 }
 
+/* Like client_receive(), with TLS. A record that does not fit makes the request too long. */
+static size_t client_decrypt(struct client *c, char *bytes, size_t size)
+{
+	struct tls_io *io = &c->admin->io;
+	char received[ENCRYPTED_MAX];
+	size_t n = client_receive(c, received, sizeof(received));
+	if (!n)
+		return 0;
+	enum tls_status status = tls_session_receive(c->tls, io, received, n);
+	/* Of a handshake: a new socket takes it. */
+	bool sent =
+		!io->n_out || send(c->fd, io->out, io->n_out, MSG_NOSIGNAL) == (ssize_t)io->n_out;
+	io->n_out = 0;
+	if (status == TLS_BROKEN)
+		log_debug("admin: TLS failed: %s", tls_session_error(c->tls));
+	if (!sent || status != TLS_OPEN) {
+		client_close(c);
+		return 0;
+	}
+	n = io->n_plain < size ? io->n_plain : size;
+	memcpy(bytes, io->plain, n);
+	return n;
+}
+
 static void client_read(struct client *c)
 {
-	c->length += client_receive(c, c->request + c->length, REQUEST_MAX - c->length);
+	char *end = c->request + c->length;
+	size_t room = REQUEST_MAX - c->length;
+	c->length += c->tls ? client_decrypt(c, end, room) : client_receive(c, end, room);
 	size_t length = request_length(c->request, c->length);
 	if (length || c->length == REQUEST_MAX)
 		client_answer(c, length ? length : c->length);
@@ -187,6 +242,17 @@ static bool is_loopback(int fd)
 	       a.sa.ss_family != AF_UNIX && address_is_local(&a);
 }
 
+static bool begin_tls(struct client *c)
+{
+	struct admin *a = c->admin;
+	if (!a->server)
+		return true;
+	if (!a->io.plain && !tls_io_init(&a->io, ENCRYPTED_MAX))
+		return false;
+	c->tls = tls_session_new(a->server);
+	return c->tls;
+}
+
 /* Returns false, and closes FD, if out of memory. */
 static bool add_client(struct admin *a, int fd)
 {
@@ -204,7 +270,7 @@ static bool add_client(struct admin *a, int fd)
 	c->length = 0;
 	start_timer(a);
 	event_assign(&c->event, a->base, fd, EV_READ | EV_PERSIST, on_client, c);
-	if (event_add(&c->event, NULL) == 0)
+	if (begin_tls(c) && event_add(&c->event, NULL) == 0)
 		return true;
 	client_close(c);
 	return false;
@@ -271,9 +337,13 @@ struct admin *admin_new(struct event_base *base, const struct admin_callbacks *c
 	return a;
 }
 
-void admin_listen(struct admin *a, const struct listener *l)
+void admin_listen(struct admin *a, const struct snapshot *s)
 {
 	char address[ADDRESS_TEXT_MAX];
+	const struct listener *l = s ? s->admin : NULL;
+	tls_sites_unref(a->sites);
+	a->sites = s ? tls_sites_ref(s->tls) : NULL;
+	a->server = l ? s->tls_server[snapshot_index(s, l)] : NULL;
 	if (l == a->listener)
 		return;
 	stop_accepting(a);
@@ -296,5 +366,7 @@ void admin_free(struct admin *a)
 		if (c->state != FREE)
 			client_close(c);
 	event_del(&a->timer);
+	tls_sites_unref(a->sites);
+	tls_io_free(&a->io);
 	free(a);
 }

@@ -8,7 +8,7 @@
 #ifndef SKELD_ADMIN_HTTP_H
 #define SKELD_ADMIN_HTTP_H
 
-#include "data/listener.h"
+#include "data/snapshot.h"
 
 #include <stdio.h>
 
@@ -30,9 +30,9 @@ struct event_base;
 #if SKELD_ADMIN
 struct admin *admin_new(struct event_base *base, const struct admin_callbacks *callbacks);
 
-/* Serve on L instead of the previous listener; NULL: on none. L must stay open until the next
+/* Serve on the admin listener of S instead of the previous one. It must stay open until the next
  * call. Clients that were accepted before are served to their end. */
-void admin_listen(struct admin *a, const struct listener *l);
+void admin_listen(struct admin *a, const struct snapshot *s);
 
 void admin_free(struct admin *a); /* A may be NULL */
 #else
@@ -40,9 +40,9 @@ static inline struct admin *admin_new(struct event_base *base, const struct admi
 {
 	return c ? (struct admin *)base : NULL; /* never dereferenced */
 }
-static inline void admin_listen(struct admin *a, const struct listener *l)
+static inline void admin_listen(struct admin *a, const struct snapshot *s)
 {
-	(void)a, (void)l;
+	(void)a, (void)s;
 }
 static inline void admin_free(struct admin *a)
 {

@@ -239,7 +239,7 @@ static void register_metrics(struct daemon *d)
 static int begin_control(struct daemon *d, struct errors *e)
 {
 	register_metrics(d);
-	admin_listen(d->admin, d->current->admin);
+	admin_listen(d->admin, d->current);
 	if (signals_start(d) < 0) {
 		errors_add(e, NULL, 0, "cannot install the signal handlers: %s", strerror(errno));
 		return EXIT_FAILURE;

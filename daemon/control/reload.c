@@ -139,7 +139,7 @@ static void commit(struct daemon *d, struct prepared *p)
 	switch_listeners(d, new, old);
 	d->current = new;
 	workers_publish(d->workers, new);
-	admin_listen(d->admin, new->admin);
+	admin_listen(d->admin, new);
 	log_changes(&d->reload.changes);
 	forget(&d->reload);
 	config_log_warnings(new->config);

@@ -231,13 +231,15 @@ struct snapshot *snapshot_without_listeners(const struct snapshot *old)
 		return NULL;
 	s->generation = old->generation;
 	s->config = config_ref(old->config);
+	s->loaded = loaded_ref(old->loaded);
+	s->tls = tls_sites_ref(old->tls);
 	s->connections = old->connections;
 	if (old->admin) {
+		s->tls_server[s->n_listeners] = old->tls_server[snapshot_index(old, old->admin)];
 		s->title[s->n_listeners] = "admin";
 		s->listener[s->n_listeners++] = listener_ref(old->admin);
 		s->admin = old->admin;
 	}
-	snapshot_set_loaded(s, loaded_ref(old->loaded));
 	return s;
 }
 

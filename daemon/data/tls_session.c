@@ -82,8 +82,10 @@ static long bio_ctrl(BIO *b, int command, long n, void *p)
 
 static void init(void)
 {
-	/* Threads may still use OpenSSL when the process exits. */
-	OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL);
+	/* The handlers of atexit(3) would free what threads still use: a forced stop does not wait
+	 * for a stuck worker. This option has to come with the very first call. */
+	OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+	OPENSSL_init_ssl(0, NULL);
 	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory");
 	if (!method)
 		abort();

@@ -89,6 +89,12 @@ static struct admin *admin;
 static struct listener *listener;
 static size_t descriptors; /* without clients */
 
+static void listen_on(struct listener *l)
+{
+	const struct snapshot s = {.admin = l, .listener = {l}, .n_listeners = 1};
+	admin_listen(admin, &s);
+}
+
 static void serve(void)
 {
 	static const struct listen_config config = {.title = "admin", .backlog = 128};
@@ -103,7 +109,7 @@ static void serve(void)
 	MUST(setsockopt(listener->fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0);
 	admin = admin_new(base, &callbacks);
 	MUST(admin);
-	admin_listen(admin, listener);
+	listen_on(listener);
 	descriptors = open_descriptors();
 }
 
@@ -283,9 +289,9 @@ Test(http, clients_wait_while_nothing_can_be_accepted)
 Test(http, listening_is_retried_after_a_lack_of_memory)
 {
 	serve();
-	admin_listen(admin, NULL);
+	listen_on(NULL);
 	refuses_memory = true;
-	admin_listen(admin, listener);
+	listen_on(listener);
 	int fd = ask("/livez");
 	for (int i = 0; i < 300; i++) {
 		step();
