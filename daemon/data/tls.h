@@ -71,10 +71,10 @@ void tls_sites_unref(struct tls_sites *s);
 const struct tls_server *tls_sites_listen(const struct tls_sites *s, size_t i);
 const struct tls_server *tls_sites_admin(const struct tls_sites *s);
 
-/* The tls sections, for metrics: the title, and when the first certificate of its chain expires,
+/* The tls sections, for metrics: the titles, and when the first certificate of its chain expires,
  * in seconds since the epoch. S may be NULL: no section. */
 size_t tls_sites_n(const struct tls_sites *s);
-const char *tls_sites_title(const struct tls_sites *s, size_t i);
+const char *const *tls_sites_titles(const struct tls_sites *s);
 int64_t tls_sites_expiry(const struct tls_sites *s, size_t i);
 
 /* Log which certificates of S differ from those of OLD. Both may be NULL. Control thread. */
@@ -164,11 +164,10 @@ static inline const struct tls_server *tls_sites_admin(const struct tls_sites *s
 	(void)s;
 	return NULL;
 }
-static inline const char *tls_sites_title(const struct tls_sites *s, size_t i)
+static inline const char *const *tls_sites_titles(const struct tls_sites *s)
 {
 	(void)s;
-	(void)i;
-	return "";
+	return NULL;
 }
 static inline int64_t tls_sites_expiry(const struct tls_sites *s, size_t i)
 {

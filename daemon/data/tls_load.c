@@ -252,6 +252,7 @@ static void load_sites(struct tls_sites *s, const struct config *c, const struct
 		if (site) {
 			warn_of_mode(&section);
 			tls_warn(&section.place[CERTIFICATE], site, roots);
+			s->title[s->n] = site->title;
 			s->site[s->n++] = site;
 		}
 		free_section(&section);

@@ -250,9 +250,9 @@ size_t tls_sites_n(const struct tls_sites *s)
 	return s ? s->n : 0;
 }
 
-const char *tls_sites_title(const struct tls_sites *s, size_t i)
+const char *const *tls_sites_titles(const struct tls_sites *s)
 {
-	return s->site[i]->title;
+	return s ? s->title : NULL;
 }
 
 int64_t tls_sites_expiry(const struct tls_sites *s, size_t i)
