@@ -125,6 +125,19 @@ void errors_log(const struct errors *e, int level, const char *event)
 	}
 }
 
+void errors_move(struct errors *to, struct errors *from)
+{
+	for (size_t i = 0; i < from->n; i++, to->n++) {
+		char *text = i < ERRORS_MAX ? from->text[i] : NULL;
+		if (to->n < ERRORS_MAX)
+			to->text[to->n] = text;
+		else
+			free(text);
+	}
+	to->transient = to->transient || from->transient;
+	*from = (struct errors){0};
+}
+
 void errors_clear(struct errors *e)
 {
 	for (size_t i = 0; i < errors_stored(e); i++)

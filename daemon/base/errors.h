@@ -43,6 +43,9 @@ size_t errors_stored(const struct errors *e);
 /* Log each error as EVENT, see base/log.h. */
 void errors_log(const struct errors *e, int level, const char *event);
 
+/* Append all errors of FROM to TO. FROM is empty then. */
+void errors_move(struct errors *to, struct errors *from);
+
 void errors_clear(struct errors *e);
 
 #endif

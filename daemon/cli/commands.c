@@ -5,7 +5,7 @@
 #include "config/loader.h"
 #include "config/service_schema.h"
 #include "control/runtime.h"
-#include "data/service_load.h"
+#include "data/load.h"
 
 #include <confuse.h>
 #include <errno.h>
@@ -60,11 +60,14 @@ static int read_config(const char *file, const struct service_schema *schema, st
 	return *c ? 0 : loader.conclusive ? EX_CONFIG : EXIT_FAILURE;
 }
 
-static int check_load(struct service_load *l, struct config *c, struct errors *e)
+static int check_load(struct load *l, struct config *c, struct errors *e)
 {
-	struct loaded *loaded = service_load_wait(l, c, e);
+	struct loaded *loaded = load_wait(l, c, NULL, e);
+	const struct errors *warnings = loaded_warnings(loaded);
 	if (!loaded)
 		return l->conclusive ? EX_CONFIG : EXIT_FAILURE;
+	for (size_t i = 0; i < errors_stored(warnings); i++)
+		fprintf(stderr, "warning: %s\n", errors_text(warnings, i));
 	loaded_unref(loaded);
 	return 0;
 }
@@ -73,12 +76,12 @@ static int check_load(struct service_load *l, struct config *c, struct errors *e
 int command_check(const struct arguments *a, const struct service *svc)
 {
 	struct service_schema schema = service_schema_of(svc);
-	struct service_load load = {svc, a->config_file, .timeout_seconds = LOADER_TIMEOUT_SECONDS};
+	struct load load = {svc, a->config_file, .timeout_seconds = LOADER_TIMEOUT_SECONDS};
 	struct errors e = {0};
 	struct config *c;
 	unblock_signals();
 	int code = read_config(a->config_file, &schema, &c, &e);
-	if (code == 0 && a->mode == MODE_CHECK && svc->load)
+	if (code == 0 && a->mode == MODE_CHECK && load_is_needed(svc, c))
 		code = check_load(&load, c, &e);
 	for (size_t i = 0; i < errors_stored(&e); i++)
 		fprintf(stderr, "%s\n", errors_text(&e, i));
@@ -92,7 +95,7 @@ int command_check(const struct arguments *a, const struct service *svc)
 	config_unref(c);
 	if (fflush(stdout) != 0)
 		code = EXIT_FAILURE;
-	if (!service_load_end(&load, 0))
+	if (!load_end(&load, 0))
 		_exit(code); /* exit(3) would free what the load still uses */
 	return code;
 }
@@ -110,6 +113,9 @@ int command_version(const struct service *svc)
 	printf("skeld " SKELD_VERSION "\nservice: %s\n", svc->name);
 	print_library("libevent", event_get_version(), LIBEVENT_VERSION);
 	print_library("libconfuse", confuse_version, SKELD_LIBCONFUSE_VERSION);
+#if SKELD_TLS
+	print_library("openssl", tls_library(), SKELD_OPENSSL_VERSION);
+#endif
 	printf("build: " SKELD_BUILD "\n");
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -140,12 +140,11 @@ static int open_configuration(struct daemon *d, struct config **config, struct e
 }
 
 /* Runs before privileges are dropped, often as root. */
-static int load_service(struct daemon *d, struct config *c, struct loaded **loaded,
-			struct errors *e)
+static int load_files(struct daemon *d, struct config *c, struct loaded **loaded, struct errors *e)
 {
-	if (!d->service->load)
+	if (!load_is_needed(d->service, c))
 		return 0;
-	*loaded = service_load_wait(&d->load, c, e);
+	*loaded = load_wait(&d->load, c, NULL, e);
 	if (*loaded)
 		return 0;
 	return d->load.conclusive ? EX_CONFIG : EXIT_FAILURE;
@@ -166,7 +165,7 @@ static int open_resources(struct daemon *d, struct config *c, unsigned n_workers
 }
 
 /* Load the files again as the user, as a reload does. Root can read all of them. */
-static void warn_of_unreadable_files(struct daemon *d, const struct config *c)
+static void warn_of_unreadable_files(struct daemon *d, struct config *c)
 {
 	struct errors e = {0};
 	config_unref(loader_load(&d->loader, &e));
@@ -176,11 +175,19 @@ static void warn_of_unreadable_files(struct daemon *d, const struct config *c)
 			"be rejected, allow this user to read the file",
 			c->user, c->group, errors_text(&e, i));
 	errors_clear(&e);
+	if (load_is_needed(d->service, c))
+		loaded_unref(load_wait(&d->load, c, d->current->tls, &e));
+	for (size_t i = 0; i < errors_stored(&e); i++)
+		log_warning("files not loaded as user=\"%s\" group=\"%s\": %s; reloads will be "
+			    "rejected, allow this group to read the files (mode 0640), or use "
+			    "LoadCredential= of systemd",
+			    c->user, c->group, errors_text(&e, i));
+	errors_clear(&e);
 }
 
 static int drop_privileges(struct daemon *d, struct errors *e)
 {
-	const struct config *c = d->current->config;
+	struct config *c = d->current->config;
 	if (*c->user || *c->group) /* the loader still runs as root; the next one will not */
 		loader_stop(&d->loader);
 	if (privileges_drop(d->current, &d->runtime, e) < 0 ||
@@ -249,13 +256,15 @@ static int start(struct daemon *d, struct errors *e)
 	if (code == 0)
 		code = open_configuration(d, &c, e);
 	if (code == 0)
-		code = load_service(d, c, &loaded, e);
+		code = load_files(d, c, &loaded, e);
 	if (code == 0) {
 		n = choose_workers(c, d->workers_reason, sizeof(d->workers_reason));
 		code = open_resources(d, c, n, e);
 	}
 	if (d->current) {
-		d->current->loaded = loaded;
+		snapshot_set_loaded(d->current, loaded);
+		tls_sites_log(d->current->tls, NULL);
+		errors_log(loaded_warnings(loaded), LOG_WARNING, "tls_warning");
 	} else { /* else the snapshot owns both */
 		loaded_unref(loaded);
 		config_unref(c);
@@ -331,8 +340,8 @@ static void free_events(struct daemon *d)
  * not returned. */
 static bool end_service(struct daemon *d)
 {
-	if (!service_load_end(&d->load, LOAD_SECONDS * 1000)) {
-		log_warning("load of the service has not returned: the file system may be hung; "
+	if (!load_end(&d->load, LOAD_SECONDS * 1000)) {
+		log_warning("load has not returned: the file system may be hung; "
 			    "exiting without it");
 		return false;
 	}

@@ -140,10 +140,12 @@ static void commit(struct daemon *d, struct prepared *p)
 	d->current = new;
 	workers_publish(d->workers, new);
 	admin_listen(d->admin, new);
-	snapshot_unref(old);
 	log_changes(&d->reload.changes);
 	forget(&d->reload);
 	config_log_warnings(new->config);
+	tls_sites_log(new->tls, old->tls);
+	errors_log(loaded_warnings(new->loaded), LOG_WARNING, "tls_warning");
+	snapshot_unref(old);
 	log_debug("reload: committed generation=%llu duration_ms=%.3f",
 		  (unsigned long long)new->generation, (double)(now_ns() - began) / 1e6);
 }
@@ -198,12 +200,12 @@ static void reject(struct daemon *d, const struct errors *e)
 	conclude(d, RELOAD_REJECTED, summary(e));
 }
 
-/* The service has loaded, or has nothing to load. Takes over LOADED. */
+/* All is loaded, or there is nothing to load. Takes over LOADED. */
 static void prepare_and_commit(struct daemon *d, struct loaded *loaded, struct errors *e)
 {
 	struct prepared p = {0};
 	if (prepare(d, &p, e)) {
-		p.snapshot->loaded = loaded;
+		snapshot_set_loaded(p.snapshot, loaded);
 		commit(d, &p);
 		daemon_set_timer(d, d->reload.overdue_timer, OVERDUE_SECONDS);
 	} else {
@@ -226,10 +228,10 @@ static void on_load(evutil_socket_t fd, short what, void *arg)
 	struct errors e = {0};
 	(void)fd;
 	(void)what;
-	if (!service_load_poll(&d->load))
+	if (!load_poll(&d->load))
 		return;
 	event_del(d->reload.load_event);
-	struct loaded *loaded = service_load_result(&d->load, &e);
+	struct loaded *loaded = load_result(&d->load, &e);
 	log_debug("reload: loaded duration_ms=%.3f",
 		  (double)(now_ns() - d->reload.started_ns) / 1e6);
 	if (loaded)
@@ -241,14 +243,13 @@ static void on_load(evutil_socket_t fd, short what, void *arg)
 
 static bool begin_load(struct daemon *d, struct errors *e)
 {
-	int fd = service_load_request(&d->load, d->reload.config, e);
+	int fd = load_request(&d->load, d->reload.config, d->current->tls, e);
 	if (fd < 0)
 		return false;
 	if (watch(d, d->reload.load_event, fd, on_load))
 		return true;
-	errors_add(e, d->config_file, 0, "cannot watch the load of the service: %s",
-		   strerror(errno));
-	service_load_abandon(&d->load);
+	errors_add(e, d->config_file, 0, "cannot watch the load: %s", strerror(errno));
+	load_abandon(&d->load);
 	return false;
 }
 
@@ -271,7 +272,7 @@ static void on_loader(evutil_socket_t fd, short what, void *arg)
 	log_debug("reload: parsed duration_ms=%.3f",
 		  (double)(now_ns() - d->reload.started_ns) / 1e6);
 	bool good = d->reload.config && compare(d, &e);
-	if (good && !d->service->load)
+	if (good && !load_is_needed(d->service, d->reload.config))
 		prepare_and_commit(d, NULL, &e);
 	else if (!good || !begin_load(d, &e))
 		reject(d, &e);
@@ -350,7 +351,7 @@ void reload_abandon(struct daemon *d)
 		event_del(r->load_event);
 		if (d->loader.busy)
 			loader_cancel(&d->loader);
-		service_load_abandon(&d->load);
+		load_abandon(&d->load);
 		forget(r);
 		log_notice("reload dropped: the daemon is stopping");
 	} else if (d->state == RELOADING) { /* committed, not acknowledged by all workers */

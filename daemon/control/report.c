@@ -223,6 +223,19 @@ static double last_success(const struct metric_family *f, unsigned i)
 	return (double)((const struct daemon *)f->context)->reload.last_success;
 }
 
+/* One for each tls section. */
+static unsigned tls_titles(const struct metric_family *f, const char *const **titles)
+{
+	const struct tls_sites *tls = ((const struct daemon *)f->context)->current->tls;
+	*titles = tls_sites_titles(tls);
+	return (unsigned)tls_sites_n(tls);
+}
+
+static double tls_expiry(const struct metric_family *f, unsigned i)
+{
+	return (double)tls_sites_expiry(((const struct daemon *)f->context)->current->tls, i);
+}
+
 static double lost_lines(const struct metric_family *f, unsigned i)
 {
 	(void)f;
@@ -245,6 +258,9 @@ void report_register_metrics(struct daemon *d)
 		{"skeld_config_last_reload_success_timestamp_seconds", METRIC_GAUGE,
 		 "When the present configuration was loaded, in seconds since the epoch", NULL,
 		 NULL},
+		{"skeld_tls_certificate_expiry_timestamp_seconds", METRIC_GAUGE,
+		 "When the first certificate of the chain expires, in seconds since the epoch",
+		 NULL, NULL},
 		{"skeld_log_lost_total", METRIC_COUNTER, "Log lines that could not be written",
 		 "log", "lost"}};
 	static const char *const versions[] = {SKELD_VERSION};
@@ -255,11 +271,12 @@ void report_register_metrics(struct daemon *d)
 		{&rows[2], .n = 1, .value = generation},
 		{&rows[3], "result", results, 2, .value = reload_count},
 		{&rows[4], .n = 1, .value = last_successful},
-		{&rows[5], .n = 1, .value = last_success}};
+		{&rows[5], .n = 1, .value = last_success},
+		{&rows[6], "tls", .current_labels = tls_titles, .value = tls_expiry}};
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++) {
 		struct metric_family f = families[i];
 		f.context = d;
 		registry_add(&d->registry, &f);
 	}
-	registry_add(&d->registry, &(struct metric_family){&rows[6], .n = 1, .value = lost_lines});
+	registry_add(&d->registry, &(struct metric_family){&rows[7], .n = 1, .value = lost_lines});
 }

@@ -12,7 +12,7 @@
 #include "control/notify.h"
 #include "control/runtime.h"
 #include "control/signals.h"
-#include "data/service_load.h"
+#include "data/load.h"
 #include "data/workers.h"
 #include "metrics/process.h"
 #include "metrics/registry.h"
@@ -65,7 +65,7 @@ struct daemon {
 	const struct daemon_hooks *hooks; /* may be NULL */
 	struct service_schema schema;
 	struct loader loader;
-	struct service_load load;
+	struct load load;
 	struct event_base *base;
 	enum state state;
 	int exit_code;

@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "data/connection.h"
 #include "data/datagram.h"
-#include "data/service_load.h"
+#include "data/load.h"
 
 #include <errno.h>
 #include <stdarg.h>

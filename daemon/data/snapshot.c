@@ -1,6 +1,6 @@
 #include "data/snapshot.h"
 
-#include "data/service_load.h"
+#include "data/load.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -203,6 +203,25 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 			listener_retire(s->listener[i]); /* removes the file of a unix socket */
 	snapshot_unref(s);
 	return NULL;
+}
+
+/* Returns the TLS server of listener I, or NULL. Title and section share their text. */
+static const struct tls_server *server_of(const struct snapshot *s, size_t i)
+{
+	if (s->listener[i] == s->admin)
+		return tls_sites_admin(s->tls);
+	for (size_t k = 0; k < s->config->n_listen; k++)
+		if (s->config->listen[k].title == s->title[i])
+			return tls_sites_listen(s->tls, k);
+	return NULL;
+}
+
+void snapshot_set_loaded(struct snapshot *s, struct loaded *loaded)
+{
+	s->loaded = loaded;
+	s->tls = tls_sites_ref(loaded_tls(loaded));
+	for (size_t i = 0; i < s->n_listeners; i++)
+		s->tls_server[i] = server_of(s, i);
 }
 
 struct snapshot *snapshot_without_listeners(const struct snapshot *old)

@@ -26,7 +26,7 @@ struct snapshot {
 	uint64_t generation;
 	int64_t published_ns; /* CLOCK_MONOTONIC */
 	struct config *config;
-	struct loaded *loaded; /* by the service, see data/service_load.h; NULL: nothing */
+	struct loaded *loaded; /* from the files of the configuration, see data/load.h; or NULL */
 	struct tls_sites *tls; /* the tls sections; NULL: none */
 	size_t connections;    /* limits.connections, or fewer if RLIMIT_NOFILE allows fewer */
 	size_t n_listeners;
@@ -52,13 +52,17 @@ struct snapshot {
  * - a new one, with a socket for each of N_WORKERS workers. It may share the port of a RETIRED one:
  *   a listener that was removed and that is still open.
  *
- * Takes over CONFIG, and leaves `loaded` to the caller. Returns a reference. If a listener cannot
- * be opened, returns NULL and errors; nothing is left open, and CONFIG still belongs to the caller.
- * Control thread.
+ * Takes over CONFIG. The caller adds what was loaded, see below. Returns a reference. If a listener
+ * cannot be opened, returns NULL and errors; nothing is left open, and CONFIG still belongs to the
+ * caller. Control thread.
  */
 struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 			      const struct listeners *passed, const struct listeners *retired,
 			      size_t n_workers, struct errors *e);
+
+/* Add what was loaded for the configuration of S, and so the TLS server of each listener. Takes
+ * over LOADED, which may be NULL. Call it before S is published. Control thread. */
+void snapshot_set_loaded(struct snapshot *s, struct loaded *loaded);
 
 /*
  * Copy OLD without the listeners of workers, for a drain. The generation stays. Returns a

@@ -71,16 +71,23 @@ void tls_sites_unref(struct tls_sites *s);
 const struct tls_server *tls_sites_listen(const struct tls_sites *s, size_t i);
 const struct tls_server *tls_sites_admin(const struct tls_sites *s);
 
-/* The tls sections, for metrics: the title, and when the first certificate of its chain expires,
+/* The tls sections, for metrics: the titles, and when the first certificate of its chain expires,
  * in seconds since the epoch. S may be NULL: no section. */
 size_t tls_sites_n(const struct tls_sites *s);
-const char *tls_sites_title(const struct tls_sites *s, size_t i);
+const char *const *tls_sites_titles(const struct tls_sites *s);
 int64_t tls_sites_expiry(const struct tls_sites *s, size_t i);
 
-/* Prepare OpenSSL. Call it once, before any thread and before privileges are dropped. */
+/* Log which certificates of S differ from those of OLD. Both may be NULL. Control thread. */
+void tls_sites_log(const struct tls_sites *s, const struct tls_sites *old);
+
+/*
+ * Prepare OpenSSL. tls_sites_load() calls it, and nothing else of OpenSSL is called before: a
+ * daemon without a tls section does not pay for it. At the start, this is before privileges are
+ * dropped, so that the configuration of OpenSSL is readable. Any thread, any number of times.
+ */
 void tls_init(void);
 
-/* The version of the library that is used, for -V. */
+/* The version of the library that is used, "3.0.17", for -V. */
 const char *tls_library(void);
 
 /* One session for an accepted connection. Small until the first byte arrives. Returns NULL if
@@ -124,9 +131,6 @@ const char *tls_session_server_name(const struct tls_session *s);
 
 #else
 
-static inline void tls_init(void)
-{
-}
 static inline struct tls_sites *tls_sites_ref(struct tls_sites *s)
 {
 	return s;
@@ -134,6 +138,42 @@ static inline struct tls_sites *tls_sites_ref(struct tls_sites *s)
 static inline void tls_sites_unref(struct tls_sites *s)
 {
 	(void)s;
+}
+static inline struct tls_sites *tls_sites_load(const struct config *c, const struct tls_sites *old,
+					       struct errors *warnings, struct errors *e)
+{
+	(void)c;
+	(void)old;
+	(void)warnings;
+	(void)e;
+	return NULL;
+}
+static inline void tls_sites_log(const struct tls_sites *s, const struct tls_sites *old)
+{
+	(void)s;
+	(void)old;
+}
+static inline const struct tls_server *tls_sites_listen(const struct tls_sites *s, size_t i)
+{
+	(void)s;
+	(void)i;
+	return NULL;
+}
+static inline const struct tls_server *tls_sites_admin(const struct tls_sites *s)
+{
+	(void)s;
+	return NULL;
+}
+static inline const char *const *tls_sites_titles(const struct tls_sites *s)
+{
+	(void)s;
+	return NULL;
+}
+static inline int64_t tls_sites_expiry(const struct tls_sites *s, size_t i)
+{
+	(void)s;
+	(void)i;
+	return 0;
 }
 static inline size_t tls_sites_n(const struct tls_sites *s)
 {

@@ -26,6 +26,7 @@ struct tls_sites {
 	_Atomic unsigned refs;
 	size_t n;
 	struct tls_site *site[CONFIG_TLS_MAX]; /* in the order of the configuration */
+	const char *title[CONFIG_TLS_MAX];     /* of each, owned by it */
 	struct tls_server *listen[CONFIG_LISTEN_MAX];
 	struct tls_server *admin;
 };

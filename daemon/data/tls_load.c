@@ -252,6 +252,7 @@ static void load_sites(struct tls_sites *s, const struct config *c, const struct
 		if (site) {
 			warn_of_mode(&section);
 			tls_warn(&section.place[CERTIFICATE], site, roots);
+			s->title[s->n] = site->title;
 			s->site[s->n++] = site;
 		}
 		free_section(&section);
@@ -273,6 +274,7 @@ struct tls_sites *tls_sites_load(const struct config *c, const struct tls_sites 
 				 struct errors *warnings, struct errors *e)
 {
 	size_t errors_before = e->n;
+	tls_init();
 	struct tls_sites *s = tls_sites_new();
 	X509_STORE *roots = X509_STORE_new();
 	if (s && roots) {

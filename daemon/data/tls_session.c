@@ -2,6 +2,7 @@
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,7 +80,7 @@ static long bio_ctrl(BIO *b, int command, long n, void *p)
 	return command == BIO_CTRL_FLUSH;
 }
 
-void tls_init(void)
+static void init(void)
 {
 	/* The handlers of atexit(3) would free what threads still use: a forced stop does not wait
 	 * for a stuck worker. This option has to come with the very first call. */
@@ -91,6 +92,12 @@ void tls_init(void)
 	BIO_meth_set_read(method, bio_read);
 	BIO_meth_set_write(method, bio_write);
 	BIO_meth_set_ctrl(method, bio_ctrl);
+}
+
+void tls_init(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, init);
 }
 
 const char *tls_library(void)

@@ -1,6 +1,7 @@
 #include "data/tls_internal.h"
 
 #include "base/log.h"
+#include "data/tls_check.h"
 
 #include <openssl/x509v3.h>
 #include <stdlib.h>
@@ -249,12 +250,38 @@ size_t tls_sites_n(const struct tls_sites *s)
 	return s ? s->n : 0;
 }
 
-const char *tls_sites_title(const struct tls_sites *s, size_t i)
+const char *const *tls_sites_titles(const struct tls_sites *s)
 {
-	return s->site[i]->title;
+	return s ? s->title : NULL;
 }
 
 int64_t tls_sites_expiry(const struct tls_sites *s, size_t i)
 {
 	return s->site[i]->expiry;
+}
+
+/* The log. */
+
+static void log_site(const struct tls_site *s, int level, const char *event, const char *what)
+{
+	char date[TLS_DATE_MAX];
+	struct log_about about = {.event = event,
+				  .field = {LOG_TEXT("tls", s->title),
+					    LOG_TEXT("expires", tls_date(s->expiry, date))}};
+	log_about(level, &about, "tls \"%s\": %s: expires=%s", s->title, what, date);
+}
+
+void tls_sites_log(const struct tls_sites *s, const struct tls_sites *old)
+{
+	for (size_t i = 0; i < tls_sites_n(s); i++) {
+		const struct tls_site *new = s->site[i], *was = tls_sites_find(old, new->title);
+		if (!was)
+			log_site(new, LOG_INFO, "certificate_loaded", "certificate loaded");
+		else if (X509_cmp(new->leaf, was->leaf) != 0)
+			log_site(new, LOG_NOTICE, "certificate_renewed", "certificate renewed");
+		else if (memcmp(new->digest, was->digest, sizeof(new->digest)) != 0 &&
+			 new->min_version == was->min_version) /* that one is logged elsewhere */
+			log_site(new, LOG_NOTICE, "tls_files_changed",
+				 "key, chain or client CA changed");
+	}
 }

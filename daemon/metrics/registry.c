@@ -75,6 +75,15 @@ static const char *label_value(const struct metric_family *f, unsigned i, char n
 	return number;
 }
 
+/* Returns F with its current labels. */
+static struct metric_family with_labels(const struct metric_family *f)
+{
+	struct metric_family with = *f;
+	if (f->current_labels)
+		with.n = f->current_labels(f, &with.labels);
+	return with;
+}
+
 /* Prometheus text. */
 
 static void write_label(const struct metric_family *f, unsigned i, FILE *out)
@@ -126,8 +135,11 @@ static void write_histogram(const struct metric_family *f, FILE *out)
 void registry_write(const struct registry *r, FILE *out)
 {
 	static const char *const types[] = {"counter", "gauge", "histogram"};
-	for (const struct metric_family *f = r->family; f < r->family + r->n; f++) {
+	for (size_t i = 0; i < r->n; i++) {
+		const struct metric_family with = with_labels(&r->family[i]), *f = &with;
 		const struct service_metric *m = f->metric;
+		if (f->current_labels && !f->n)
+			continue;
 		fprintf(out, "# HELP %s %s.\n# TYPE %s %s\n", m->name, m->help, m->name,
 			types[m->type]);
 		if (f->histogram)
@@ -177,7 +189,8 @@ static void print_values(const struct metric_family *f, FILE *out)
 static void print_family(const struct metric_family *f, FILE *out)
 {
 	if (!f->histogram) {
-		print_values(f, out);
+		const struct metric_family with = with_labels(f);
+		print_values(&with, out);
 		return;
 	}
 	struct histogram h = {0};

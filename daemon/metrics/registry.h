@@ -43,6 +43,9 @@ struct metric_family {
 	void (*histogram)(const struct metric_family *f, struct histogram *h);
 	void *context; /* for these functions */
 	size_t tag;    /* for these functions */
+	/* Labels that change: sets LABELS and returns N; without a label, the metric is left out.
+	 * Or NULL: they are as above. */
+	unsigned (*current_labels)(const struct metric_family *f, const char *const **labels);
 };
 
 enum { REGISTRY_MAX = 128 };

@@ -243,7 +243,7 @@ Test(load, a_stop_drops_a_load_that_hangs)
 		daemon_signal(signals[i]);
 		cr_assert_eq(daemon_wait_exit(), signals[i] == SIGQUIT);
 		EXPECT_ORDER("reload dropped: ", "queued reload dropped: ",
-			     "load of the service has not returned", "stopped: seconds=");
+			     "load has not returned", "stopped: seconds=");
 		cr_assert_eq(log_count("calls unload: one"), 1, "%s", log_text());
 		cr_assert_not(log_contains("calls end: "), "%s", log_text());
 		expect_signals_logged();

@@ -78,6 +78,30 @@ Test(registry, values_that_cannot_be_read_are_left_out)
 	EXPECT_NOTHING_LEFT();
 }
 
+static unsigned n_labels;
+
+static unsigned first_labels(const struct metric_family *f, const char *const **labels)
+{
+	static const char *const kinds[] = {"x", "y"};
+	(void)f;
+	*labels = kinds;
+	return n_labels;
+}
+
+Test(registry, a_metric_without_current_labels_is_left_out)
+{
+	double numbers[] = {1, 2};
+	cr_assert(registry_add(&all, &(struct metric_family){&gauge, "kind", .value = number,
+							     .context = numbers,
+							     .current_labels = first_labels}));
+	expect(false, "");
+	n_labels = 1;
+	expect(false, "# HELP b_bytes Bytes held.\n# TYPE b_bytes gauge\nb_bytes{kind=\"x\"} 1\n");
+	n_labels = 2;
+	expect(true, "notice  stats work: held_x=1 held_y=2\n");
+	EXPECT_NOTHING_LEFT();
+}
+
 Test(registry, counters_and_gauges_are_written)
 {
 	double numbers[] = {7, -0.5, 3};

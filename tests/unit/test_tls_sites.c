@@ -132,7 +132,7 @@ Test(tls_sites, a_chain_and_its_key_are_loaded)
 {
 	load_good();
 	cr_assert_eq(tls_sites_n(sites), 1);
-	cr_assert_str_eq(tls_sites_title(sites, 0), "site");
+	cr_assert_str_eq(tls_sites_titles(sites)[0], "site");
 	int64_t days = (tls_sites_expiry(sites, 0) - time(NULL) + 60) / DAY;
 	cr_assert_eq(days, 90);
 	const struct tls_server *server = tls_sites_listen(sites, 0);

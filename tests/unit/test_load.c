@@ -1,9 +1,9 @@
 /*
- * data/service_load: every result of a load, at every moment at which the caller may abandon it.
+ * data/load: every result of a load, at every moment at which the caller may abandon it.
  * Each object is unloaded once, and nothing is left.
  */
 /* build: WRAP pthread_create WRAP eventfd WRAP calloc WRAP malloc */
-#include "data/service_load.h"
+#include "data/load.h"
 
 #include "fixture.h"
 #include "loading.h"
@@ -85,7 +85,7 @@ static void on_unload(void *loaded)
 
 static const struct service its = {.name = "thing", .load = on_load, .unload = on_unload};
 
-static struct service_load its_load = {&its, "main.conf", .timeout_seconds = ANY_SECONDS};
+static struct load its_load = {&its, "main.conf", .timeout_seconds = ANY_SECONDS};
 static struct config *config;
 static struct errors e;
 
@@ -101,7 +101,7 @@ static void teardown(void)
 	fixture_leave();
 }
 
-TestSuite(service_load, .init = setup, .fini = teardown);
+TestSuite(load, .init = setup, .fini = teardown);
 
 static void expect_one_error(const char *text)
 {
@@ -123,9 +123,9 @@ static void expect_nothing_left(void)
 /* Request a load, which does not return yet. */
 static int request(void)
 {
-	int fd = service_load_request(&its_load, config, &e);
+	int fd = load_request(&its_load, config, NULL, &e);
 	cr_assert(fd >= 0, "%s", errors_text(&e, 0));
-	cr_assert(its_load.busy && !service_load_poll(&its_load));
+	cr_assert(its_load.busy && !load_poll(&its_load));
 	return fd;
 }
 
@@ -134,13 +134,13 @@ static void finish(int fd)
 {
 	MUST(sem_post(&may_return) == 0);
 	await_fd(fd, POLLIN, deadline(), "the end of the load");
-	cr_assert(service_load_poll(&its_load));
+	cr_assert(load_poll(&its_load));
 }
 
-Test(service_load, the_object_is_unloaded_with_its_last_reference)
+Test(load, the_object_is_unloaded_with_its_last_reference)
 {
 	finish(request());
-	struct loaded *l = service_load_result(&its_load, &e);
+	struct loaded *l = load_result(&its_load, &e);
 	cr_assert(l && e.n == 0 && !its_load.busy && its_load.conclusive);
 	cr_assert_eq(loaded_object(l), &object);
 	cr_assert_eq(config_at_load, config->service);
@@ -154,11 +154,11 @@ Test(service_load, the_object_is_unloaded_with_its_last_reference)
 	expect_nothing_left();
 }
 
-Test(service_load, a_rejection_has_the_reason_and_the_line_of_the_section)
+Test(load, a_rejection_has_the_reason_and_the_line_of_the_section)
 {
 	rejection = "no such list";
 	finish(request());
-	cr_assert_null(service_load_result(&its_load, &e));
+	cr_assert_null(load_result(&its_load, &e));
 	cr_assert(its_load.conclusive && !its_load.busy);
 	expect_one_error("skeld.conf:3: section thing: no such list");
 	config_unref(config);
@@ -166,82 +166,82 @@ Test(service_load, a_rejection_has_the_reason_and_the_line_of_the_section)
 	expect_nothing_left();
 }
 
-Test(service_load, a_rejection_without_a_reason_and_without_a_section_is_reported)
+Test(load, a_rejection_without_a_reason_and_without_a_section_is_reported)
 {
 	config_unref(config);
 	config = load_good("workers = 1\n");
 	rejection = "";
 	finish(request());
-	cr_assert_null(service_load_result(&its_load, &e));
+	cr_assert_null(load_result(&its_load, &e));
 	expect_one_error("main.conf: section thing: the service has not loaded");
 	config_unref(config);
 	expect_nothing_left();
 }
 
-Test(service_load, a_late_load_is_abandoned_and_blocks_the_next_one)
+Test(load, a_late_load_is_abandoned_and_blocks_the_next_one)
 {
 	its_load.timeout_seconds = 0.1;
-	MUST(service_load_request(&its_load, config, &e) >= 0);
-	for (int64_t until = deadline(); !service_load_poll(&its_load);) {
+	MUST(load_request(&its_load, config, NULL, &e) >= 0);
+	for (int64_t until = deadline(); !load_poll(&its_load);) {
 		cr_assert(!is_past(until));
 		poll(NULL, 0, 1);
 	}
-	cr_assert_null(service_load_result(&its_load, &e));
+	cr_assert_null(load_result(&its_load, &e));
 	cr_assert(!its_load.conclusive && !its_load.busy);
 	expect_one_error(
 		"skeld.conf:3: section thing: not loaded within 0.1 s: the file system may "
 		"be hung");
-	cr_assert_eq(service_load_request(&its_load, config, &e), -1);
+	cr_assert_eq(load_request(&its_load, config, NULL, &e), -1);
 	expect_one_error(
 		"skeld.conf:3: section thing: the previous load has not returned: the file "
 		"system may be hung");
-	cr_assert_not(service_load_end(&its_load, 0));
+	cr_assert_not(load_end(&its_load, 0));
 	MUST(sem_post(&may_return) == 0);
-	cr_assert(service_load_end(&its_load, INT32_MAX));
+	cr_assert(load_end(&its_load, INT32_MAX));
 	cr_assert_eq(unloads, 1);
 	its_load.timeout_seconds = ANY_SECONDS;
 	finish(request());
-	loaded_unref(service_load_result(&its_load, &e));
+	loaded_unref(load_result(&its_load, &e));
 	cr_assert_eq(unloads, 2);
 	config_unref(config);
 	expect_nothing_left();
 }
 
-Test(service_load, a_load_that_is_abandoned_before_it_returns_unloads_its_object)
+Test(load, a_load_that_is_abandoned_before_it_returns_unloads_its_object)
 {
 	request();
-	service_load_abandon(&its_load);
-	service_load_abandon(&its_load); /* no effect */
-	config_unref(config);		 /* the load still uses it */
+	load_abandon(&its_load);
+	load_abandon(&its_load); /* no effect */
+	config_unref(config);	 /* the load still uses it */
 	MUST(sem_post(&may_return) == 0);
-	cr_assert(service_load_end(&its_load, INT32_MAX));
+	cr_assert(load_end(&its_load, INT32_MAX));
 	cr_assert_eq(unloads, 1);
 	cr_assert_eq(size_at_unload, 5);
 	expect_nothing_left();
 }
 
-Test(service_load, a_load_that_is_abandoned_after_it_has_returned_is_unloaded)
+Test(load, a_load_that_is_abandoned_after_it_has_returned_is_unloaded)
 {
 	finish(request());
-	service_load_abandon(&its_load);
+	load_abandon(&its_load);
 	cr_assert_eq(unloads, 1);
-	cr_assert(service_load_end(&its_load, 0));
+	cr_assert(load_end(&its_load, 0));
 	config_unref(config);
 	cr_assert_eq(unloads, 1);
 	expect_nothing_left();
 }
 
 /* The caller abandons each load at about the moment at which it returns. */
-Test(service_load, an_object_is_unloaded_once_whichever_comes_first)
+Test(load, an_object_is_unloaded_once_whichever_comes_first)
 {
 	enum { TIMES = 2000 };
 	for (unsigned i = 1; i <= TIMES; i++) {
-		MUST(service_load_request(&its_load, config, &e) >= 0);
+		MUST(load_request(&its_load, config, NULL, &e) >= 0);
 		MUST(sem_post(&may_return) == 0);
 		for (unsigned k = 0; k < i % 50; k++)
-			service_load_poll(&its_load);
-		service_load_abandon(&its_load);
-		cr_assert(service_load_end(&its_load, INT32_MAX));
+			load_poll(&its_load);
+		load_abandon(&its_load);
+		cr_assert(load_end(&its_load, INT32_MAX));
 		cr_assert_eq(unloads, i);
 	}
 	config_unref(config);
@@ -249,18 +249,18 @@ Test(service_load, an_object_is_unloaded_once_whichever_comes_first)
 }
 
 /* This process was stopped for an hour. */
-Test(service_load, time_in_which_the_process_was_stopped_does_not_count)
+Test(load, time_in_which_the_process_was_stopped_does_not_count)
 {
 	int fd = request();
 	its_load.limit.polled_ns -= INT64_C(3600000000000);
-	cr_assert_not(service_load_poll(&its_load));
+	cr_assert_not(load_poll(&its_load));
 	finish(fd);
-	loaded_unref(service_load_result(&its_load, &e));
+	loaded_unref(load_result(&its_load, &e));
 	config_unref(config);
 	expect_nothing_left();
 }
 
-Test(service_load, a_load_that_cannot_start_is_an_error_and_leaves_nothing)
+Test(load, a_load_that_cannot_start_is_an_error_and_leaves_nothing)
 {
 	static const char text[] = "skeld.conf:3: section thing: cannot start the thread that "
 				   "loads: ";
@@ -268,17 +268,17 @@ Test(service_load, a_load_that_cannot_start_is_an_error_and_leaves_nothing)
 		no_thread = i == 0;
 		no_eventfd = i == 1;
 		no_memory = i > 1 ? i - 1 : 0;
-		cr_assert_null(service_load_wait(&its_load, config, &e));
+		cr_assert_null(load_wait(&its_load, config, NULL, &e));
 		no_thread = no_eventfd = false;
 		cr_assert_eq(no_memory, 0);
 		cr_assert_eq(e.n, 1);
 		cr_assert_eq(strncmp(errors_text(&e, 0), text, strlen(text)), 0, "%s",
 			     errors_text(&e, 0));
 		errors_clear(&e);
-		cr_assert(!its_load.conclusive && !its_load.busy && service_load_end(&its_load, 0));
+		cr_assert(!its_load.conclusive && !its_load.busy && load_end(&its_load, 0));
 	}
 	MUST(sem_post(&may_return) == 0);
-	loaded_unref(service_load_wait(&its_load, config, &e));
+	loaded_unref(load_wait(&its_load, config, NULL, &e));
 	cr_assert_eq(unloads, 1);
 	config_unref(config);
 	expect_nothing_left();
