@@ -646,6 +646,7 @@ static void settle(struct connection *c)
 		case CONNECTING:
 			return;
 		case AWAITS_PROXY_HEADER:
+		case AWAITS_TLS:
 		case OPEN:
 			if (!is_over(c) && wait_open(c))
 				return;
