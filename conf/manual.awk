@@ -1,6 +1,7 @@
 # Inserts the options of the daemon into a manual page: awk -f manual.awk DEFAULTS PAGE
 # DEFAULTS is the output of `skeld -T`. It has two comments above each option, the help text and the
-# accepted values, and one above each section.
+# accepted values, and one above each section. A section that may occur several times and does not
+# occur has # before each line.
 
 # Returns TEXT as roff(7) input: lines of at most 80 bytes that do not begin like a macro.
 function escaped(text,   word, n, i, line, all) {
@@ -22,6 +23,10 @@ BEGIN {
 
 function add(line) {
 	options = options line "\n"
+}
+
+FNR == NR && /^#[^ ]/ {
+	sub(/^#/, "")
 }
 
 FNR == NR && /^\t*# / {
