@@ -21,6 +21,12 @@ BEGIN {
 	heading = ".Ss Outside of all sections\n.Bl -tag -width Ds"
 }
 
+function begin(name) {
+	section = name "."
+	heading = ".Ss Section " name "\n" comment[1] "\n.Bl -tag -width Ds"
+	comments = 0
+}
+
 function add(line) {
 	options = options line "\n"
 }
@@ -35,9 +41,12 @@ FNR == NR && /^\t*# / {
 }
 
 FNR == NR && /^[a-z].* \{$/ {
-	section = $1 "."
-	heading = ".Ss Section " $1 "\n" comment[1] "\n.Bl -tag -width Ds"
-	comments = 0
+	begin($1)
+	outer = section
+}
+
+FNR == NR && /^\t[a-z].* \{$/ { # inside of a section
+	begin(outer $1)
 }
 
 FNR == NR && /^\t*[a-z][a-z0-9_]* = / {

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/option.h"
+#include "config/schema.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -241,4 +242,35 @@ void config_check(struct config *c, const char *file, struct errors *e)
 	for (size_t i = 0; i < c->n_listen; i++)
 		check_listen(c, i, file, e);
 	check_tls(c, file, e);
+}
+
+/* Returns what is wrong with section number INDEX, or NULL. */
+static const char *check_table(const struct service_schema *service, const struct section *s)
+{
+	struct section other;
+	size_t n = 0, nested = 0;
+	if (!s->options || (*s->parent && s->size <= sizeof(char *)))
+		return "options or size are missing";
+	for (const struct service_option *o = s->options; o->name; o++, n++)
+		nested += o->type == OPTION_SECTIONS;
+	if (n > CONFIG_OPTIONS_MAX)
+		return "more than 64 options in one section";
+	if (nested > (*s->parent ? 0 : SCHEMA_NESTED_MAX))
+		return "more than 8 kinds of sections, or sections inside of them";
+	for (size_t i = 0; schema_section(service, i, &other); i++)
+		if (i != s->index && strcmp(other.name, s->name) == 0)
+			return "two sections have the same name";
+	return NULL;
+}
+
+bool config_check_tables(const struct service_schema *service, const char *file, struct errors *e)
+{
+	struct section s;
+	const char *wrong = NULL;
+	for (size_t i = 0; !wrong && schema_section(service, i, &s); i++)
+		wrong = check_table(service, &s);
+	if (wrong)
+		errors_add(e, file, 0, "the options of the service are wrong: section %s: %s",
+			   s.name, wrong);
+	return !wrong;
 }

@@ -11,4 +11,8 @@
  */
 void config_check(struct config *c, const char *file, struct errors *e);
 
+/* Check the tables of the service, which its author has written. Returns false, with an error, if
+ * they cannot be used. */
+bool config_check_tables(const struct service_schema *service, const char *file, struct errors *e);
+
 #endif

@@ -67,18 +67,14 @@ struct config *config_parse(const char *file, const struct service_schema *servi
 			    struct errors *e)
 {
 	size_t before = e->n;
+	if (!config_check_tables(service, file, e))
+		return NULL;
 	struct config *c = config_new(service);
 	if (!c) {
 		errors_add_no_memory(e, file, 0);
 		return NULL;
 	}
-	size_t rows = 0;
-	while (service->options && service->options[rows].name)
-		rows++;
-	if (rows > CONFIG_OPTIONS_MAX)
-		errors_add(e, file, 0, "the service has %zu options: expected at most %d", rows,
-			   CONFIG_OPTIONS_MAX);
-	else if (file)
+	if (file)
 		parse_file(file, c, e);
 	/* A configuration without a listen section has one with the defaults. */
 	if (e->n == before && c->n_listen == 0 && !service->has_no_listeners &&
@@ -214,6 +210,12 @@ static void print_name(const struct section *s, const char *title, FILE *out)
 		fprintf(out, " \"%s\"", title);
 }
 
+/* Does a reload keep all sections of this kind, which are inside of the service's section? */
+static bool keeps_sections(const struct section *s)
+{
+	return s->nested && s->nested->needs_restart;
+}
+
 static void compare_option(const struct service_option *o, const struct section *s,
 			   const char *title, const void *old, void *new, struct comparison *to)
 {
@@ -235,7 +237,7 @@ static void compare_option(const struct service_option *o, const struct section 
 		fprintf(out, " -> ");
 		option_print_quoted(o, new, out);
 	}
-	if (o->needs_restart) {
+	if (o->needs_restart || keeps_sections(s)) {
 		to->complete = option_copy(o, new, old) && to->complete;
 		fprintf(out, " needs a restart, keeping ");
 		if (o->type == OPTION_SECRET)
@@ -246,21 +248,24 @@ static void compare_option(const struct service_option *o, const struct section 
 	finish_line(out, &line, to);
 }
 
-/*
- * Report that the structure number INDEX of S was added or removed, with the value that matters
- * most, which is the first one in the table.
- */
+/* Report that the structure number INDEX of S was added or removed. A section of the daemon is
+ * reported with its first option: the address or the certificate. */
 static void report_section(const char *what, const struct section *s, const struct config *c,
 			   size_t index, struct comparison *to)
 {
 	char *line = NULL;
 	size_t size;
 	FILE *out = open_memstream(&line, &size);
-	if (out) {
-		print_name(s, schema_title(s, c, index), out);
-		fprintf(out, "%s%s%s", *s->parent ? ": " : " ", what, *s->parent ? "" : ": ");
-		if (!*s->parent)
-			option_print(s->options, schema_struct(s, c, index), out);
+	if (!out) {
+		to->complete = false;
+		return;
+	}
+	print_name(s, schema_title(s, c, index), out);
+	if (s->nested) {
+		fprintf(out, ": %s%s", what, keeps_sections(s) ? " needs a restart" : "");
+	} else {
+		fprintf(out, " %s: ", what);
+		option_print(s->options, schema_struct(s, c, index), out);
 	}
 	finish_line(out, &line, to);
 }
@@ -273,20 +278,43 @@ static void compare_structs(const struct section *s, const struct config *old, s
 			       schema_struct(s, new, j), to);
 }
 
+/* The order of the sections is the order in which a service sees them. */
+static void compare_order(const struct section *s, const struct config *old,
+			  const struct config *new, struct comparison *to)
+{
+	char name[SCHEMA_NAME_MAX], line[SCHEMA_NAME_MAX + 64];
+	size_t n = schema_n_structs(s, old), i = 0;
+	while (i < n && schema_index(s, new, schema_title(s, old, i)) == i)
+		i++;
+	if (i == n || n != schema_n_structs(s, new))
+		return;
+	snprintf(line, sizeof(line), "%s: the order has changed%s", schema_name(s, NULL, name),
+		 keeps_sections(s) ? " needs a restart" : "");
+	to->report(to->context, line);
+}
+
 static void compare_titled(const struct section *s, const struct config *old, struct config *new,
 			   struct comparison *to)
 {
-	size_t n_old = schema_n_structs(s, old), n_new = schema_n_structs(s, new);
+	size_t n_old = schema_n_structs(s, old), n_new = schema_n_structs(s, new), changed = 0;
 	for (size_t i = 0; i < n_old; i++) {
 		size_t j = schema_index(s, new, schema_title(s, old, i));
-		if (j == n_new)
-			report_section("removed", s, old, i, to);
-		else
+		if (j < n_new) {
 			compare_structs(s, old, i, new, j, to);
+			continue;
+		}
+		report_section("removed", s, old, i, to);
+		changed++;
 	}
 	for (size_t i = 0; i < n_new; i++)
-		if (schema_index(s, old, schema_title(s, new, i)) == n_old)
+		if (schema_index(s, old, schema_title(s, new, i)) == n_old) {
 			report_section("added", s, new, i, to);
+			changed++;
+		}
+	if (s->nested && !changed)
+		compare_order(s, old, new, to);
+	if (keeps_sections(s))
+		to->complete = option_copy(s->nested, new->service, old->service) && to->complete;
 }
 
 bool config_compare(const struct config *old, struct config *new,

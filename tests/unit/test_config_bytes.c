@@ -26,7 +26,23 @@ struct echo {
 	char *banner, *where, *peer;
 	int64_t size, shade, shy;
 	char **list;
+	struct service_sections subs;
 };
+struct sub {
+	char *title, *word, *secret;
+	char **list;
+	int64_t size;
+};
+static const struct service_option sub_options[] = {
+	{"word", OPTION_TEXT, offsetof(struct sub, word), "w", 0, 0, NULL, NULL, false,
+	 .help = "W"},
+	{"secret", OPTION_SECRET, offsetof(struct sub, secret), "", 0, 0, NULL, NULL, false,
+	 .help = "S"},
+	{"list", OPTION_LIST, offsetof(struct sub, list), "a b", 0, 0, NULL, NULL, true,
+	 .help = "L"},
+	{"size", OPTION_NUMBER, offsetof(struct sub, size), "1", 0, 9, "bytes", NULL, false,
+	 .help = "N"},
+	{0}};
 static const struct service_option echo_options[] = {
 	{"banner", OPTION_TEXT, offsetof(struct echo, banner), "", 0, 0, NULL, NULL, false,
 	 .help = "T"},
@@ -40,6 +56,12 @@ static const struct service_option echo_options[] = {
 	 false, .help = "C"},
 	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "true", 0, 0, NULL, NULL, false,
 	 .help = "F"},
+	{.name = "sub",
+	 .type = OPTION_SECTIONS,
+	 .offset = offsetof(struct echo, subs),
+	 .help = "Sections",
+	 .options = sub_options,
+	 .size = sizeof(struct sub)},
 	{0}};
 static const struct service_schema echo = {"echo", echo_options, .size = sizeof(struct echo)};
 
@@ -230,6 +252,11 @@ Test(config_bytes, incomplete_text_is_recognized_by_the_test_itself)
 					  "echo { list = {{a}} }\n",
 					  "echo { list = {a = b} }\n",
 					  "tls { }\n",
+					  "sub a { }\n",
+					  "echo { sub { } }\n",
+					  "echo { sub a { }\n",
+					  "echo { sub a { sub b { } } }\n",
+					  "log { sub a { } }\n",
 					  "user = ${a\n",
 					  "unknown { }\n",
 					  "\001\n",
@@ -244,6 +271,7 @@ Test(config_bytes, incomplete_text_is_recognized_by_the_test_itself)
 					   "listen \"{\" { }\n",
 					   "tls a { certificate = /a } admin { tls = {\n} }\n",
 					   "echo { list = {} }\n",
+					   "echo { sub a { word = b } sub b {} size = 1 }\n",
 					   "echo { list = {a, \"}\",\n'c' /* } */ ,} }\n",
 					   "user = \"a\" group = '\"'\n",
 					   "include(\"a\")\n",

@@ -27,7 +27,7 @@ static const char *const names[] = {
 /* Returns true if SECTION has an option NAME. NAME NULL: returns true if SECTION exists. */
 static bool is_known(const char *section, const char *name)
 {
-	if (strcmp(section, "echo") == 0)
+	if (strcmp(section, "echo") == 0 || strcmp(section, "sub") == 0)
 		return true;
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		if (strcmp(names[i], section) != 0) {
@@ -45,7 +45,8 @@ static bool is_known(const char *section, const char *name)
 
 static bool is_titled(const char *section)
 {
-	return strcmp(section, "listen") == 0 || strcmp(section, "tls") == 0;
+	return strcmp(section, "listen") == 0 || strcmp(section, "tls") == 0 ||
+	       strcmp(section, "sub") == 0;
 }
 
 static bool starts_with(const struct reader *r, const char *two)
@@ -227,7 +228,8 @@ static bool read_statements(struct reader *r, const char *section, on_included *
 				return false;
 			continue;
 		}
-		if (*section)
+		bool nested = strcmp(name, "sub") == 0 || (*section && strstr(name, "${"));
+		if (nested ? strcmp(section, "echo") != 0 : *section != 0)
 			return false;
 		if (include && r->token == '(') {
 			if (!read_include(r, begin, included, context))

@@ -15,8 +15,24 @@ struct echo {
 	char *banner, *where, *peer;
 	int64_t size, shade, shy;
 	char **list;
+	struct service_sections subs;
+};
+struct sub {
+	char *title, *word, *secret;
+	char **list;
+	int64_t size;
 };
 
+static const struct service_option sub_options[] = {
+	{"word", OPTION_TEXT, offsetof(struct sub, word), "w", 0, 0, NULL, NULL, false,
+	 .help = "W"},
+	{"secret", OPTION_SECRET, offsetof(struct sub, secret), "", 0, 0, NULL, NULL, false,
+	 .help = "S"},
+	{"list", OPTION_LIST, offsetof(struct sub, list), "a b", 0, 0, NULL, NULL, true,
+	 .help = "L"},
+	{"size", OPTION_NUMBER, offsetof(struct sub, size), "1", 0, 9, "bytes", NULL, false,
+	 .help = "N"},
+	{0}};
 static const struct service_option options[] = {
 	{"banner", OPTION_TEXT, offsetof(struct echo, banner), "", 0, 0, NULL, NULL, false,
 	 .help = "T"},
@@ -30,6 +46,12 @@ static const struct service_option options[] = {
 	 "red green blue", false, .help = "C"},
 	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "false", 0, 0, NULL, NULL, false,
 	 .help = "F"},
+	{.name = "sub",
+	 .type = OPTION_SECTIONS,
+	 .offset = offsetof(struct echo, subs),
+	 .help = "Sections",
+	 .options = sub_options,
+	 .size = sizeof(struct sub)},
 	{0}};
 const struct service_schema fuzz_service = {"echo", options, .size = sizeof(struct echo),
 					    .datagrams = true};
