@@ -1,6 +1,7 @@
 # Inserts the options of the daemon into a manual page: awk -f manual.awk DEFAULTS PAGE
 # DEFAULTS is the output of `skeld -T`. It has two comments above each option, the help text and the
-# accepted values, and one above each section.
+# accepted values, and one above each section. A section that may occur several times and does not
+# occur has # before each line.
 
 # Returns TEXT as roff(7) input: lines of at most 80 bytes that do not begin like a macro.
 function escaped(text,   word, n, i, line, all) {
@@ -20,8 +21,18 @@ BEGIN {
 	heading = ".Ss Outside of all sections\n.Bl -tag -width Ds"
 }
 
+function begin(name) {
+	section = name "."
+	heading = ".Ss Section " name "\n" comment[1] "\n.Bl -tag -width Ds"
+	comments = 0
+}
+
 function add(line) {
 	options = options line "\n"
+}
+
+FNR == NR && /^#[^ ]/ {
+	sub(/^#/, "")
 }
 
 FNR == NR && /^\t*# / {
@@ -30,9 +41,12 @@ FNR == NR && /^\t*# / {
 }
 
 FNR == NR && /^[a-z].* \{$/ {
-	section = $1 "."
-	heading = ".Ss Section " $1 "\n" comment[1] "\n.Bl -tag -width Ds"
-	comments = 0
+	begin($1)
+	outer = section
+}
+
+FNR == NR && /^\t[a-z].* \{$/ { # inside of a section
+	begin(outer $1)
 }
 
 FNR == NR && /^\t*[a-z][a-z0-9_]* = / {

@@ -20,18 +20,42 @@ enum service_option_type {
 	OPTION_ADDRESS, /* char *, "host:port", "[v6]:port", "unix:/path", or "" for off */
 	OPTION_USER,	/* char *, an existing user or its number, or "" for none */
 	OPTION_GROUP,	/* char *, an existing group or its number, or "" for none */
+	OPTION_MODE,	/* char *, a file mode in octal, such as "0660", or "" for none */
+	OPTION_LIST,	/* char **, never NULL: at most 256 texts, none of them "", and a NULL */
+	OPTION_SECTIONS /* struct service_sections */
 };
 
 struct service_option {
 	const char *name; /* NULL ends the table */
 	enum service_option_type type;
 	size_t offset;		   /* of the field, offsetof(3) */
-	const char *default_value; /* as written in the file, without quotes */
+	const char *default_value; /* as in the file, without quotes; a list: with blanks between */
 	int64_t min, max;	   /* OPTION_NUMBER, both included */
 	const char *unit;	   /* OPTION_NUMBER; may be NULL. "seconds" take 5m, "bytes" 64K */
 	const char *choices;	   /* OPTION_CHOICE: the words, separated by single spaces */
 	bool needs_restart;	   /* a reload keeps the old value and logs that */
 	const char *help;	   /* one sentence, without a full stop */
+	const struct service_option *options; /* OPTION_SECTIONS: those of each section */
+	size_t size;			      /* OPTION_SECTIONS: of the structure of one section */
+};
+
+/*
+ * The field of an OPTION_SECTIONS: sections inside the service's section that have a title, all of
+ * them different, and any number of times, at most 256 in all:
+ *
+ *	proxy {
+ *		backend "a" { address = "127.0.0.1:7009" }
+ *		backend "b" { address = "127.0.0.1:7010" weight = 2 }
+ *	}
+ *
+ * The row of the option has the name, here "backend", the table of the options in a section, which
+ * contains no OPTION_SECTIONS, and the size of the structure that they are in. The first member of
+ * this structure is `char *title`. The row needs no default_value. With needs_restart, a reload
+ * keeps all sections as they are. No option or section of the daemon or the service has the name.
+ */
+struct service_sections {
+	size_t n;
+	void *item; /* an array of N structures, in the order of the file */
 };
 
 #endif

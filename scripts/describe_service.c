@@ -34,14 +34,17 @@ static void print_changed(const struct service_option *o)
 	const char *old = o->default_value ? o->default_value : "";
 	long long number = strtoll(old, NULL, 10);
 	const char *last = o->choices ? strrchr(o->choices, ' ') : NULL; /* a blank and a word */
-	if (o->needs_restart || o->type == OPTION_PATH || o->type == OPTION_ADDRESS)
+	if (o->needs_restart || o->type == OPTION_PATH || o->type == OPTION_ADDRESS ||
+	    o->type == OPTION_SECTIONS || o->type == OPTION_USER || o->type == OPTION_GROUP)
 		return;
 	printf("%s { %s = ", service.name, o->name);
 	if (o->type == OPTION_NUMBER)
 		printf("%lld }\n", number < o->max ? number + 1 : (long long)o->min);
 	else if (o->type == OPTION_FLAG)
 		printf("%s }\n", strcmp(old, "true") == 0 ? "false" : "true");
-	else if (o->type == OPTION_TEXT)
+	else if (o->type == OPTION_MODE)
+		printf("\"%s\" }\n", strcmp(old, "0600") == 0 ? "0660" : "0600");
+	else if (o->type == OPTION_TEXT || o->type == OPTION_SECRET || o->type == OPTION_LIST)
 		printf("\"%sx\" }\n", old);
 	else if (last && strcmp(last + 1, old) != 0)
 		printf("\"%s\" }\n", last + 1);

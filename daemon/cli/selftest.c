@@ -186,8 +186,8 @@ static void set_text(char **field, const char *text)
 }
 
 /*
- * Keep the real configuration, but one listener on a free port, no admin server, the log in the
- * private directory, the present user, and no lame duck, which only costs time.
+ * Keep the real configuration, but one plain listener on a free port, no admin server, the log in
+ * the private directory, the present user, and no lame duck, which only costs time.
  */
 static void on_adjust(void *context, struct config *c)
 {
@@ -195,16 +195,10 @@ static void on_adjust(void *context, struct config *c)
 	char log[sizeof(t->dir) + 8];
 	snprintf(log, sizeof(log), "%s/log", t->dir);
 	size_t n_listen = t->client.service->protocol.data ? 1 : 0;
-	for (size_t i = n_listen; i < c->n_listen; i++) {
-		free(c->listen[i].title);
-		free(c->listen[i].address);
-		free(c->listen[i].location.file);
-	}
-	c->n_listen = n_listen;
-	if (n_listen) {
-		c->listen[0].proxy = false;
+	if (!config_reset_listen(c, n_listen))
+		abort(); /* as set_text() does */
+	if (n_listen)
 		set_text(&c->listen[0].address, "127.0.0.1:0");
-	}
 	set_text(&c->admin.address, "");
 	set_text(&c->user, "");
 	set_text(&c->group, "");

@@ -1,5 +1,6 @@
 #include "config/codec.h"
 
+#include "config/option.h"
 #include "config/schema.h"
 
 #include <errno.h>
@@ -26,27 +27,54 @@ static void write_location(const struct location *l, FILE *out)
 	write_number(l->line, out);
 }
 
+/* The titles of the sections of S, and where a file has them. */
+static void write_titles(const struct config *c, const struct section *s, FILE *out)
+{
+	size_t n = s->max ? schema_n_structs(s, c) : 0;
+	if (s->max)
+		write_number(n, out);
+	for (size_t i = 0; i < n; i++) {
+		write_string(schema_title(s, c, i), out);
+		if (schema_location(s, c, i))
+			write_location(schema_location(s, c, i), out);
+	}
+}
+
+static void write_value(const struct service_option *o, const void *base, FILE *out)
+{
+	if (o->type != OPTION_LIST) {
+		option_print(o, base, out);
+		fputc('\0', out);
+		return;
+	}
+	char **list = option_list(o, base);
+	size_t n = 0;
+	while (list[n])
+		n++;
+	write_number(n, out);
+	for (size_t i = 0; i < n; i++)
+		write_string(list[i], out);
+}
+
 static void write_config(const struct config *c, FILE *out)
 {
 	write_string(c->file ? c->file : "", out);
-	write_number(errors_stored(&c->warnings), out);
+	write_number(c->warnings.n, out);
 	for (size_t i = 0; i < errors_stored(&c->warnings); i++)
 		write_string(errors_text(&c->warnings, i), out);
 	write_location(&c->log.location, out);
 	write_location(&c->admin.location, out);
 	write_location(&c->service_location, out);
-	write_number(c->n_listen, out);
-	for (size_t j = 0; j < c->n_listen; j++) {
-		write_string(c->listen[j].title, out);
-		write_location(&c->listen[j].location, out);
-	}
 	struct section s;
 	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
+		write_titles(c, &s, out);
+	for (size_t i = 0; i < c->n_listen; i++)
+		write_number(c->listen[i].gid, out);
+	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
 		for (size_t j = 0; j < schema_n_structs(&s, c); j++)
-			for (const struct service_option *o = s.options; o->name; o++) {
-				schema_print(o, schema_struct(&s, c, j), out);
-				fputc('\0', out);
-			}
+			for (const struct service_option *o = options_next(s.options); o;
+			     o = options_next(o + 1))
+				write_value(o, schema_struct(&s, c, j), out);
 }
 
 void config_encode(const struct config *c, const struct errors *e, FILE *out)
@@ -104,39 +132,75 @@ static bool read_location(struct reader *r, struct location *l)
 	return true;
 }
 
-/* Read N texts. */
+/* Read the texts of N errors, of which at most ERRORS_MAX have one. */
 static bool read_errors(struct reader *r, unsigned long long n, struct errors *e)
 {
 	const char *text = "";
-	for (; n > 0 && (text = read_string(r)); n--)
+	for (size_t i = 0; i < n && i < ERRORS_MAX && (text = read_string(r)); i++)
 		errors_add(e, NULL, 0, "%s", text);
+	if (n > ERRORS_MAX)
+		e->n += (size_t)n - ERRORS_MAX;
 	return text;
+}
+
+static bool read_titles(struct reader *r, struct config *c, const struct section *s)
+{
+	unsigned long long n = 0;
+	if (s->max && !read_number(r, s->max, &n))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		const char *title = read_string(r);
+		if (!title || !schema_add(s, c, title) ||
+		    (schema_location(s, c, i) && !read_location(r, schema_location(s, c, i))))
+			return false;
+	}
+	return true;
+}
+
+static bool read_list(struct reader *r, const struct service_option *o, void *base)
+{
+	char expected[256];
+	unsigned long long n;
+	bool good = read_number(r, OPTION_LIST_MAX, &n) &&
+		    !option_set(o, base, "", expected, sizeof(expected));
+	for (; good && n > 0; n--) {
+		const char *text = read_string(r);
+		good = text && *text && option_append(o, base, text);
+	}
+	return good;
+}
+
+static bool read_value(struct reader *r, const struct service_option *o, void *base)
+{
+	char expected[256];
+	if (o->type == OPTION_LIST)
+		return read_list(r, o, base);
+	const char *text = read_string(r);
+	return text && !option_set(o, base, text, expected, sizeof(expected));
 }
 
 /* C holds the defaults. Returns false if the bytes are wrong or memory is short. */
 static bool read_config(struct reader *r, struct config *c)
 {
-	char expected[256];
-	const char *text;
 	unsigned long long n;
-	if (!read_optional(r, &c->file) || !read_number(r, ERRORS_MAX, &n) ||
-	    !read_errors(r, n, &c->warnings) || !read_location(r, &c->log.location) ||
-	    !read_location(r, &c->admin.location) || !read_location(r, &c->service_location) ||
-	    !read_number(r, CONFIG_LISTEN_MAX, &n))
-		return false;
-	while (c->n_listen < n) {
-		text = read_string(r);
-		struct listen_config *l = text ? schema_add_listen(c, text) : NULL;
-		if (!l || !read_location(r, &l->location))
-			return false;
-	}
 	struct section s;
+	if (!read_optional(r, &c->file) || !read_number(r, UINT_MAX, &n) ||
+	    !read_errors(r, n, &c->warnings) || !read_location(r, &c->log.location) ||
+	    !read_location(r, &c->admin.location) || !read_location(r, &c->service_location))
+		return false;
+	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
+		if (!read_titles(r, c, &s))
+			return false;
+	for (size_t i = 0; i < c->n_listen; i++) {
+		if (!read_number(r, UINT_MAX, &n))
+			return false;
+		c->listen[i].gid = (unsigned)n;
+	}
 	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
 		for (size_t j = 0; j < schema_n_structs(&s, c); j++)
-			for (const struct service_option *o = s.options; o->name; o++)
-				if (!(text = read_string(r)) ||
-				    schema_set(o, schema_struct(&s, c, j), text, expected,
-					       sizeof(expected)))
+			for (const struct service_option *o = options_next(s.options); o;
+			     o = options_next(o + 1))
+				if (!read_value(r, o, schema_struct(&s, c, j)))
 					return false;
 	return true;
 }
@@ -148,9 +212,7 @@ bool config_decode(const char *bytes, size_t n, const struct service_schema *ser
 	unsigned long long n_errors = 0, transient = 0;
 	bool good = read_number(&r, UINT_MAX, &n_errors) && read_number(&r, 1, &transient);
 	e->transient = e->transient || transient;
-	good = good && read_errors(&r, n_errors < ERRORS_MAX ? n_errors : ERRORS_MAX, e);
-	if (good && n_errors > ERRORS_MAX)
-		e->n += (size_t)n_errors - ERRORS_MAX;
+	good = good && read_errors(&r, n_errors, e);
 	*c = good && !n_errors ? config_new(service) : NULL;
 	good = good && (n_errors || (*c && read_config(&r, *c)));
 	const char *last = good ? read_string(&r) : NULL;

@@ -21,7 +21,8 @@ enum {
 	WORKERS_MAX = 256,
 	CONFIG_LISTEN_MAX = 64,	 /* listen sections */
 	CONFIG_TLS_MAX = 256,	 /* tls sections */
-	CONFIG_OPTIONS_MAX = 64, /* options of the service */
+	CONFIG_OPTIONS_MAX = 64, /* options of the service, and of each kind of section in it */
+	CONFIG_NESTED_MAX = 256, /* sections inside the service's */
 	CONFIG_BACKLOG = 1024	 /* the default of listen.backlog */
 };
 
@@ -37,7 +38,10 @@ struct listen_config {
 	char *address; /* "": off */
 	int64_t backlog;
 	int64_t proxy; /* boolean: connections begin with a PROXY header */
-	char **tls;    /* titles of tls sections, ended by NULL; none: no TLS */
+	char **tls;   /* titles of tls sections, ended by NULL; none: no TLS. NULL: no such build */
+	char *mode;   /* of a unix socket's file, in octal; "": as it is */
+	char *group;  /* of a unix socket's file; "": as it is */
+	unsigned gid; /* of `group` */
 };
 
 struct tls_config {
@@ -113,9 +117,14 @@ struct config *config_new(const struct service_schema *service);
 struct config *config_ref(struct config *c);
 void config_unref(struct config *c); /* C may be NULL */
 
+/* Remove all listen sections but the first N, and give the options of those their defaults. Returns
+ * false if out of memory. No other thread may use C yet. */
+bool config_reset_listen(struct config *c, size_t n);
+
 /*
  * Print a file that loads to the same configuration (-T). Two comments precede each option: its
- * help; and the accepted values, the default, and whether a reload applies it. conf/manual.awk
+ * help; and the accepted values, the default, and whether a reload applies it. A section that may
+ * occur several times and does not occur is printed with # before each line. conf/manual.awk
  * depends on this form.
  */
 void config_print(const struct config *c, FILE *out);

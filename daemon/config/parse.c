@@ -15,13 +15,16 @@
  *   The second pass sets the values and reports every mistake.
  * - Its callbacks have no context argument and its lexer is global. See `running`.
  * - It ends the process if memory is short. See config/loader.h.
+ * - It calls nothing for an empty list. See PRESCAN_EMPTY_LIST.
+ * - A section does not know the one that contains it. So all names of sections differ.
  */
 #include "config/parse.h"
 
-#include "base/text.h"
 #include "config/file.h"
+#include "config/option.h"
 #include "config/prescan.h"
 #include "config/schema.h"
+#include "config/unknown.h"
 
 #include <confuse.h>
 #include <errno.h>
@@ -41,13 +44,6 @@ enum { FILES_MAX = 100, DEPTH_MAX = 8, OPTIONS_MAX = CONFIG_OPTIONS_MAX, UNKNOWN
  */
 #define END "\001"
 
-struct unknown {
-	char section[64], name[64];
-	unsigned line;
-	bool is_section; /* no "=" follows the name; what follows it cannot be checked */
-	bool is_secret;	 /* see is_secret() */
-};
-
 struct file {
 	char *name;
 	struct config_file content;
@@ -55,13 +51,29 @@ struct file {
 	unsigned depth;
 };
 
-/* An option that has a value already, to detect duplicates. */
-struct assignment {
+/*
+ * An option that has a value already, or the end of a section with a title, to detect duplicates.
+ * The options in a section with a title are forgotten at its end.
+ */
+struct place {
 	const struct service_option *option;
-	size_t listen; /* index of the listen section, else 0 */
+	size_t section, index; /* of the title */
 	const char *file;
 	unsigned line;
 };
+enum {
+	PLACES_MAX = 2 * OPTIONS_MAX + 64,
+	TITLES_MAX = CONFIG_LISTEN_MAX + CONFIG_TLS_MAX + CONFIG_NESTED_MAX
+};
+
+/* Sections of one kind that have a title. */
+struct titled {
+	bool is_open; /* the last one of the configuration is not closed yet */
+	unsigned n;   /* that libconfuse had at the end of the last one */
+};
+
+/* What libconfuse accepts in one section. */
+typedef cfg_opt_t section_table[OPTIONS_MAX + UNKNOWN_MAX + SCHEMA_SECTIONS + 2];
 
 struct parse {
 	struct config *config;
@@ -69,8 +81,8 @@ struct parse {
 	size_t budget; /* bytes that files may still have */
 	struct file files[FILES_MAX];
 	size_t n_files;
-	struct assignment assignments[CONFIG_LISTEN_MAX * 4 + OPTIONS_MAX];
-	size_t n_assignments;
+	struct place assignments[PLACES_MAX], titles[TITLES_MAX];
+	size_t n_assignments, n_titles;
 	/* The rest concerns the current file. */
 	const struct file *file;
 	unsigned include_line; /* of the include statement that is expanded */
@@ -81,8 +93,11 @@ struct parse {
 	unsigned last_line;   /* of the last statement that was understood */
 	unsigned secret_line; /* of the last value of a secret option */
 	bool reached_end;     /* END was found at the top level */
-	bool in_listen;	      /* the last listen section of the configuration is not closed yet */
-	unsigned n_sections;  /* listen sections that libconfuse had at the end of the last one */
+	struct titled titled[SCHEMA_SECTIONS];
+	size_t n_before;  /* assignments before the open section with a title */
+	bool has_element; /* on_value() was called since on_list() */
+	bool has_blank;	  /* the first element of the list is "" */
+	section_table tables[SCHEMA_SECTIONS];
 };
 
 /* The parse that libconfuse's callbacks work on; libconfuse forces it to be global. */
@@ -124,8 +139,8 @@ static void add_unknown(const cfg_t *cfg, const char *name)
 	const char *section = section_name(cfg);
 	struct section s;
 	if (running->n_unknown == UNKNOWN_MAX || is_end(cfg, name) ||
-	    (!*section && find_section(name, &s)) || strlen(name) >= sizeof(u->name) ||
-	    strlen(section) >= sizeof(u->section))
+	    (!*section && find_section(name, &s) && !*s.parent) ||
+	    strlen(name) >= sizeof(u->name) || strlen(section) >= sizeof(u->section))
 		return;
 	*u = (struct unknown){.line = (unsigned)cfg->line, .is_secret = is_secret(cfg)};
 	strcpy(u->section, section);
@@ -186,60 +201,6 @@ static void on_message(cfg_t *cfg, const char *format, va_list ap)
 		      is_secret(cfg) ? "(secret)" : text);
 }
 
-/* What is accepted in place of an unknown name. */
-struct names {
-	const char *unknown, *nearest; /* nearest: NULL if no name is similar */
-	size_t distance;	       /* of the nearest */
-	char list[512];
-};
-
-static void add_name(struct names *n, const char *name)
-{
-	size_t used = strlen(n->list), distance = text_distance(n->unknown, name);
-	snprintf(n->list + used, sizeof(n->list) - used, " %s", name);
-	if (distance < n->distance && 2 * distance <= strlen(n->unknown)) {
-		n->distance = distance;
-		n->nearest = name;
-	}
-}
-
-/* The sections, or the options of the section of U. */
-static void find_names(const struct unknown *u, struct names *n)
-{
-	enum { DISTANCE_MAX = 2 };
-	struct section s;
-	*n = (struct names){.unknown = u->name, .distance = DISTANCE_MAX + 1};
-	if (u->is_section)
-		for (size_t i = 1; schema_section(running->config->schema, i, &s); i++)
-			add_name(n, s.name);
-	else if (find_section(u->section, &s))
-		for (const struct service_option *o = s.options; o->name; o++)
-			add_name(n, o->name);
-}
-
-static void report_unknown(const char *file, const struct unknown *u)
-{
-	struct names names;
-	struct section s;
-	find_names(u, &names);
-	bool similar = names.nearest && !u->is_secret;
-	if (u->is_section && *u->section && find_section(u->name, &s))
-		errors_add(running->errors, file, u->line,
-			   "section %s is not closed before section %s", u->section, u->name);
-	else if (u->is_section && *u->section) /* timeout = 5 min */
-		errors_add(running->errors, file, u->line,
-			   "section %s: unexpected %s: expected name = value, with quotes around a "
-			   "value that has blanks",
-			   u->section, u->is_secret ? "(secret)" : u->name);
-	else
-		errors_add(running->errors, file, u->line,
-			   "unknown %s %s%s%s: %s%s%sexpected one of:%s%s",
-			   u->is_section ? "section" : "option", u->section, *u->section ? "." : "",
-			   u->is_secret ? "(secret)" : u->name, similar ? "did you mean " : "",
-			   similar ? names.nearest : "", similar ? "? " : "", names.list,
-			   u->is_section ? "; its content was not checked" : "");
-}
-
 /* Known names. */
 
 static void set_location(const cfg_t *cfg, struct location *l)
@@ -248,65 +209,128 @@ static void set_location(const cfg_t *cfg, struct location *l)
 	*l = (struct location){strdup(running->file->name), (unsigned)cfg->line};
 }
 
-/* Add a listen section unless one is open. Returns false, with an error, if that fails. */
-static bool open_listen(const cfg_t *cfg, const char *title)
+/* Was the value `{}` in the file? */
+static bool is_empty_list(const cfg_t *cfg, const char *value)
 {
-	struct config *c = running->config;
-	if (running->in_listen)
-		return true;
-	if (c->n_listen == CONFIG_LISTEN_MAX) {
-		WRONG(cfg, "too many listen sections: expected at most %d", CONFIG_LISTEN_MAX);
+	const char *line = running->file->content.text;
+	if (strcmp(value, PRESCAN_EMPTY_LIST) != 0)
 		return false;
-	}
-	for (size_t i = 0; i < c->n_listen; i++)
-		if (strcmp(c->listen[i].title, title) == 0)
-			WRONG(cfg, "listen \"%s\" is already defined at %s:%u", title,
-			      c->listen[i].location.file, c->listen[i].location.line);
-	struct listen_config *l = schema_add_listen(c, title);
-	if (!l) {
-		errors_add_no_memory(running->errors, running->file->name, (unsigned)cfg->line);
-		return false;
-	}
-	set_location(cfg, &l->location); /* until the section ends */
-	return running->in_listen = true;
+	for (int i = 1; line && i < cfg->line; i++)
+		line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL;
+	return line && memchr(line, *PRESCAN_EMPTY_LIST, strcspn(line, "\n"));
 }
 
-static void check_duplicate(const cfg_t *cfg, const struct service_option *o, size_t listen)
+/* Report that there is a section with this title. */
+static void check_title(const cfg_t *cfg, const struct section *s, const char *title)
+{
+	struct parse *p = running;
+	size_t index = schema_index(s, p->config, title);
+	for (size_t i = 0; i < p->n_titles; i++)
+		if (p->titles[i].section == s->index && p->titles[i].index == index)
+			WRONG(cfg, "%s \"%s\" is already defined at %s:%u", s->name, title,
+			      p->titles[i].file, p->titles[i].line);
+}
+
+/* Add a section with a title unless one is open. Returns false, with an error, if that fails. */
+static bool open_titled(const cfg_t *cfg, const struct section *s, const char *title)
+{
+	struct parse *p = running;
+	struct config *c = p->config;
+	size_t n = schema_n_structs(s, c);
+	if (p->titled[s->index].is_open)
+		return true;
+	if (n == s->max || (*s->parent && schema_n_nested(c) == CONFIG_NESTED_MAX)) {
+		WRONG(cfg, "too many %s sections: expected at most %zu", s->name, s->max);
+		return false;
+	}
+	check_title(cfg, s, title);
+	if (!schema_add(s, c, title)) {
+		errors_add_no_memory(p->errors, p->file->name, (unsigned)cfg->line);
+		return false;
+	}
+	if (schema_location(s, c, n))
+		set_location(cfg, schema_location(s, c, n)); /* until the section ends */
+	p->titles[p->n_titles++] =
+		(struct place){NULL, s->index, n, p->file->name, (unsigned)cfg->line};
+	p->n_before = p->n_assignments;
+	return p->titled[s->index].is_open = true;
+}
+
+static void check_duplicate(const cfg_t *cfg, const struct service_option *o)
 {
 	struct parse *p = running;
 	for (size_t i = 0; i < p->n_assignments; i++) {
-		const struct assignment *a = &p->assignments[i];
-		if (a->option == o && a->listen == listen) {
+		const struct place *a = &p->assignments[i];
+		if (a->option == o) {
 			WRONG(cfg, "%s is already set at %s:%u", o->name, a->file, a->line);
 			return;
 		}
 	}
-	if (p->n_assignments < sizeof(p->assignments) / sizeof(*p->assignments))
+	if (p->n_assignments < PLACES_MAX)
 		p->assignments[p->n_assignments++] =
-			(struct assignment){o, listen, p->file->name, p->last_line};
+			(struct place){o, 0, 0, p->file->name, p->last_line};
 }
 
-static void set_option(const cfg_t *cfg, const struct section *s, const struct service_option *o,
-		       const char *value)
+static void report_wrong_value(const cfg_t *cfg, const struct section *s,
+			       const struct service_option *o, const char *value,
+			       const char *expected)
 {
-	struct config *c = running->config;
-	size_t index = s->titled ? c->n_listen - 1 : 0;
-	void *base = schema_struct(s, c, index);
-	char expected[256], quoted[SCHEMA_QUOTED_MAX];
-	const char *title = s->titled ? c->listen[index].title : NULL;
-	check_duplicate(cfg, o, index);
-	const char *wrong = schema_set(o, base, value, expected, sizeof(expected));
-	int error = wrong ? -errno : schema_resolve(o, base);
+	char name[SCHEMA_NAME_MAX], quoted[OPTION_QUOTED_MAX], where[128 + SCHEMA_NAME_MAX] = "";
+	size_t n = schema_n_structs(s, running->config);
+	const char *title = schema_title(s, running->config, n - 1);
+	if (title)
+		snprintf(where, sizeof(where), " (%s \"%.100s\")", s->name, title);
+	WRONG(cfg, "%s = %s: expected %s%s", schema_name(s, o->name, name),
+	      option_quote(value, quoted), expected, where);
+}
+
+/* Add VALUE, the element number N of a list from 1 on, to the option in the structure at BASE.
+ * A single empty value is the empty list. */
+static bool add_element(const cfg_t *cfg, const struct section *s, const struct service_option *o,
+			void *base, const char *value, unsigned n)
+{
+	struct parse *p = running;
+	char expected[256];
+	bool is_blank = !*value || is_empty_list(cfg, value);
+	p->has_element = true;
+	if (n == 1) {
+		p->has_blank = is_blank;
+		if (option_set(o, base, "", expected, sizeof(expected)))
+			return false;
+		return is_blank || option_append(o, base, value);
+	}
+	if (is_blank || (n == 2 && p->has_blank))
+		report_wrong_value(cfg, s, o, "", "elements of the list that are not empty");
+	if (n == OPTION_LIST_MAX + 1)
+		report_wrong_value(cfg, s, o, value, "at most 256 elements in the list");
+	return n > OPTION_LIST_MAX || is_blank || option_append(o, base, value);
+}
+
+static void set_option(const cfg_t *cfg, const struct section *s, const cfg_opt_t *opt,
+		       const struct service_option *o, const char *value)
+{
+	size_t index = schema_n_structs(s, running->config) - 1;
+	void *base = schema_struct(s, running->config, index);
+	char expected[256], quoted[OPTION_QUOTED_MAX];
+	int error = 0;
+	if (o->type != OPTION_LIST || opt->nvalues == 1)
+		check_duplicate(cfg, o);
+	if (o->type == OPTION_LIST) {
+		error = add_element(cfg, s, o, base, value, opt->nvalues) ? 0 : -ENOMEM;
+	} else if (is_empty_list(cfg, value)) {
+		WRONG(cfg, "%s = {}: expected one value", o->name);
+	} else {
+		const char *wrong = option_set(o, base, value, expected, sizeof(expected));
+		error = wrong ? -errno : option_resolve(o, base);
+	}
 	if (error == -ENOENT)
-		schema_describe(o, expected, sizeof(expected));
+		option_describe(o, expected, sizeof(expected));
 	if (error == -ENOMEM)
 		errors_add_no_memory(running->errors, running->file->name, (unsigned)cfg->line);
 	else if (error == -EINVAL || error == -ENOENT)
-		WRONG(cfg, "%s%s%s = %s: expected %s%s%.100s%s", s->name, *s->name ? "." : "",
-		      o->name, schema_quote(value, quoted), expected, title ? " (listen \"" : "",
-		      title ? title : "", title ? "\")" : "");
+		report_wrong_value(cfg, s, o, value, expected);
 	else if (error) {
-		WRONG(cfg, "cannot look up %s = %s: %s", o->name, schema_quote(value, quoted),
+		WRONG(cfg, "cannot look up %s = %s: %s", o->name, option_quote(value, quoted),
 		      strerror(-error));
 		running->errors->transient = true;
 	}
@@ -339,10 +363,40 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 	running->last_line = (unsigned)cfg->line;
 	if (!o)
 		return 0; /* report_unknown() reports it */
-	if (s.titled && !open_listen(cfg, cfg->title))
+	if (s.max && !open_titled(cfg, &s, cfg->title))
 		return -1;
-	set_option(cfg, &s, o, value);
+	set_option(cfg, &s, opt, o, value);
 	return 0;
+}
+
+/* Called by libconfuse after each element of a list, and at the brace after the last one. */
+static int on_list(cfg_t *cfg, cfg_opt_t *opt)
+{
+	struct section s;
+	bool is_end = !running->has_element;
+	running->has_element = false;
+	const struct service_option *o =
+		find_section(section_name(cfg), &s) ? schema_find(&s, opt->name) : NULL;
+	if (!running->collecting && o && is_end && opt->nvalues == 1 && running->has_blank)
+		report_wrong_value(cfg, &s, o, "", "elements of the list that are not empty");
+	return 0;
+}
+
+/* A section with a title ends, one of N. */
+static bool close_titled(const cfg_t *cfg, const struct section *s, cfg_opt_t *opt, unsigned n)
+{
+	struct parse *p = running;
+	struct titled *kind = &p->titled[s->index];
+	/* The section is the last one, or if libconfuse has merged it, the one that ends here. */
+	unsigned i = n > kind->n ? n - 1 : 0;
+	while (i < n - 1 && cfg_opt_getnsec(opt, i)->line != cfg->line)
+		i++;
+	if (!open_titled(cfg, s, cfg_opt_getnsec(opt, i)->title)) /* it has no options */
+		return false;
+	p->titles[p->n_titles - 1].line = (unsigned)cfg->line;
+	p->n_assignments = p->n_before;
+	*kind = (struct titled){.n = n};
+	return true;
 }
 
 /* Called by libconfuse at the end of each section. A result other than 0 ends the parse. */
@@ -350,27 +404,18 @@ static int on_section(cfg_t *cfg, cfg_opt_t *opt)
 {
 	struct config *c = running->config;
 	unsigned n = cfg_opt_size(opt);
+	struct section s;
+	if (!find_section(opt->name, &s))
+		return 0;
 	/* libconfuse compares all titles with each other: 20,000 of them take 1.4 s. */
 	if (running->collecting)
-		return n > CONFIG_LISTEN_MAX ? -1 : 0;
+		return s.max && n > s.max ? -1 : 0;
 	running->last_line = (unsigned)cfg->line;
-	if (strcmp(opt->name, "log") == 0)
-		set_location(cfg, &c->log.location);
-	if (strcmp(opt->name, "admin") == 0)
-		set_location(cfg, &c->admin.location);
-	if (strcmp(opt->name, c->schema->name) == 0)
-		set_location(cfg, &c->service_location);
-	if (strcmp(opt->name, "listen") != 0)
-		return 0;
-	/* The section is the last one, or if libconfuse has merged it, the one that ends here. */
-	unsigned i = n > running->n_sections ? n - 1 : 0;
-	while (i < n - 1 && cfg_opt_getnsec(opt, i)->line != cfg->line)
-		i++;
-	if (!open_listen(cfg, cfg_opt_getnsec(opt, i)->title)) /* it has no options */
+	if (s.max && !close_titled(cfg, &s, opt, n))
 		return -1;
-	running->n_sections = n;
-	set_location(cfg, &c->listen[c->n_listen - 1].location);
-	running->in_listen = false;
+	struct location *l = schema_location(&s, c, schema_n_structs(&s, c) - 1);
+	if (l)
+		set_location(cfg, l);
 	return 0;
 }
 
@@ -502,48 +547,59 @@ static void on_include(void *context, const char *include, unsigned line)
 	}
 }
 
-typedef cfg_opt_t section_table[OPTIONS_MAX + UNKNOWN_MAX + SCHEMA_SECTIONS + 2];
+/* Both one value and a list are accepted for an unknown name. */
+static cfg_opt_t declared_option(const char *name, bool is_list)
+{
+	cfg_opt_t opt = CFG_STR_CB(name, NULL, CFGF_NODEFAULT, on_value);
+	if (is_list) {
+		opt.flags |= CFGF_LIST;
+		opt.validcb = on_list;
+	}
+	return opt;
+}
 
 /* Declare for each section its options, and the unknown names found in it so far. */
-static void declare(section_table tables[SCHEMA_SECTIONS])
+static void declare(struct parse *p)
 {
 	struct section s;
-	cfg_opt_t *top = tables[0];
-	for (size_t i = 0; schema_section(running->config->schema, i, &s); i++) {
-		cfg_flag_t flags = CFGF_NODEFAULT | (s.titled ? CFGF_MULTI | CFGF_TITLE : 0);
-		cfg_opt_t *opt = tables[i];
-		for (const struct service_option *o = s.options; o->name; o++)
-			*opt++ = (cfg_opt_t)CFG_STR_CB(o->name, NULL, CFGF_NODEFAULT, on_value);
-		for (size_t j = 0; j < running->n_unknown; j++)
-			if (strcmp(running->unknown[j].section, s.name) == 0)
-				*opt++ = (cfg_opt_t)CFG_STR_CB(running->unknown[j].name, NULL,
-							       CFGF_NODEFAULT, on_value);
-		if (i == 0) {
-			top = opt;
-			continue;
-		}
-		*top = (cfg_opt_t)CFG_SEC(s.name, tables[i], flags);
-		top++->validcb = on_section;
+	cfg_opt_t *end[SCHEMA_SECTIONS];
+	memset(p->tables, 0, sizeof(p->tables));
+	for (size_t i = 0; schema_section(p->config->schema, i, &s); i++) {
+		cfg_opt_t *opt = p->tables[i];
+		for (const struct service_option *o = options_next(s.options); o;
+		     o = options_next(o + 1))
+			*opt++ = declared_option(o->name, o->type == OPTION_LIST);
+		for (size_t j = 0; j < p->n_unknown; j++)
+			if (strcmp(p->unknown[j].section, s.name) == 0)
+				*opt++ = declared_option(p->unknown[j].name, true);
+		end[i] = opt;
 	}
-	*top = (cfg_opt_t)CFG_STR_CB(END, NULL, CFGF_NODEFAULT, on_value);
+	for (size_t i = 1, outer = 0; schema_section(p->config->schema, i, &s); i++) {
+		cfg_flag_t flags = CFGF_NODEFAULT | (s.max ? CFGF_MULTI | CFGF_TITLE : 0);
+		outer = *s.parent ? outer : i;
+		cfg_opt_t **in = &end[*s.parent ? outer : 0];
+		**in = (cfg_opt_t)CFG_SEC(s.name, p->tables[i], flags);
+		(*in)++->validcb = on_section;
+	}
+	*end[0] = declared_option(END, false);
 }
 
 /* One pass over the current file. Returns false if libconfuse stopped before the end. */
 static bool run_pass(struct parse *p)
 {
-	section_table tables[SCHEMA_SECTIONS] = {0};
 	const struct file *f = p->file;
 	char *text = NULL;
-	declare(tables);
+	declare(p);
 	int n = asprintf(&text, "%s" END " = 1\n", f->content.text);
 	FILE *in = n < 0 ? NULL : fmemopen(text, (size_t)n, "r");
-	cfg_t *cfg = in ? cfg_init(tables[0], CFGF_NONE) : NULL;
+	cfg_t *cfg = in ? cfg_init(p->tables[0], CFGF_NONE) : NULL;
 	bool good = false;
 	if (cfg) {
 		cfg_set_error_function(cfg, on_message);
 		cfg->filename = strdup(f->name);
-		p->reached_end = p->in_listen = false;
-		p->n_sections = p->last_line = p->secret_line = 0;
+		p->reached_end = p->has_element = false;
+		p->last_line = p->secret_line = 0;
+		memset(p->titled, 0, sizeof(p->titled));
 		p->end_line = f->content.lines + 1;
 		errno = 0;
 		good = cfg_parse_fp(cfg, in) == CFG_SUCCESS;
@@ -575,7 +631,7 @@ static void parse_current(struct parse *p)
 	p->collecting = false;
 	bool good = run_pass(p);
 	for (size_t i = 0; i < p->n_unknown; i++)
-		report_unknown(f->name, &p->unknown[i]);
+		report_unknown(p->config->schema, f->name, &p->unknown[i], p->errors);
 	if (p->errors->n > before)
 		return;
 	if (!good)

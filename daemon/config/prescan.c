@@ -8,6 +8,9 @@ struct scan {
 	char *p;	/* the next character */
 	unsigned line;	/* of p */
 	unsigned depth; /* open sections */
+	char before;	/* the last character that is neither blank nor in a comment */
+	char *list;	/* the brace of the open list, or NULL */
+	unsigned list_line;
 	const char *file;
 	struct errors *errors;
 	bool variable_unset; /* reported; the scan goes on, to find all of them */
@@ -138,6 +141,12 @@ static bool is_name(char ch)
 	return !strchr(" \t\r\n\"'{}()=+,#", ch); /* strchr(3) finds NUL, too */
 }
 
+/* Does CH begin a value? */
+static bool is_value(char ch)
+{
+	return ch == '"' || ch == '\'' || is_name(ch);
+}
+
 /* include("path"), which must be on one line. */
 static bool scan_include(struct scan *s)
 {
@@ -163,6 +172,33 @@ static bool scan_include(struct scan *s)
 	return true;
 }
 
+/* Look at the next character, which is not in a comment; BEGINS: not in the middle of a word. */
+static bool scan_list(struct scan *s, bool begins)
+{
+	char ch = *s->p, before = s->before;
+	if (!s->list && ch == '{' && before == '=') {
+		s->list = s->p;
+		s->list_line = s->line;
+	} else if (s->list && ch == '}') {
+		if (before == '{') {
+			*s->list = *PRESCAN_EMPTY_LIST;
+			*s->p = ' ';
+		}
+		s->list = NULL;
+	} else if (s->list && (ch == '=' || ch == '{')) {
+		s->line = s->list_line;
+		return WRONG(s,
+			     "this list is not closed before %c: expected {\"a\", \"b\"}, or a "
+			     "section without = before its {",
+			     ch);
+	} else if (s->list && ch == ',' && (before == '{' || before == ',')) {
+		return WRONG(s, "missing element in the list before ,");
+	} else if (s->list && begins && is_value(ch) && before != '{' && before != ',') {
+		return WRONG(s, "missing , between two elements of the list");
+	}
+	return true;
+}
+
 bool prescan(char *text, const char *file,
 	     void (*include)(void *context, const char *path, unsigned line), void *context,
 	     struct errors *e)
@@ -177,9 +213,17 @@ bool prescan(char *text, const char *file,
 	while (good && *s.p) {
 		bool begins = s.p == text || !is_name(s.p[-1]); /* not in the middle of a word */
 		bool opens = s.p[0] == '/' && (s.p[1] == '*' || (s.p[1] == '/' && begins));
+		bool comment = opens || (*s.p == '#' && begins), in_list = s.list;
+		char ch = *s.p;
+		if (!comment && !strchr(" \t\r\n", ch)) {
+			good = scan_list(&s, begins);
+			s.before = ch;
+		}
+		if (!good)
+			break;
 		if (*s.p == '"' || *s.p == '\'')
 			good = scan_string(&s);
-		else if (opens || (*s.p == '#' && begins))
+		else if (comment)
 			good = scan_comment(&s);
 		else if (begins && s.p[0] == '$' && s.p[1] == '{')
 			good = scan_variable(&s);
@@ -190,10 +234,15 @@ bool prescan(char *text, const char *file,
 		else if (begins && strncmp(s.p, "include", 7) == 0 && !is_name(s.p[7]))
 			good = scan_include(&s);
 		else {
-			s.depth += *s.p == '{';
-			s.depth -= *s.p == '}' && s.depth > 0;
+			bool brace = !in_list && !s.list;
+			s.depth += brace && ch == '{';
+			s.depth -= brace && ch == '}' && s.depth > 0;
 			advance(&s, s.p + 1, false);
 		}
+	}
+	if (good && s.list) {
+		s.line = s.list_line;
+		good = WRONG(&s, "this list is not closed");
 	}
 	return good && !s.variable_unset;
 }

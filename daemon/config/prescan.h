@@ -11,6 +11,8 @@
  * - include() resolves relative paths against the working directory, reads any file type, and leaks
  *   its argument if the statement is incomplete. Include statements become blanks here, and the
  *   caller reads the files (config/parse.c).
+ * - It calls nothing for an empty list, `name = {}`, which becomes PRESCAN_EMPTY_LIST here. Its
+ *   messages about other mistakes in a list do not mention the list.
  */
 #ifndef SKELD_PRESCAN_H
 #define SKELD_PRESCAN_H
@@ -19,10 +21,14 @@
 
 #include <stdbool.h>
 
+/* The value in place of `{}`. A string may have it, too, as "\x02", but a file does not contain
+ * control characters: config_file_read() rejects them. */
+#define PRESCAN_EMPTY_LIST "\002"
+
 /*
- * Overwrite comments and include statements in TEXT, the content of FILE, with blanks; line breaks
- * stay. Calls INCLUDE for each include statement. At the first mistake, appends an error to E and
- * returns false.
+ * Overwrite comments and include statements in TEXT, the content of FILE, with blanks, and empty
+ * lists with PRESCAN_EMPTY_LIST; line breaks stay. Calls INCLUDE for each include statement. At the
+ * first mistake, appends an error to E and returns false.
  */
 bool prescan(char *text, const char *file,
 	     void (*include)(void *context, const char *path, unsigned line), void *context,

@@ -146,6 +146,28 @@ static void add_error(const struct listen_config *c, const struct address *a, st
 		   a->no_interface ? c->address : text, c->title, strerror(error));
 }
 
+/* Is the file of a unix socket still there, and not that of a socket unit? */
+static bool has_own_file(const struct listener *l)
+{
+	struct stat st;
+	return l->inode && l->keeper != KEEPER_UNIT && lstat(path_of(&l->actual), &st) == 0 &&
+	       st.st_dev == l->device && st.st_ino == l->inode;
+}
+
+int listener_set_access(struct listener *l, const struct listen_config *c)
+{
+	const char *path = path_of(&l->actual);
+	if (!has_own_file(l))
+		return 0;
+	if (c->group && *c->group) {
+		if (lchown(path, (uid_t)-1, c->gid) < 0)
+			return -1;
+		l->gid = c->gid;
+		l->has_gid = true;
+	}
+	return c->mode && *c->mode ? chmod(path, (mode_t)strtoul(c->mode, NULL, 8)) : 0;
+}
+
 /* Returns a listener without sockets and with room for MAX_FDS, or NULL. */
 static struct listener *alloc_listener(const char *title, const struct address *a, size_t max_fds)
 {
@@ -167,11 +189,11 @@ struct listener *listener_open(const struct listen_config *c, const struct addre
 		n = 1;
 	struct listener *l = alloc_listener(c->title, a, n);
 	bool opened = l && open_sockets(l, n, share) == 0;
-	if (opened && record_file(l) == 0)
+	if (opened && record_file(l) == 0 && listener_set_access(l, c) == 0)
 		return l;
 	add_error(c, a, e);
-	if (opened)
-		unlink(path_of(a)); /* only record_file() can have failed: bind(2) created it */
+	if (opened && a->sa.ss_family == AF_UNIX)
+		unlink(path_of(a)); /* bind(2) created it */
 	if (l)
 		listener_unref(l);
 	return NULL;
@@ -380,7 +402,7 @@ void listener_chown(const struct listener *l, uid_t uid, gid_t gid)
 {
 	char address[ADDRESS_TEXT_MAX];
 	const char *path = listener_path(l);
-	bool good = !path || lchown(path, uid, gid) == 0;
+	bool good = !path || lchown(path, uid, l->has_gid ? l->gid : gid) == 0;
 	bool ours = l->keeper != KEEPER_UNIT && l->actual.sa.ss_family != AF_UNIX;
 	for (size_t i = 0; ours && i < l->n_fds; i++)
 		good = fchown(l->fds[i], uid, gid) == 0 && good;

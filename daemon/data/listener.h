@@ -40,9 +40,11 @@ struct listener {
 	char *title; /* of the listen section; of the passed descriptor while no section uses it */
 	struct address configured; /* its port may be 0 */
 	struct address actual;	   /* as bound */
-	dev_t device;		   /* of the file of a unix socket; only this file is removed */
-	ino_t inode;		   /* 0: no file */
-	bool reported_missing;	   /* control thread: the log says that the file is missing */
+	gid_t gid;		   /* of the file of a unix socket, if has_gid */
+	bool has_gid;
+	dev_t device;	       /* of the file of a unix socket; only this file is removed */
+	ino_t inode;	       /* 0: no file */
+	bool reported_missing; /* control thread: the log says that the file is missing */
 	size_t n_fds;
 	int fds[];
 };
@@ -101,6 +103,13 @@ bool listener_is_assigned(const struct listener *l, size_t socket_index, unsigne
 void listener_set_backlog(const struct listener *l, int backlog);
 
 /*
+ * Set the mode and the group of the file of a unix socket as C has them; "" changes nothing. Does
+ * nothing for other sockets and for those of a socket unit. listener_open() does this, too. Returns
+ * 0, or -1 and errno.
+ */
+int listener_set_access(struct listener *l, const struct listen_config *c);
+
+/*
  * L is being removed: let the kernel refuse new connections at once, also while a worker that is
  * stuck keeps the sockets open, and remove the file of a unix socket. Other listeners of the
  * address are not affected. Does nothing if a keeper holds the sockets open.
@@ -119,7 +128,7 @@ const char *listener_path(const struct listener *l);
 bool listener_file_missing(const struct listener *l);
 
 /* Change the owner of the sockets, and of a socket file: connect(2) needs write permission on it,
- * unix(7). */
+ * unix(7). The group that listener_set_access() has set stays. */
 void listener_chown(const struct listener *l, uid_t uid, gid_t gid);
 
 /* Any thread. */

@@ -144,6 +144,7 @@ static struct listener *add_listener(struct build *b, const struct listen_config
 	s->backlog[s->n_listeners] = (int)c->backlog;
 	s->title[s->n_listeners] = c->title;
 	s->proxied[s->n_listeners] = c->proxy;
+	s->section[s->n_listeners] = c == &b->admin ? NULL : c;
 	s->listener[s->n_listeners++] = l;
 	return l;
 }

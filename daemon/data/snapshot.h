@@ -35,6 +35,7 @@ struct snapshot {
 	const char *title[LISTENERS_MAX]; /* of its section; the configuration owns it */
 	bool proxied[LISTENERS_MAX]; /* connections of the listener begin with a PROXY header */
 	const struct tls_server *tls_server[LISTENERS_MAX]; /* of `tls`; NULL: plain connections */
+	const struct listen_config *section[LISTENERS_MAX]; /* NULL: the admin section */
 	struct listener *admin; /* in listener[]; workers do not accept on it. NULL: off */
 	size_t n_workers;
 	/* For each worker, see above: an owned reference or NULL. Only the worker uses its element

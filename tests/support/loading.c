@@ -2,6 +2,7 @@
 
 #include "config/codec.h"
 #include "config/loader.h"
+#include "config/option.h"
 #include "config/schema.h"
 #include "fixture.h"
 
@@ -11,21 +12,27 @@
 
 static const struct service_option thing_options[] = {
 	{"size", OPTION_NUMBER, offsetof(struct thing, size), "1", -5, 5, "inches", NULL, false,
-	 "How large"},
+	 .help = "How large"},
 	{"pool", OPTION_NUMBER, offsetof(struct thing, pool), "2", 0, INT64_MAX, NULL, NULL, true,
-	 "How many"},
+	 .help = "How many"},
 	{"colour", OPTION_CHOICE, offsetof(struct thing, colour), "green", 0, 0, NULL,
-	 "red green blue", false, "In which light"},
+	 "red green blue", false, .help = "In which light"},
 	{"name", OPTION_TEXT, offsetof(struct thing, name), "it's \"$it\"", 0, 0, NULL, NULL, false,
-	 "What to call it"},
+	 .help = "What to call it"},
 	{"where", OPTION_PATH, offsetof(struct thing, where), "/srv", 0, 0, NULL, NULL, false,
-	 "Its place"},
+	 .help = "Its place"},
 	{"peer", OPTION_ADDRESS, offsetof(struct thing, peer), "[::1]:7", 0, 0, NULL, NULL, false,
-	 "The peer"},
+	 .help = "The peer"},
 	{"token", OPTION_SECRET, offsetof(struct thing, token), "", 0, 0, NULL, NULL, false,
-	 "What proves who it is"},
+	 .help = "What proves who it is"},
 	{"key", OPTION_SECRET, offsetof(struct thing, key), "", 0, 0, NULL, NULL, true,
-	 "What it is locked with"},
+	 .help = "What it is locked with"},
+	{"tags", OPTION_LIST, offsetof(struct thing, tags), "", 0, 0, NULL, NULL, false,
+	 .help = "What it is found under"},
+	{"marks", OPTION_LIST, offsetof(struct thing, marks), "one two", 0, 0, NULL, NULL, true,
+	 .help = "What is written on it"},
+	{"mode", OPTION_MODE, offsetof(struct thing, mode), "0640", 0, 0, NULL, NULL, false,
+	 .help = "Who may touch it"},
 	{0}};
 const struct service_schema thing_schema = {"thing", thing_options, .size = sizeof(struct thing),
 					    .datagrams = true};
@@ -54,7 +61,13 @@ static void expect_same(const struct config *a, struct config *b)
 	cr_assert_eq(a->n_listen, b->n_listen);
 	for (size_t i = 0; i < a->n_listen; i++) {
 		cr_assert_str_eq(a->listen[i].title, b->listen[i].title);
+		cr_assert_eq(a->listen[i].gid, b->listen[i].gid);
 		expect_same_place(&a->listen[i].location, &b->listen[i].location);
+	}
+	cr_assert_eq(a->n_tls, b->n_tls);
+	for (size_t i = 0; i < a->n_tls; i++) {
+		cr_assert_str_eq(a->tls[i].title, b->tls[i].title);
+		expect_same_place(&a->tls[i].location, &b->tls[i].location);
 	}
 }
 
@@ -161,7 +174,7 @@ char *shown(const struct config *c, const char *section, const char *name)
 	cr_assert(o, "there is no option %s %s", section, name);
 	FILE *out = open_memstream(&text, &size);
 	MUST(out);
-	schema_print_quoted(o, schema_struct(&s, (struct config *)(uintptr_t)c, 0), out);
+	option_print_quoted(o, schema_struct(&s, (struct config *)(uintptr_t)c, 0), out);
 	MUST(fclose(out) == 0);
 	return text;
 }

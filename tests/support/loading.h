@@ -9,6 +9,7 @@ enum { ANY_SECONDS = 3600 }; /* the time limit of a loader on a slow machine */
 struct thing {
 	int64_t size, pool, colour;
 	char *name, *where, *peer, *token, *key;
+	char **tags, **marks, *mode;
 };
 extern const struct service_schema thing_schema;
 

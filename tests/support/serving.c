@@ -94,9 +94,11 @@ static const struct service_metric metrics[] = {
 struct test_config {
 	char *greeting;
 };
-static const struct service_option options[] = {{"greeting", OPTION_TEXT,
-						 offsetof(struct test_config, greeting), "hello", 0,
-						 0, NULL, NULL, false, "The text"},
+static const struct service_option options[] = {{.name = "greeting",
+						 .type = OPTION_TEXT,
+						 .offset = offsetof(struct test_config, greeting),
+						 .default_value = "hello",
+						 .help = "The text"},
 						{0}};
 static struct service service_under_test = {.name = "test",
 					    .options = options,

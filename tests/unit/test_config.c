@@ -29,12 +29,20 @@ static const struct row {
 	{"listen", "address", "\"127.0.0.1:7007\"", NULL, NULL, NULL, NULL},
 	{"listen", "backlog", "1024", "1", "65535", "0", "65536"},
 	{"listen", "proxy", "false", NULL, NULL, NULL, NULL},
+#if SKELD_TLS
+	{"listen", "tls", "\"\"", NULL, NULL, NULL, NULL},
+#endif
+	{"listen", "mode", "\"\"", NULL, NULL, NULL, NULL},
+	{"listen", "group", "\"\"", NULL, NULL, NULL, NULL},
 	{"limits", "connections", "10000", "1", "10000000", "0", "10000001"},
 	{"limits", "idle_timeout", "300", "0", "31536000", "-1", "31536001"},
 	{"limits", "buffer", "64K", "4K", "1G", "4095", "1073741825"},
 	{"limits", "memory", "256M", "1M", "1024G", "1048575", "1099511627777"},
 	{"limits", "outgoing", "1000", "0", "10000000", "-1", "10000001"},
 	{"admin", "address", "\"127.0.0.1:7008\"", NULL, NULL, NULL, NULL},
+#if SKELD_TLS
+	{"admin", "tls", "\"\"", NULL, NULL, NULL, NULL},
+#endif
 	{"thing", "size", "1", "-5", "5", "-6", "6"},
 	{"thing", "pool", "2", "0", "9223372036854775807", "-1", "9223372036854775808"},
 	{"thing", "colour", "\"green\"", NULL, NULL, NULL, NULL},
@@ -43,6 +51,9 @@ static const struct row {
 	{"thing", "peer", "\"[::1]:7\"", NULL, NULL, NULL, NULL},
 	{"thing", "token", "\"\"", NULL, NULL, NULL, NULL},
 	{"thing", "key", "\"\"", NULL, NULL, NULL, NULL},
+	{"thing", "tags", "\"\"", NULL, NULL, NULL, NULL},
+	{"thing", "marks", "{\"one\", \"two\"}", NULL, NULL, NULL, NULL},
+	{"thing", "mode", "\"0640\"", NULL, NULL, NULL, NULL},
 };
 enum { N_ROWS = sizeof(rows) / sizeof(*rows) };
 

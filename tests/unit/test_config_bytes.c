@@ -25,16 +25,43 @@ enum { TEXT_MAX = 8192 };
 struct echo {
 	char *banner, *where, *peer;
 	int64_t size, shade, shy;
+	char **list;
+	struct service_sections subs;
 };
+struct sub {
+	char *title, *word, *secret;
+	char **list;
+	int64_t size;
+};
+static const struct service_option sub_options[] = {
+	{"word", OPTION_TEXT, offsetof(struct sub, word), "w", 0, 0, NULL, NULL, false,
+	 .help = "W"},
+	{"secret", OPTION_SECRET, offsetof(struct sub, secret), "", 0, 0, NULL, NULL, false,
+	 .help = "S"},
+	{"list", OPTION_LIST, offsetof(struct sub, list), "a b", 0, 0, NULL, NULL, true,
+	 .help = "L"},
+	{"size", OPTION_NUMBER, offsetof(struct sub, size), "1", 0, 9, "bytes", NULL, false,
+	 .help = "N"},
+	{0}};
 static const struct service_option echo_options[] = {
-	{"banner", OPTION_TEXT, offsetof(struct echo, banner), "", 0, 0, NULL, NULL, false, "T"},
-	{"where", OPTION_PATH, offsetof(struct echo, where), "", 0, 0, NULL, NULL, false, "P"},
-	{"peer", OPTION_ADDRESS, offsetof(struct echo, peer), "", 0, 0, NULL, NULL, false, "A"},
+	{"banner", OPTION_TEXT, offsetof(struct echo, banner), "", 0, 0, NULL, NULL, false,
+	 .help = "T"},
+	{"where", OPTION_PATH, offsetof(struct echo, where), "", 0, 0, NULL, NULL, false,
+	 .help = "P"},
+	{"peer", OPTION_ADDRESS, offsetof(struct echo, peer), "", 0, 0, NULL, NULL, false,
+	 .help = "A"},
 	{"size", OPTION_NUMBER, offsetof(struct echo, size), "1", INT64_MIN, INT64_MAX, NULL, NULL,
-	 false, "N"},
+	 false, .help = "N"},
 	{"shade", OPTION_CHOICE, offsetof(struct echo, shade), "red", 0, 0, NULL, "red green blue",
-	 false, "C"},
-	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "true", 0, 0, NULL, NULL, false, "F"},
+	 false, .help = "C"},
+	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "true", 0, 0, NULL, NULL, false,
+	 .help = "F"},
+	{.name = "sub",
+	 .type = OPTION_SECTIONS,
+	 .offset = offsetof(struct echo, subs),
+	 .help = "Sections",
+	 .options = sub_options,
+	 .size = sizeof(struct sub)},
 	{0}};
 static const struct service_schema echo = {"echo", echo_options, .size = sizeof(struct echo)};
 
@@ -218,6 +245,18 @@ Test(config_bytes, incomplete_text_is_recognized_by_the_test_itself)
 					  "include()\n",
 					  "log { log { } }\n",
 					  "workers = {1}\n",
+					  "echo { list = {a b} }\n",
+					  "echo { list = {a, }\n",
+					  "echo { list = {,} }\n",
+					  "echo { list = {a,,b} }\n",
+					  "echo { list = {{a}} }\n",
+					  "echo { list = {a = b} }\n",
+					  "tls { }\n",
+					  "sub a { }\n",
+					  "echo { sub { } }\n",
+					  "echo { sub a { }\n",
+					  "echo { sub a { sub b { } } }\n",
+					  "log { sub a { } }\n",
 					  "user = ${a\n",
 					  "unknown { }\n",
 					  "\001\n",
@@ -230,6 +269,10 @@ Test(config_bytes, incomplete_text_is_recognized_by_the_test_itself)
 					   "workers = x\n",
 					   "log{}\n",
 					   "listen \"{\" { }\n",
+					   "tls a { certificate = /a } admin { tls = {\n} }\n",
+					   "echo { list = {} }\n",
+					   "echo { sub a { word = b } sub b {} size = 1 }\n",
+					   "echo { list = {a, \"}\",\n'c' /* } */ ,} }\n",
 					   "user = \"a\" group = '\"'\n",
 					   "include(\"a\")\n",
 					   "user = ${\"#{}\n",

@@ -231,3 +231,33 @@ Test(prescan, an_include_in_a_section_is_rejected)
 	expect_scanned("'{'\ninclude(\"x\")\n", "'{'\n            \n");
 	EXPECT_NOTHING_LEFT();
 }
+
+Test(prescan, an_empty_list_becomes_a_mark)
+{
+	expect_scanned("a = {}\n", "a = \002 \n");
+	expect_scanned("a={ \n\t}b = {\"c\"}\n", "a=\002 \n\t b = {\"c\"}\n");
+	expect_scanned("a = /* { */ { # }\n } b\n", "a =         \002    \n   b\n");
+	expect_kept("a {}\nb \"{}\" = \"{}\"\nc = {d}\ne f {\n}\n");
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(prescan, a_list_must_be_closed_and_have_commas)
+{
+	expect_kept("a = {\"b\", 'c',\nd,}\n");
+	expect_kept("a = {b, ${HOME:-c}} d { e = {f} }\n");
+	expect_refused("\na = {\"b\",\n\"c\"\nd = 1\n", "file:4: missing , between two");
+	expect_refused("\na = {\"b\",\nd = 1\n", "file:2: this list is not closed before =");
+	expect_refused("\na = {b\n", "file:2: this list is not closed");
+	expect_refused("a = {\n{b}\n}\n", "file:1: this list is not closed before {");
+	expect_refused("log =\n{ level = 1 }\n", "file:2: this list is not closed before =");
+	expect_refused("a = {b c}\n", "file:1: missing , between two elements");
+	expect_refused("a = {\"b\"\"c\"}\n", "file:1: missing , between two elements");
+	expect_refused("a = {b,\n,c}\n", "file:2: missing element");
+	expect_refused("a = {,}\n", "file:1: missing element");
+	expect_refused("a = {\"b, \"c\"}\n", "file:1: missing , between two elements");
+	expect_refused("a = {\"b\", \"c}\n", "file:1: this string is not closed");
+	/* A list is no section. */
+	expect_refused("a = {b}\nc {\ninclude(\"d\") }\n", "file:3: include in a section");
+	expect_scanned("a = {b}\ninclude(\"d\")\n", "a = {b}\n            \n");
+	EXPECT_NOTHING_LEFT();
+}

@@ -29,9 +29,9 @@ struct query_config {
 };
 static const struct service_option options[] = {
 	{"database", OPTION_PATH, offsetof(struct query_config, database), "", 0, 0, NULL, NULL,
-	 false, "Database file, \"\" = an empty database"},
+	 false, .help = "Database file, \"\" = an empty database"},
 	{"timeout", OPTION_NUMBER, offsetof(struct query_config, timeout), "10", 1, 3600, "seconds",
-	 NULL, false, "Longest time of a statement"},
+	 NULL, false, .help = "Longest time of a statement"},
 	{0}};
 
 enum { RUNNING, DURATION };

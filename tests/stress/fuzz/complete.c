@@ -15,15 +15,19 @@ struct reader {
 };
 
 static const char *const names[] = {
-	"",	   "workers", "user",	  "group",  "drain_timeout", "lame_duck",   NULL,
-	"log",	   "level",   "target",	  "format", "file",	     NULL,	    "listen",
-	"address", "backlog", "proxy",	  NULL,	    "limits",	     "connections", "idle_timeout",
-	"buffer",  "memory",  "outgoing", NULL,	    "admin",	     "address",	    NULL};
+	"",	     "workers",	    "user",	   "group",	   "drain_timeout",
+	"lame_duck", NULL,	    "log",	   "level",	   "target",
+	"format",    "file",	    NULL,	   "listen",	   "address",
+	"backlog",   "proxy",	    "tls",	   "mode",	   "group",
+	NULL,	     "limits",	    "connections", "idle_timeout", "buffer",
+	"memory",    "outgoing",    NULL,	   "admin",	   "address",
+	"tls",	     NULL,	    "tls",	   "certificate",  "key",
+	"client_ca", "min_version", NULL};
 
 /* Returns true if SECTION has an option NAME. NAME NULL: returns true if SECTION exists. */
 static bool is_known(const char *section, const char *name)
 {
-	if (strcmp(section, "echo") == 0)
+	if (strcmp(section, "echo") == 0 || strcmp(section, "sub") == 0)
 		return true;
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		if (strcmp(names[i], section) != 0) {
@@ -37,6 +41,12 @@ static bool is_known(const char *section, const char *name)
 		return !name;
 	}
 	return false;
+}
+
+static bool is_titled(const char *section)
+{
+	return strcmp(section, "listen") == 0 || strcmp(section, "tls") == 0 ||
+	       strcmp(section, "sub") == 0;
 }
 
 static bool starts_with(const struct reader *r, const char *two)
@@ -186,6 +196,23 @@ static bool read_include(struct reader *r, const char *begin, on_included *inclu
 	return true;
 }
 
+/* The options whose value may be a list. */
+static bool is_list(const char *name)
+{
+	return strcmp(name, "tls") == 0 || strcmp(name, "list") == 0 || strstr(name, "${");
+}
+
+/* Read the value of NAME: one, or a list in braces, in which a comma may follow the last one. */
+static bool read_value(struct reader *r, const char *name)
+{
+	if (!is_list(name) || !accept_token(r, '{'))
+		return accept_token(r, 'w');
+	while (accept_token(r, 'w'))
+		if (!accept_token(r, ','))
+			break;
+	return accept_token(r, '}');
+}
+
 /* Read the statements of SECTION ("": the top level) up to a token that begins no statement. */
 static bool read_statements(struct reader *r, const char *section, on_included *included,
 			    void *context)
@@ -197,11 +224,12 @@ static bool read_statements(struct reader *r, const char *section, on_included *
 		snprintf(name, sizeof(name), "%s", r->word);
 		read_token(r);
 		if (accept_token(r, '=')) {
-			if (!may_be_known(section, name) || !accept_token(r, 'w'))
+			if (!may_be_known(section, name) || !read_value(r, name))
 				return false;
 			continue;
 		}
-		if (*section)
+		bool nested = strcmp(name, "sub") == 0 || (*section && strstr(name, "${"));
+		if (nested ? strcmp(section, "echo") != 0 : *section != 0)
 			return false;
 		if (include && r->token == '(') {
 			if (!read_include(r, begin, included, context))
@@ -210,7 +238,7 @@ static bool read_statements(struct reader *r, const char *section, on_included *
 		}
 		bool titled = accept_token(r, 'w');
 		if (!*name || !may_be_known(name, NULL) ||
-		    (titled != (strcmp(name, "listen") == 0) && !strstr(name, "${")))
+		    (titled != is_titled(name) && !strstr(name, "${")))
 			return false;
 		if (!accept_token(r, '{') || !read_statements(r, name, included, context) ||
 		    !accept_token(r, '}'))

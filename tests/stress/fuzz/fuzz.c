@@ -14,17 +14,44 @@
 struct echo {
 	char *banner, *where, *peer;
 	int64_t size, shade, shy;
+	char **list;
+	struct service_sections subs;
+};
+struct sub {
+	char *title, *word, *secret;
+	char **list;
+	int64_t size;
 };
 
+static const struct service_option sub_options[] = {
+	{"word", OPTION_TEXT, offsetof(struct sub, word), "w", 0, 0, NULL, NULL, false,
+	 .help = "W"},
+	{"secret", OPTION_SECRET, offsetof(struct sub, secret), "", 0, 0, NULL, NULL, false,
+	 .help = "S"},
+	{"list", OPTION_LIST, offsetof(struct sub, list), "a b", 0, 0, NULL, NULL, true,
+	 .help = "L"},
+	{"size", OPTION_NUMBER, offsetof(struct sub, size), "1", 0, 9, "bytes", NULL, false,
+	 .help = "N"},
+	{0}};
 static const struct service_option options[] = {
-	{"banner", OPTION_TEXT, offsetof(struct echo, banner), "", 0, 0, NULL, NULL, false, "T"},
-	{"where", OPTION_PATH, offsetof(struct echo, where), "", 0, 0, NULL, NULL, false, "P"},
-	{"peer", OPTION_ADDRESS, offsetof(struct echo, peer), "", 0, 0, NULL, NULL, true, "A"},
+	{"banner", OPTION_TEXT, offsetof(struct echo, banner), "", 0, 0, NULL, NULL, false,
+	 .help = "T"},
+	{"where", OPTION_PATH, offsetof(struct echo, where), "", 0, 0, NULL, NULL, false,
+	 .help = "P"},
+	{"peer", OPTION_ADDRESS, offsetof(struct echo, peer), "", 0, 0, NULL, NULL, true,
+	 .help = "A"},
 	{"size", OPTION_NUMBER, offsetof(struct echo, size), "1", INT64_MIN, INT64_MAX, "inches",
-	 NULL, true, "N"},
+	 NULL, true, .help = "N"},
 	{"shade", OPTION_CHOICE, offsetof(struct echo, shade), "green", 0, 0, NULL,
-	 "red green blue", false, "C"},
-	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "false", 0, 0, NULL, NULL, false, "F"},
+	 "red green blue", false, .help = "C"},
+	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "false", 0, 0, NULL, NULL, false,
+	 .help = "F"},
+	{.name = "sub",
+	 .type = OPTION_SECTIONS,
+	 .offset = offsetof(struct echo, subs),
+	 .help = "Sections",
+	 .options = sub_options,
+	 .size = sizeof(struct sub)},
 	{0}};
 const struct service_schema fuzz_service = {"echo", options, .size = sizeof(struct echo),
 					    .datagrams = true};
