@@ -224,8 +224,9 @@ void stats_await(const char *metric, double value)
 /* accepted - closed - open, in the last dump. */
 static double unaccounted(void)
 {
-	static const char *const reasons[] = {"peer",	  "service", "error", "idle",
-					      "overflow", "limit",   "drain", "deadline"};
+	static const char *const reasons[] = {"peer",	  "service", "error",	"idle",
+					      "overflow", "limit",   "memory",	"proxy",
+					      "tls",	  "drain",   "deadline"};
 	double n = stats_value("skeld_connections_accepted_total") -
 		   stats_value("skeld_connections_open");
 	for (size_t i = 0; i < sizeof(reasons) / sizeof(*reasons); i++) {
