@@ -58,6 +58,11 @@ int64_t tls_expiry(STACK_OF(X509) * chain)
 	return first;
 }
 
+static X509 *last_of(STACK_OF(X509) * chain)
+{
+	return sk_X509_value(chain, sk_X509_num(chain) - 1);
+}
+
 static bool is_self_issued(X509 *x)
 {
 	return X509_NAME_cmp(X509_get_subject_name(x), X509_get_issuer_name(x)) == 0;
@@ -195,7 +200,7 @@ bool tls_check_not_cut(const struct tls_place *p, STACK_OF(X509) * chain,
 {
 	char issuer[NAME_TEXT_MAX];
 	STACK_OF(X509) *had = NULL;
-	X509 *last = sk_X509_value(chain, sk_X509_num(chain) - 1);
+	X509 *last = last_of(chain);
 	if (!old || is_self_issued(last))
 		return true;
 	SSL_CTX_get0_chain_certs(old->context, &had);
@@ -263,6 +268,7 @@ static void warn_of_must_staple(const struct tls_place *p, X509 *leaf)
 			   "supported: some clients will reject it; request one without");
 }
 
+/* Does the system trust the issuer of X? */
 static bool is_issued_by_root(X509_STORE *roots, X509 *x)
 {
 	X509_STORE_CTX *context = X509_STORE_CTX_new();
@@ -275,24 +281,32 @@ static bool is_issued_by_root(X509_STORE *roots, X509 *x)
 	return found;
 }
 
-static void warn_of_incomplete_chain(const struct tls_place *p, const struct tls_site *s,
-				     X509_STORE *roots)
+bool tls_is_incomplete(STACK_OF(X509) * chain, X509_STORE **roots)
+{
+	X509 *last = last_of(chain);
+	if (is_self_issued(last))
+		return false;
+	if (!*roots && (*roots = X509_STORE_new()))
+		X509_STORE_set_default_paths(*roots);
+	return *roots && !is_issued_by_root(*roots, last);
+}
+
+static void warn_of_incomplete_chain(const struct tls_place *p, const struct tls_site *s)
 {
 	char name[NAME_TEXT_MAX];
 	STACK_OF(X509) *issuers = NULL;
 	SSL_CTX_get0_chain_certs(s->context, &issuers);
-	int n = issuers ? sk_X509_num(issuers) : 0;
-	X509 *last = n ? sk_X509_value(issuers, n - 1) : s->leaf;
-	if (!is_self_issued(last) && !is_issued_by_root(roots, last))
+	X509 *last = issuers && sk_X509_num(issuers) ? last_of(issuers) : s->leaf;
+	if (s->is_incomplete)
 		tls_report(p, LOG_WARNING,
 			   "the chain may be incomplete: it ends before %s, which is not a root of "
 			   "this system; clients that do not have it reject the certificate",
 			   issuer_text(last, name));
 }
 
-void tls_warn(const struct tls_place *p, const struct tls_site *s, X509_STORE *roots)
+void tls_warn(const struct tls_place *p, const struct tls_site *s)
 {
 	warn_of_expiry(p, s);
 	warn_of_must_staple(p, s->leaf);
-	warn_of_incomplete_chain(p, s, roots);
+	warn_of_incomplete_chain(p, s);
 }

@@ -24,9 +24,13 @@ bool tls_check_not_cut(const struct tls_place *p, STACK_OF(X509) * chain,
 /* The certificates of ALL, of the file P, can be trusted as issuers of client certificates. */
 bool tls_check_client_ca(const struct tls_place *p, STACK_OF(X509) * all);
 
-/* Warn about what S serves and clients may not accept, now or soon. P is its certificate file.
- * ROOTS are those that this system trusts. */
-void tls_warn(const struct tls_place *p, const struct tls_site *s, X509_STORE *roots);
+/* Warn about what S serves and clients may not accept, now or soon. P is its certificate file. */
+void tls_warn(const struct tls_place *p, const struct tls_site *s);
+
+/* Does CHAIN end before a certificate that clients have? ROOTS are those that this system trusts;
+ * they are loaded with the first call that needs them, which may take 40 ms. The caller frees them.
+ */
+bool tls_is_incomplete(STACK_OF(X509) * chain, X509_STORE **roots);
 
 /* When the first certificate of CHAIN expires, in seconds since the epoch. */
 int64_t tls_expiry(STACK_OF(X509) * chain);

@@ -18,6 +18,7 @@ struct tls_site {
 	size_t n_names;
 	char **names; /* of the leaf, in lower case: "a.example", "*.b.example" */
 	bool needs_client_certificate;
+	bool is_incomplete;	  /* the chain: it was, when the site was loaded */
 	int min_version;	  /* TLS1_2_VERSION or TLS1_3_VERSION */
 	unsigned char digest[32]; /* SHA-256 of the files and settings: equal ones are shared */
 };

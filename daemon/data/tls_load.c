@@ -190,7 +190,7 @@ static SSL_CTX *new_context(const struct section *s, int min_version)
 
 /* Sites. */
 
-static struct tls_site *new_site(const struct section *s)
+static struct tls_site *new_site(const struct section *s, X509_STORE **roots)
 {
 	static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION}; /* of min_version */
 	int min_version = versions[s->config->min_version];
@@ -202,6 +202,7 @@ static struct tls_site *new_site(const struct section *s)
 		site->context = ctx;
 		site->expiry = tls_expiry(s->chain);
 		site->needs_client_certificate = s->client_ca;
+		site->is_incomplete = tls_is_incomplete(s->chain, roots);
 		site->min_version = min_version;
 		memcpy(site->digest, s->digest, sizeof(site->digest));
 		return site;
@@ -224,7 +225,7 @@ static bool parse(struct section *s)
 }
 
 /* Returns a reference, or NULL with errors. */
-static struct tls_site *load_site(struct section *s, struct tls_site *old)
+static struct tls_site *load_site(struct section *s, struct tls_site *old, X509_STORE **roots)
 {
 	if (!read_files(s) || !hash(s))
 		return NULL;
@@ -235,7 +236,7 @@ static struct tls_site *load_site(struct section *s, struct tls_site *old)
 	bool good = tls_check_not_cut(&s->place[CERTIFICATE], s->chain, old);
 	if (s->client_ca)
 		good = tls_check_client_ca(&s->place[CLIENT_CA], s->client_ca) && good;
-	struct tls_site *site = new_site(s);
+	struct tls_site *site = new_site(s, roots);
 	if (good)
 		return site;
 	tls_site_unref(site);
@@ -243,20 +244,23 @@ static struct tls_site *load_site(struct section *s, struct tls_site *old)
 }
 
 static void load_sites(struct tls_sites *s, const struct config *c, const struct tls_sites *old,
-		       X509_STORE *roots, struct errors *warnings, struct errors *e)
+		       struct errors *warnings, struct errors *e)
 {
+	X509_STORE *roots = NULL;
 	for (size_t i = 0; i < c->n_tls; i++) {
 		struct section section = {.config = &c->tls[i]};
 		set_places(&section, c, warnings, e);
-		struct tls_site *site = load_site(&section, tls_sites_find(old, c->tls[i].title));
+		struct tls_site *site =
+			load_site(&section, tls_sites_find(old, c->tls[i].title), &roots);
 		if (site) {
 			warn_of_mode(&section);
-			tls_warn(&section.place[CERTIFICATE], site, roots);
+			tls_warn(&section.place[CERTIFICATE], site);
 			s->title[s->n] = site->title;
 			s->site[s->n++] = site;
 		}
 		free_section(&section);
 	}
+	X509_STORE_free(roots);
 }
 
 static bool add_servers(struct tls_sites *s, const struct config *c)
@@ -276,15 +280,10 @@ struct tls_sites *tls_sites_load(const struct config *c, const struct tls_sites 
 	size_t errors_before = e->n;
 	tls_init();
 	struct tls_sites *s = tls_sites_new();
-	X509_STORE *roots = X509_STORE_new();
-	if (s && roots) {
-		X509_STORE_set_default_paths(roots);
-		ERR_clear_error();
-		load_sites(s, c, old, roots, warnings, e);
-	}
-	if (!s || !roots || (e->n == errors_before && !add_servers(s, c)))
+	if (s)
+		load_sites(s, c, old, warnings, e);
+	if (!s || (e->n == errors_before && !add_servers(s, c)))
 		errors_add_no_memory(e, c->file, 0);
-	X509_STORE_free(roots);
 	if (e->n == errors_before)
 		return s;
 	tls_sites_unref(s);

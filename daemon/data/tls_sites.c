@@ -262,13 +262,13 @@ int64_t tls_sites_expiry(const struct tls_sites *s, size_t i)
 
 /* The log. */
 
-static void log_site(const struct tls_site *s, int level, const char *event, const char *what)
+static void log_change(const struct tls_site *s, const char *event, const char *what)
 {
 	char date[TLS_DATE_MAX];
 	struct log_about about = {.event = event,
 				  .field = {LOG_TEXT("tls", s->title),
 					    LOG_TEXT("expires", tls_date(s->expiry, date))}};
-	log_about(level, &about, "tls \"%s\": %s: expires=%s", s->title, what, date);
+	log_about(LOG_NOTICE, &about, "tls \"%s\": %s: expires=%s", s->title, what, date);
 }
 
 void tls_sites_log(const struct tls_sites *s, const struct tls_sites *old)
@@ -276,12 +276,11 @@ void tls_sites_log(const struct tls_sites *s, const struct tls_sites *old)
 	for (size_t i = 0; i < tls_sites_n(s); i++) {
 		const struct tls_site *new = s->site[i], *was = tls_sites_find(old, new->title);
 		if (!was)
-			log_site(new, LOG_INFO, "certificate_loaded", "certificate loaded");
+			log_change(new, "certificate_loaded", "certificate loaded");
 		else if (X509_cmp(new->leaf, was->leaf) != 0)
-			log_site(new, LOG_NOTICE, "certificate_renewed", "certificate renewed");
+			log_change(new, "certificate_renewed", "certificate renewed");
 		else if (memcmp(new->digest, was->digest, sizeof(new->digest)) != 0 &&
 			 new->min_version == was->min_version) /* that one is logged elsewhere */
-			log_site(new, LOG_NOTICE, "tls_files_changed",
-				 "key, chain or client CA changed");
+			log_change(new, "tls_files_changed", "key, chain or client CA changed");
 	}
 }

@@ -116,13 +116,16 @@ static bool set_keys(const struct ticket_key *k, const unsigned char *iv, EVP_CI
 /*
  * SSL_CTX_set_tlsext_ticket_key_evp_cb(3). Returns 1: the keys are set; 2: the same, and the client
  * gets a new ticket; 0: a full handshake, or no ticket.
+ *
+ * With TLS 1.2, a client uses a ticket many times; it gets a new one only if the key has been
+ * replaced. With TLS 1.3, a client uses a ticket once (RFC 8446 C.4): without a new one each time,
+ * every second connection would be a full handshake.
  */
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *ctx,
 		     EVP_MAC_CTX *mac, int encrypts)
 {
 	struct ticket_key k = {0};
 	bool is_old = false, good;
-	(void)ssl;
 	if (encrypts) {
 		good = copy_current(&k) && RAND_bytes(iv, IV_SIZE) > 0;
 		memcpy(name, k.name, NAME_SIZE);
@@ -131,7 +134,8 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 	}
 	good = good && set_keys(&k, iv, ctx, mac, encrypts);
 	OPENSSL_cleanse(&k, sizeof(k));
-	return !good ? 0 : is_old ? 2 : 1;
+	bool renews = is_old || (!encrypts && SSL_version(ssl) >= TLS1_3_VERSION);
+	return !good ? 0 : renews ? 2 : 1;
 }
 
 bool tls_tickets_use(SSL_CTX *context)

@@ -1,12 +1,9 @@
 /* data/tls_load, data/tls_pem, data/tls_check and data/tls_sites: from files to contexts. */
 /* build: WRAP fstat */
 /* test: NEEDS TLS */
-#include "fixture.h"
-
-#if SKELD_TLS
-
 #include "certificates.h"
 #include "data/tls_internal.h"
+#include "fixture.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -628,5 +625,3 @@ Test(tls_sites, a_chain_without_its_intermediate_is_rejected_only_if_it_had_one)
 	load_good(); /* another issuer */
 	certificate_free(other);
 }
-
-#endif

@@ -44,6 +44,7 @@ Test(version, the_service_and_the_libraries_are_named)
 	cr_assert_eq(strncmp(text, "skeld " SKELD_VERSION "\nservice: some\n", 20), 0, "%s", text);
 	cr_assert(strstr(text, line), "%s", text);
 	cr_assert(strstr(text, "\nlibconfuse: "), "%s", text);
+	cr_assert_eq(strstr(text, "\nopenssl: 3.") != NULL, SKELD_TLS, "%s", text);
 	cr_assert(!strstr(text, "built with"), "%s", text);
 	EXPECT_NOTHING_LEFT();
 }
