@@ -301,8 +301,11 @@ static void register_datagrams(struct workers *ws, struct registry *r)
 		{&m[1], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_DATAGRAMS_SENT},
 		{&m[2], "reason", drop_reasons, N_DROP_REASONS, sum_counter, .context = ws,
 		 .tag = COUNT_DATAGRAMS_DROPPED}};
-	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
-		registry_add(r, &families[i]);
+	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++) {
+		struct metric_family f = families[i];
+		f.optional = true;
+		registry_add(r, &f);
+	}
 }
 
 #if SKELD_TLS
@@ -357,12 +360,13 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		{&m[3], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_RECEIVED},
 		{&m[4], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_SENT},
 		{&m[5], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_BUFFERED},
-		{&m[6], .n = 1, .value = open_outgoing, .context = ws},
+		{&m[6], .n = 1, .value = open_outgoing, .context = ws, .optional = true},
 		{&m[7], "result", connect_results, 2, sum_counter, .context = ws,
-		 .tag = COUNT_CONNECTED},
-		{&m[8], .n = 1, .value = sum_counter, .context = ws,
-		 .tag = COUNT_OUTGOING_RECEIVED},
-		{&m[9], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_OUTGOING_SENT},
+		 .tag = COUNT_CONNECTED, .optional = true},
+		{&m[8], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_OUTGOING_RECEIVED,
+		 .optional = true},
+		{&m[9], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_OUTGOING_SENT,
+		 .optional = true},
 		{&m[10], "worker", NULL, ws->n_workers, lag, .context = ws}};
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
 		registry_add(r, &families[i]);
