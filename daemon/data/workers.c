@@ -349,8 +349,7 @@ static void register_tls(struct workers *ws, struct registry *r)
 		{&m[0], "result", tls_results, N_TLS_RESULTS, sum_counter, .context = ws,
 		 .tag = COUNT_TLS},
 		{&m[1], "version", versions, 2, sum_counter, .context = ws, .tag = COUNT_TLS12}};
-	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
-		registry_add(r, &families[i]);
+	register_optional(r, families, sizeof(families) / sizeof(*families));
 }
 #endif
 

@@ -372,4 +372,5 @@ Test(log, a_dump_leaves_out_what_is_not_used)
 	cr_assert_eq(log_count("stats workers: "), 2, "%s", log_text());
 	cr_assert(!log_contains("stats outgoing: "), "%s", log_text());
 	cr_assert(!log_contains("stats datagrams: "), "%s", log_text());
+	cr_assert(!log_contains("stats tls: "), "%s", log_text());
 }
