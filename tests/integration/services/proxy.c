@@ -6,7 +6,7 @@
  * The two connections of a pair end together: the end of one stream is passed on as an end,
  * anything else as a reset, so that no cut stream looks complete. A drain waits for all pairs.
  */
-#include "service.h"
+#include "service_outgoing.h"
 
 #include <errno.h>
 #include <stdbool.h>
