@@ -65,12 +65,28 @@ static void flush_if_due(void)
 		last_flushed = last_number;
 }
 
-/* The hash is FNV-1a. */
+static uint64_t mix(uint64_t hash)
+{
+	hash *= 0x9e3779b97f4a7c15;
+	return hash ^ hash >> 32;
+}
+
+/* Eight bytes at a time. Each mix() moves changes of the low bits to the high ones and back. */
+static uint64_t hash_of(struct word key)
+{
+	uint64_t hash = key.n, part;
+	for (; key.n >= sizeof(part); key.at += sizeof(part), key.n -= sizeof(part)) {
+		memcpy(&part, key.at, sizeof(part));
+		hash = mix(hash ^ part);
+	}
+	for (; key.n; key.at++, key.n--)
+		hash = mix(hash ^ (unsigned char)*key.at);
+	return mix(hash);
+}
+
 struct place items_lock(struct word key)
 {
-	struct place p = {key, 0xcbf29ce484222325, NULL};
-	for (size_t i = 0; i < key.n; i++)
-		p.hash = (p.hash ^ (unsigned char)key.at[i]) * 0x100000001b3;
+	struct place p = {.key = key, .hash = hash_of(key)};
 	flush_if_due();
 	pthread_mutex_lock(&locks[p.hash % STRIPES]);
 	p.at = search(&buckets[p.hash % BUCKETS], p.hash, key);

@@ -79,10 +79,10 @@ static const char *run_get(struct request *r)
 /* Store V, of which the head is missing. */
 static const char *put(struct request *r, struct place *p, struct new_value *v, const char *answer)
 {
-	char head[KEY_MAX + 64];
-	int n = snprintf(head, sizeof(head), "VALUE %.*s %u %zu\r\n", (int)p->key.n, p->key.at,
-			 v->flags, v->a.n + v->b.n);
-	v->head = (struct word){head, (size_t)n};
+	char head[KEY_MAX + 64], *end = mempcpy(head, "VALUE ", 6);
+	end = mempcpy(end, p->key.at, p->key.n);
+	end += sprintf(end, " %u %zu\r\n", v->flags, v->a.n + v->b.n);
+	v->head = (struct word){head, (size_t)(end - head)};
 	if (items_store(p, v, limit_of(r)))
 		return answer;
 	if (r->command.verb == SET && *p->at) /* like memcached: the old value is outdated */

@@ -30,11 +30,16 @@ static const struct {
 		[VERSION] = {"version", "N"},
 		[QUIT] = {"quit", "N"}};
 
-static struct word next_word(struct kv_command *m)
+static const char *skip_spaces(struct kv_command *m)
 {
 	while (m->at < m->end && *m->at == ' ')
 		m->at++;
-	const char *start = m->at;
+	return m->at;
+}
+
+static struct word next_word(struct kv_command *m)
+{
+	const char *start = skip_spaces(m);
 	while (m->at < m->end && *m->at != ' ')
 		m->at++;
 	return (struct word){start, (size_t)(m->at - start)};
@@ -73,10 +78,11 @@ static bool next_expiry(struct kv_command *m)
 
 bool kv_next_key(struct kv_command *m)
 {
-	bool valid = true;
-	m->key = next_word(m);
-	for (size_t i = 0; i < m->key.n; i++)
-		valid = valid && (unsigned char)m->key.at[i] > ' ';
+	const char *start = skip_spaces(m);
+	while (m->at < m->end && (unsigned char)*m->at > ' ')
+		m->at++;
+	bool valid = m->at == m->end || *m->at == ' '; /* no control character */
+	m->key = (struct word){start, (size_t)(m->at - start) + !valid};
 	return valid && m->key.n && m->key.n <= KEY_MAX;
 }
 
