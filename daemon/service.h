@@ -169,7 +169,8 @@ struct service {
 	void (*datagram)(struct worker *w, const struct datagram_peer *from, const char *bytes,
 			 size_t n);
 
-	const char *probe, *answer; /* --self-test sends PROBE and expects ANSWER, up to 1 KiB */
+	/* --self-test sends PROBE and expects ANSWER, up to 1 KiB. NULL: it only connects. */
+	const char *probe, *answer;
 };
 
 extern const struct service service;

@@ -29,7 +29,7 @@ static bool read_answer(const struct client *c)
 }
 
 /* Has the daemon closed the connection? Without a probe, discard what the service sends: it would
- * hide the end. */
+ * hide the end. A reset is an end, too. */
 static bool has_ended(const struct client *c)
 {
 	char bytes[1024];
@@ -49,7 +49,7 @@ static void *run_client(void *arg)
 		}
 		c->requests++;
 		if (has_ended(c)) {
-			if (!atomic_load(&c->may_end))
+			if (c->service->probe && !atomic_load(&c->may_end))
 				c->failure = "was closed before the drain";
 			break;
 		}

@@ -57,6 +57,13 @@ Test(selftest, the_self_test_passes_with_a_service_that_speaks_first)
 	expect_passed(skeld_run("--self-test=order", NULL));
 }
 
+/* The service proxy resets its clients: there is no server at its default address. */
+Test(selftest, the_self_test_passes_with_a_service_that_closes_clients)
+{
+	daemon_use(PROXY_BINARY);
+	expect_passed(skeld_run("--self-test=order", NULL));
+}
+
 Test(selftest, parts_of_the_self_test_can_be_selected)
 {
 	if (SANITIZED("thread"))
