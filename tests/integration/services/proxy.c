@@ -243,8 +243,10 @@ static bool connect_server(struct pair *p)
 static int client_opened(struct connection *c)
 {
 	struct pair *p = calloc(1, sizeof(*p));
-	if (!p)
+	if (!p) {
+		connection_log(c, LOG_WARNING, "client refused: out of memory");
 		return -1;
+	}
 	p->worker = connection_worker(c);
 	p->client = (struct side){.connection = c, .pair = p, .other = &p->server};
 	p->server = (struct side){.pair = p, .other = &p->client};
