@@ -613,8 +613,10 @@ static bool wait_open(struct connection *c)
 	}
 	if (c->shutting_down && !c->shut_down && !out) {
 		c->shut_down = true;
-		if (shutdown(c->fd, SHUT_WR) < 0)
+		if (shutdown(c->fd, SHUT_WR) < 0) { /* the peer has reset C */
+			connection_fail_errno(c, "shut down");
 			return false;
+		}
 	}
 	if (!read && c->awaits_read && !c->peer_ended)
 		log_connection(c, LOG_DEBUG, "reading paused: unsent=%zu unconsumed=%zu", out,
