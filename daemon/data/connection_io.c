@@ -283,7 +283,9 @@ static void send_encrypted(struct connection *c, size_t begin)
 {
 	struct tls_io *io = &c->worker->tls;
 	size_t n = io->n_out - begin, sent = 0;
-	if (n && !buffered(c->out))
+	if (!n)
+		return;
+	if (!buffered(c->out))
 		sent = record_sent(c, send(c->fd, io->out + begin, n, MSG_NOSIGNAL), n);
 	io->n_out = begin;
 	if (c->state < ENDED)
