@@ -100,11 +100,22 @@ $REQUIREMENTS"
 $REQUIREMENTS"
 }
 
-# Configure and build. Print only warnings and errors.
+# Filter: on a terminal, lines that match PATTERN follow each other in one line, which is erased at the end.
+on_one_line() { # PATTERN
+	local line erase=$'\r\e[K'
+	[[ -t 1 ]] || exec cat
+	while IFS= read -r line; do
+		if [[ $line =~ $1 ]]; then printf '%s%.79s' "$erase" "$line"; else printf '%s%s\n' "$erase" "$line"; fi
+	done
+	printf %s "$erase"
+}
+
+# Configure and build. Print only warnings and errors; on a terminal, show the progress.
 build() { # DIR TARGET [CMAKE OPTION...]
-	local dir=$1 target=$2
+	local dir=$1 target=$2 quiet=(-- --quiet)
+	[[ ! -t 1 ]] || quiet=()
 	shift 2
 	echo "building $dir"
 	cmake -S . -B "$dir" "$@" >/dev/null
-	cmake --build "$dir" --target "$target" --parallel "$(nproc)" -- --quiet | sed '/no work to do/d'
+	cmake --build "$dir" --target "$target" --parallel "$(nproc)" "${quiet[@]}" | sed -u '/no work to do/d' | on_one_line '^\['
 }

@@ -23,7 +23,13 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { STATUS_MAX = 32768, WAIT_SECONDS = 10, POLL_MS = 50, SECONDS_MAX = 3600 };
+enum {
+	STATUS_MAX = 32768,
+	WAIT_SECONDS = 10,
+	POLL_MS = 50,
+	PROGRESS_MS = 1000,
+	SECONDS_MAX = 3600
+};
 
 /* A reload may have to wait for the one that is running, and the file system may hang for both,
  * while the configuration is read or while the service loads. */
@@ -130,6 +136,8 @@ struct target {
 	char status[STATUS_MAX];
 	unsigned long long wanted; /* -s reload: wait until the daemon has done so many reloads */
 	int stats;		   /* -s stats: the old stats.prom, -1: none */
+	bool on_terminal;	   /* show the progress */
+	int progress_width;	   /* of the line on the terminal, 0: none */
 };
 
 static int read_file(const char *dir, const char *name, char *text, size_t size)
@@ -251,6 +259,30 @@ static void close_target(struct target *t)
 		close(t->stats);
 }
 
+/* One line, which hide_progress() erases. GIVES_UP: seconds until the command does. */
+static void show_progress(struct target *t, double gives_up)
+{
+	char state[32], open[32], left[32];
+	if (!t->on_terminal)
+		return;
+	status_value(t->status, "state", state, sizeof(state));
+	status_value(t->status, "connections", open, sizeof(open));
+	if (*status_value(t->status, "seconds_left", left, sizeof(left)))
+		t->progress_width =
+			fprintf(stderr, "pid %d: %s, %s connection%s open, %s s left", (int)t->pid,
+				state, open, strcmp(open, "1") == 0 ? "" : "s", left);
+	else
+		t->progress_width = fprintf(stderr, "pid %d: %s, giving up in %.0f s", (int)t->pid,
+					    *state ? state : "starting", gives_up);
+}
+
+static void hide_progress(struct target *t)
+{
+	if (t->progress_width > 0)
+		fprintf(stderr, "\r%*s\r", t->progress_width, "");
+	t->progress_width = 0;
+}
+
 enum wait_result { WAIT_CHANGED, WAIT_ENDED, WAIT_TIMEOUT };
 
 /* Wait until a file in the directory is replaced, the daemon ends, or DEADLINE (monotonic seconds).
@@ -261,8 +293,13 @@ static enum wait_result wait_for_change(struct target *t, double deadline)
 	double left = deadline - clock_seconds(CLOCK_MONOTONIC);
 	/* Without inotify (a user has a limited number of instances), poll the file. */
 	bool is_polling = t->watch < 0 || t->pidfd < 0;
-	int ms = is_polling ? POLL_MS : (int)(left * 1000) + 1;
-	if (left <= 0 || (poll(fds, 2, ms) <= 0 && !is_polling))
+	int ms = is_polling ? POLL_MS : t->on_terminal ? PROGRESS_MS : (int)(left * 1000) + 1;
+	if (left <= 0)
+		return WAIT_TIMEOUT;
+	show_progress(t, left);
+	int n = poll(fds, 2, ms);
+	hide_progress(t);
+	if (n <= 0 && !is_polling && !t->on_terminal)
 		return WAIT_TIMEOUT;
 	if (fds[1].revents || (t->pidfd < 0 && has_ended(t)))
 		return WAIT_ENDED;
@@ -468,6 +505,7 @@ int command_signal(const struct arguments *a)
 	unblock_signals();
 	struct target t = {
 		.dir = a->runtime_dir, .pidfd = -1, .watch = -1, .pid_file = -1, .stats = -1};
+	t.on_terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
 	int code = i == 3 ? command_status(t.dir) : find_daemon(&t, t.dir);
 	if (code == 0 && i < 3)
 		code = run[i](&t);

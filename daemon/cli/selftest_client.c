@@ -28,20 +28,28 @@ static bool read_answer(const struct client *c)
 	return got == wanted && memcmp(answer, c->service->answer, wanted) == 0;
 }
 
+/* Has the daemon closed the connection? Without a probe, discard what the service sends: it would
+ * hide the end. A reset is an end, too. */
+static bool has_ended(const struct client *c)
+{
+	char bytes[1024];
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+	int flags = c->service->probe ? MSG_PEEK : 0;
+	return poll(&p, 1, 1) == 1 && recv(c->fd, bytes, sizeof(bytes), flags) <= 0;
+}
+
 static void *run_client(void *arg)
 {
 	struct client *c = arg;
 	do {
-		struct pollfd p = {.fd = c->fd, .events = POLLIN};
-		char byte;
 		if (!read_answer(c)) {
 			if (!atomic_load(&c->may_end) || !c->requests)
 				c->failure = "was not answered";
 			break;
 		}
 		c->requests++;
-		if (poll(&p, 1, 1) == 1 && recv(c->fd, &byte, 1, MSG_PEEK) <= 0) {
-			if (!atomic_load(&c->may_end))
+		if (has_ended(c)) {
+			if (c->service->probe && !atomic_load(&c->may_end))
 				c->failure = "was closed before the drain";
 			break;
 		}

@@ -1,6 +1,7 @@
 /*
  * The self-test's client, on a separate thread: sends the service's probe, waits for the answer,
- * and repeats that until the daemon closes the connection.
+ * and repeats that until the daemon closes the connection. Without a probe it only connects, and
+ * the service may close the connection at any time, as a proxy does without a server.
  */
 #ifndef SKELD_SELFTEST_CLIENT_H
 #define SKELD_SELFTEST_CLIENT_H

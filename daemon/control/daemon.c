@@ -295,7 +295,7 @@ static void await_workers(struct daemon *d)
 {
 	const double check_seconds = 0.1;
 	uint64_t stops = signals_stops_received();
-	while (d->exit_code == 0 && clock_seconds(CLOCK_MONOTONIC) < d->drain_deadline &&
+	while (d->exit_code == 0 && clock_seconds(CLOCK_MONOTONIC) < d->stop_deadline &&
 	       signals_stops_received() == stops && !workers_quit(d->workers, check_seconds))
 		;
 }

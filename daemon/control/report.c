@@ -62,6 +62,18 @@ static void print_listeners(const struct snapshot *s, FILE *out)
 	}
 }
 
+static bool is_stopping(const struct daemon *d)
+{
+	return d->state == LAME_DUCK || d->state == DRAINING;
+}
+
+/* Until the lame duck or the drain is over, rounded up. */
+static long long seconds_left(const struct daemon *d)
+{
+	double left = d->stop_deadline - clock_seconds(CLOCK_MONOTONIC);
+	return left > 0 ? (long long)(left + 0.999) : 0;
+}
+
 void report_print_status(const struct daemon *d, FILE *out)
 {
 	fprintf(out,
@@ -76,6 +88,9 @@ void report_print_status(const struct daemon *d, FILE *out)
 	fprintf(out, "service=%s\nlistening=", d->service->name);
 	print_listeners(d->current, out);
 	fputc('\n', out);
+	if (is_stopping(d))
+		fprintf(out, "connections=%zu\nseconds_left=%lld\n",
+			workers_open_connections(d->workers), seconds_left(d));
 }
 
 /* TEXT has no control characters: it is escaped by text_escape(), or a name in this program. */
@@ -130,8 +145,9 @@ void report_print_json(const struct daemon *d, FILE *out)
 		print_members(lines, out);
 	free(lines);
 	fprintf(out,
-		"\"name\":\"skeld\",\"version\":\"" SKELD_VERSION "\",\"time\":%.3f,\"signals\":[",
-		clock_seconds(CLOCK_REALTIME));
+		"\"name\":\"skeld\",\"version\":\"" SKELD_VERSION "\",\"time\":%.3f,"
+		"\"limits\":{\"connections\":%lld},\"signals\":[",
+		clock_seconds(CLOCK_REALTIME), (long long)d->current->config->limits.connections);
 	print_signals(&d->signals, out);
 	fputs("]}\n", out);
 }
@@ -166,7 +182,7 @@ void report_status(struct daemon *d, const char *lines)
 
 void report_tick(struct daemon *d)
 {
-	if (d->status_is_stale)
+	if (d->status_is_stale || is_stopping(d)) /* -s stop shows the numbers */
 		write_status(d);
 	/* The state is sent at once; the number of connections changes all the time. */
 	if (workers_open_connections(d->workers) != d->reported_connections &&

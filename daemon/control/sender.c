@@ -14,7 +14,9 @@ enum { OVERFLOW_UID = 65534 };
 static void read_user(struct sender_cache *cache, uid_t uid)
 {
 	cache->uid = uid;
-	snprintf(cache->name, sizeof(cache->name), "uid %u", (unsigned)uid);
+	/* DynamicUser= of systemd: only the service itself has this user, which is in no file. */
+	snprintf(cache->name, sizeof(cache->name), "uid %u%s", (unsigned)uid,
+		 uid == getuid() ? ", the user of this daemon" : "");
 	/* Not fgetpwent_r(3): it never gets past a line that is longer than its buffer. */
 	FILE *in = fopen("/etc/passwd", "re");
 	char *line = NULL, *end;

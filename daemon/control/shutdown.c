@@ -10,6 +10,7 @@ static void drain(struct daemon *d)
 	long long seconds = d->current->config->drain_timeout;
 	log_notice("draining: connections=%zu timeout_s=%lld; a second signal stops at once",
 		   workers_open_connections(d->workers), seconds);
+	d->stop_deadline = clock_seconds(CLOCK_MONOTONIC) + (double)seconds;
 	daemon_set_state(d, DRAINING);
 	/* As if a reload removed every listener: each is closed once a worker has accepted what
 	 * waits in its queue. */
@@ -24,7 +25,6 @@ static void drain(struct daemon *d)
 	}
 	workers_drain(d->workers);
 	daemon_set_timer(d, d->stop_timer, seconds);
-	d->drain_deadline = clock_seconds(CLOCK_MONOTONIC) + (double)seconds;
 }
 
 void shutdown_begin(struct daemon *d)
@@ -41,6 +41,7 @@ void shutdown_begin(struct daemon *d)
 		"lame duck: not ready, serving for %lld s before draining; a second signal stops "
 		"at once",
 		duck);
+	d->stop_deadline = clock_seconds(CLOCK_MONOTONIC) + (double)duck;
 	daemon_set_state(d, LAME_DUCK);
 	daemon_set_timer(d, d->stop_timer, duck);
 }

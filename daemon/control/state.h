@@ -91,7 +91,7 @@ struct daemon {
 	bool *reported_stuck;	 /* for each worker: the log says that it does not answer */
 	bool past_deadline;	 /* drain_timeout is over */
 	bool service_has_begun;	 /* its `begin` has succeeded, or there is none */
-	double drain_deadline;	 /* monotonic seconds; 0: no drain has begun */
+	double stop_deadline; /* of the lame duck, then of the drain: monotonic seconds; 0: none */
 	double watchdog_seconds; /* interval that the service manager expects; 0: none */
 };
 

@@ -612,8 +612,11 @@ static bool wait_open(struct connection *c)
 		out = buffered(c->out);
 	}
 	if (c->shutting_down && !c->shut_down && !out) {
-		shutdown(c->fd, SHUT_WR);
 		c->shut_down = true;
+		if (shutdown(c->fd, SHUT_WR) < 0) { /* the peer has reset C */
+			connection_fail_errno(c, "shut down");
+			return false;
+		}
 	}
 	if (!read && c->awaits_read && !c->peer_ended)
 		log_connection(c, LOG_DEBUG, "reading paused: unsent=%zu unconsumed=%zu", out,

@@ -5,7 +5,7 @@
  * connection_handle() is the only function that runs the machine: it carries out an event, sends
  * what the service has written, and then decides about the next state and about the
  * socket events to wait for. daemon/README.md has the diagram. Callbacks run inside
- * connection_handle(). The functions of service.h that they call only gather or queue bytes,
+ * connection_handle(). The functions of the API that they call only gather or queue bytes,
  * change the state to CLOSING or ENDED, and schedule another event; they never free a connection
  * and never call a callback.
  */
@@ -13,6 +13,7 @@
 #define SKELD_CONNECTION_H
 
 #include "data/worker.h"
+#include "service_outgoing.h"
 
 #include <event2/buffer.h>
 #include <event2/event_struct.h>

@@ -9,12 +9,13 @@
  * service, then the socket is closed. While the service holds the worker, it stays open for
  * answers.
  *
- * data/datagram.c also implements the functions of service.h for datagrams.
+ * data/datagram.c also implements service_datagram.h.
  */
 #ifndef SKELD_DATAGRAM_H
 #define SKELD_DATAGRAM_H
 
 #include "data/worker.h"
+#include "service_datagram.h"
 
 /* Receive from FD, a socket of L, unless the worker does so already. Takes a reference to L. TITLE
  * is that of the section in this snapshot. Returns false if there is no memory. */

@@ -1,5 +1,5 @@
 /*
- * The functions that threads post to a worker, see worker_post() in service.h.
+ * The functions that threads post to a worker, see worker_post() in service_thread.h.
  *
  * A post is added, and the worker woken, inside one short lock: a post is either refused, or it
  * runs before post_queue_close() returns. The queue and its descriptor must outlive all threads

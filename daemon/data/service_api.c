@@ -1,9 +1,10 @@
-/* Implements service.h: the functions that a service calls. Worker's thread, unless service.h
- * permits any thread. */
+/* Implements the functions that a service calls, of daemon/service*.h. Worker's thread, unless the
+ * header permits any thread. */
 #include "base/log.h"
 #include "data/connection.h"
 #include "data/datagram.h"
 #include "data/load.h"
+#include "service_thread.h"
 
 #include <errno.h>
 #include <stdarg.h>

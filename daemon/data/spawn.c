@@ -1,5 +1,5 @@
-/* Implements service_spawn() of service.h. Any thread. */
-#include "service.h"
+/* Implements service_spawn() of service_thread.h. Any thread. */
+#include "service_thread.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -286,6 +286,38 @@ static void register_rows(struct workers *ws, struct registry *r)
 		register_row(ws, r, row);
 }
 
+/* Only what the service uses is logged. */
+static void register_optional(struct registry *r, const struct metric_family families[], size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct metric_family f = families[i];
+		f.optional = true;
+		registry_add(r, &f);
+	}
+}
+
+static void register_outgoing(struct workers *ws, struct registry *r)
+{
+	static const char *const connect_results[] = {"connected", "failed"};
+	static const struct service_metric m[] = {
+		{"skeld_outgoing_connections_open", METRIC_GAUGE,
+		 "Open connections that the service has made", "outgoing", "open"},
+		{"skeld_outgoing_connections_total", METRIC_COUNTER,
+		 "Attempts of the service to connect, by result", "outgoing", "attempts"},
+		{"skeld_outgoing_received_bytes_total", METRIC_COUNTER,
+		 "Bytes received on connections that the service has made", "outgoing", "received"},
+		{"skeld_outgoing_sent_bytes_total", METRIC_COUNTER,
+		 "Bytes sent on connections that the service has made", "outgoing", "sent"}};
+	const struct metric_family families[] = {
+		{&m[0], .n = 1, .value = open_outgoing, .context = ws},
+		{&m[1], "result", connect_results, 2, sum_counter, .context = ws,
+		 .tag = COUNT_CONNECTED},
+		{&m[2], .n = 1, .value = sum_counter, .context = ws,
+		 .tag = COUNT_OUTGOING_RECEIVED},
+		{&m[3], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_OUTGOING_SENT}};
+	register_optional(r, families, sizeof(families) / sizeof(*families));
+}
+
 static void register_datagrams(struct workers *ws, struct registry *r)
 {
 	static const struct service_metric m[] = {
@@ -301,8 +333,7 @@ static void register_datagrams(struct workers *ws, struct registry *r)
 		{&m[1], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_DATAGRAMS_SENT},
 		{&m[2], "reason", drop_reasons, N_DROP_REASONS, sum_counter, .context = ws,
 		 .tag = COUNT_DATAGRAMS_DROPPED}};
-	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
-		registry_add(r, &families[i]);
+	register_optional(r, families, sizeof(families) / sizeof(*families));
 }
 
 #if SKELD_TLS
@@ -318,14 +349,12 @@ static void register_tls(struct workers *ws, struct registry *r)
 		{&m[0], "result", tls_results, N_TLS_RESULTS, sum_counter, .context = ws,
 		 .tag = COUNT_TLS},
 		{&m[1], "version", versions, 2, sum_counter, .context = ws, .tag = COUNT_TLS12}};
-	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
-		registry_add(r, &families[i]);
+	register_optional(r, families, sizeof(families) / sizeof(*families));
 }
 #endif
 
 void workers_register_metrics(struct workers *ws, struct registry *r)
 {
-	static const char *const connect_results[] = {"connected", "failed"};
 	static const struct service_metric m[] = {
 		{"skeld_connections_open", METRIC_GAUGE, "Open connections", "connections", "open"},
 		{"skeld_connections_accepted_total", METRIC_COUNTER, "Connections accepted",
@@ -339,14 +368,6 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		{"skeld_buffered_bytes", METRIC_GAUGE,
 		 "Bytes of connections that are unsent or unconsumed, see limits.memory", "bytes",
 		 "buffered"},
-		{"skeld_outgoing_connections_open", METRIC_GAUGE,
-		 "Open connections that the service has made", "outgoing", "open"},
-		{"skeld_outgoing_connections_total", METRIC_COUNTER,
-		 "Attempts of the service to connect, by result", "outgoing", "attempts"},
-		{"skeld_outgoing_received_bytes_total", METRIC_COUNTER,
-		 "Bytes received on connections that the service has made", "outgoing", "received"},
-		{"skeld_outgoing_sent_bytes_total", METRIC_COUNTER,
-		 "Bytes sent on connections that the service has made", "outgoing", "sent"},
 		{"skeld_worker_lag_seconds", METRIC_GAUGE,
 		 "Time for which a worker has not responded, 0 if it responds", "workers", "lag"}};
 	const struct metric_family families[] = {
@@ -357,15 +378,10 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		{&m[3], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_RECEIVED},
 		{&m[4], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_SENT},
 		{&m[5], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_BUFFERED},
-		{&m[6], .n = 1, .value = open_outgoing, .context = ws},
-		{&m[7], "result", connect_results, 2, sum_counter, .context = ws,
-		 .tag = COUNT_CONNECTED},
-		{&m[8], .n = 1, .value = sum_counter, .context = ws,
-		 .tag = COUNT_OUTGOING_RECEIVED},
-		{&m[9], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_OUTGOING_SENT},
-		{&m[10], "worker", NULL, ws->n_workers, lag, .context = ws}};
+		{&m[6], "worker", NULL, ws->n_workers, lag, .context = ws}};
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
 		registry_add(r, &families[i]);
+	register_outgoing(ws, r);
 	register_datagrams(ws, r);
 #if SKELD_TLS
 	register_tls(ws, r);

@@ -199,6 +199,19 @@ static void print_family(const struct metric_family *f, FILE *out)
 	print_pair(f, "p99_ms", histogram_quantile(&h, 0.99) * 1e3, out);
 }
 
+/* Are all families optional values that are 0? */
+static bool is_unused(const struct metric_family *first, const struct metric_family *end)
+{
+	for (const struct metric_family *f = first; f < end; f++) {
+		if (!f->optional)
+			return false;
+		for (unsigned i = 0; i < f->n; i++)
+			if (f->value(f, i) != 0)
+				return false;
+	}
+	return true;
+}
+
 /* Log the families from FIRST up to END, which are all of one group. */
 static void log_families(const struct metric_family *first, const struct metric_family *end)
 {
@@ -231,7 +244,7 @@ void registry_log(const struct registry *r)
 		next = f + 1;
 		while (group && next < end && in_group(next, group))
 			next++;
-		if (group)
+		if (group && !is_unused(f, next))
 			log_families(f, next);
 	}
 }

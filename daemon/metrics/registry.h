@@ -46,6 +46,8 @@ struct metric_family {
 	/* Labels that change: sets LABELS and returns N; without a label, the metric is left out.
 	 * Or NULL: they are as above. */
 	unsigned (*current_labels)(const struct metric_family *f, const char *const **labels);
+	bool optional; /* registry_log() leaves out a group of such values while all of them are 0
+			*/
 };
 
 enum { REGISTRY_MAX = 128 };
@@ -62,7 +64,7 @@ bool registry_add(struct registry *r, const struct metric_family *f);
 /* Print all metrics as Prometheus text. */
 void registry_write(const struct registry *r, FILE *out);
 
-/* Log all metrics that have a log group, one line for each group, at any log level. */
+/* Log all metrics that have a log group, one line for each group that is used, at any log level. */
 void registry_log(const struct registry *r);
 
 #endif

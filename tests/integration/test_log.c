@@ -362,3 +362,15 @@ Test(log, a_reload_changes_the_format)
 	cr_assert(log_contains(" notice  reloaded: generation=3 "), "%s", log_text());
 	daemon_finish();
 }
+
+Test(log, a_dump_leaves_out_what_is_not_used)
+{
+	daemon_start(BASE);
+	daemon_signal(SIGUSR1);
+	daemon_finish(); /* dumps again */
+	cr_assert_eq(log_count("stats connections: open=0 accepted=0"), 2, "%s", log_text());
+	cr_assert_eq(log_count("stats workers: "), 2, "%s", log_text());
+	cr_assert(!log_contains("stats outgoing: "), "%s", log_text());
+	cr_assert(!log_contains("stats datagrams: "), "%s", log_text());
+	cr_assert(!log_contains("stats tls: "), "%s", log_text());
+}

@@ -50,6 +50,20 @@ Test(selftest, order_prints_each_step_of_each_signal)
 	}
 }
 
+/* The service chat has no probe, and greets each client. */
+Test(selftest, the_self_test_passes_with_a_service_that_speaks_first)
+{
+	daemon_use(CHAT_BINARY);
+	expect_passed(skeld_run("--self-test=order", NULL));
+}
+
+/* The service proxy resets its clients: there is no server at its default address. */
+Test(selftest, the_self_test_passes_with_a_service_that_closes_clients)
+{
+	daemon_use(PROXY_BINARY);
+	expect_passed(skeld_run("--self-test=order", NULL));
+}
+
 Test(selftest, parts_of_the_self_test_can_be_selected)
 {
 	if (SANITIZED("thread"))

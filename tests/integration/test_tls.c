@@ -421,6 +421,43 @@ Test(tls, clients_that_write_and_close_at_once_lose_no_byte)
 	daemon_finish();
 }
 
+/* The admin server. */
+
+static void expect_metrics(const char *common)
+{
+	static const char rest[] = "ics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	char text[65536];
+	size_t n = 0;
+	struct tls_client c = tls_client_connect("admin", NULL);
+	cr_assert_str_eq(tls_client_peer(&c), common);
+	tls_client_send(&c, "GET /metr", SIZE("GET /metr"));
+	tls_client_send(&c, rest, SIZE(rest));
+	for (int got; (got = tls_client_read(&c, text + n, sizeof(text) - 1 - n)) > 0;)
+		n += (size_t)got;
+	text[n] = '\0';
+	cr_assert(strncmp(text, "HTTP/1.1 200 OK\r\n", SIZE("HTTP/1.1 200 OK\r\n")) == 0, "%s",
+		  text);
+	cr_assert(strstr(text, "skeld_tls_certificate_expiry_timestamp_seconds{tls=\"a\"} "), "%s",
+		  text);
+	SSL_free(c.ssl);
+	client_expect_eof(c.fd);
+}
+
+Test(tls, the_admin_server_serves_over_tls_and_a_reload_renews_its_certificate)
+{
+	issue("a", "old", "DNS:a.example");
+	start("workers = 1\n" SITE("a", "") LISTEN_MAIN
+	      "admin { address = \"127.0.0.1:0\" tls = \"a\" }\n");
+	expect_metrics("old");
+	int client = client_connect("admin");
+	client_send(client, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	client_expect_eof(client);
+	issue("a", "new", "DNS:a.example");
+	daemon_reload_and_wait();
+	expect_metrics("new");
+	daemon_finish();
+}
+
 /* Data. */
 
 Test(tls, the_answers_of_one_turn_are_one_record)

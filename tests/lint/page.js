@@ -4,6 +4,7 @@ const element = (selector) => document.querySelector(selector);
 const text = (selector) => element(selector)?.textContent ?? '';
 const visible = (selector) => element(selector).offsetHeight ? text(selector) : '';
 const number = (selector) => Number.parseFloat(text(selector).replace(/[^0-9.]/g, ''));
+const digits = (selector) => Number(text(selector).replace(/[^0-9]/g, ''));
 const asked = () => performance.getEntriesByType('resource').length;
 
 const names = () => [...document.querySelectorAll('figure')].map((f) => f.dataset.metric).join(' ');
@@ -22,8 +23,49 @@ function adds_up(id) {
 	return total > 0 && Math.abs(total - counted(id)) < 1;
 }
 
-// The first line of a plot: its path, its number of points, and its number of gaps.
-const path = (id) => element(`[data-metric=${id}] .first`).getAttribute('d');
+const reading = (id) => text(`[data-metric=${id}] .axis b`);
+const rows = () => [...document.querySelectorAll('tbody tr')].map((tr) => tr.cells[0].textContent.trim());
+const row = (title) => [...element('tbody').rows[rows().indexOf(title)].cells].slice(1).map((td) => td.textContent);
+
+// How long ago the time at the beginning of the text was, in seconds of one day.
+function seconds_ago(of) {
+	const [h, min, s] = of.slice(0, 8).split(':').map(Number), now = new Date();
+	return ((now.getHours() - h) * 3600 + (now.getMinutes() - min) * 60 + now.getSeconds() - s + 86400) % 86400;
+}
+
+// A place in an element, after scrolling it into view: JSON, without the braces.
+function spot(selector, part) {
+	element(selector).scrollIntoView({block: 'center'});
+	const {left, top, width, height} = element(selector).getBoundingClientRect();
+	return `"x":${left + part * width},"y":${top + height / 2}`;
+}
+
+// What has the focus: the plot, or the text of the element. Nothing: ''.
+const focused = () => document.activeElement === document.body ? '' :
+	document.activeElement.closest('figure')?.dataset.metric ?? document.activeElement.textContent;
+
+// The plots that leave more than a pixel of the width of their card free.
+const narrow_plots = () => [...document.querySelectorAll('figure')].filter((f) => {
+	const {paddingLeft, paddingRight} = getComputedStyle(f);
+	return f.querySelector('svg').getBoundingClientRect().width <
+		f.clientWidth - Number.parseFloat(paddingLeft) - Number.parseFloat(paddingRight) - 1;
+}).map((f) => f.dataset.metric);
+
+// Does a path have points without length, or short lines?
+const shapes = (d) => /^(M[0-9. -]+h0)+$/.test(d) ? 'dots' : /^(M[0-9. -]+H[0-9.-]+)+$/.test(d) ? 'dashes' : d;
+
+// The marks of the legend, without their colors.
+const swatches = (id) => [...document.querySelectorAll(`[data-metric=${id}] .values small`)].map((small) => {
+	const style = getComputedStyle(small, '::before');
+	return [style.width, style.height, style.borderRadius, style.backgroundImage.split('(')[0]].join(' ');
+});
+
+// The value that the scale has at the height of a horizontal line.
+const at_height = (id, line) =>
+	(98 - Number(path(id, line).split(/[ H]/)[1])) / 96 * number(`[data-metric=${id}] .scale span`);
+
+// The first line of a plot, or another one: its path, its number of points, and its number of gaps.
+const path = (id, line = 'first') => element(`[data-metric=${id}] .${line}`).getAttribute('d');
 const plotted = (id) => (path(id).match(/[ML]/g) ?? []).length;
 const gaps = (id) => (path(id).match(/M/g) ?? []).length - 1;
 
@@ -51,8 +93,14 @@ function background(of) {
 	return (channels(color)[3] ?? 1) === 1 ? color : background(of.parentElement);
 }
 
+const opacity = (of) => of ? Number(getComputedStyle(of).opacity) * opacity(of.parentElement) : 1;
+
+// The color as it is seen: with less than full opacity, some of the background of the page.
+const seen = (color, alpha) => `rgb(${channels(color).slice(0, 3).map((c, i) =>
+	c * alpha + channels(background(document.body))[i] * (1 - alpha)).join()})`;
+
 function contrast(of) {
-	const [a, b] = [luminance(getComputedStyle(of).color), luminance(background(of))];
+	const [a, b] = [getComputedStyle(of).color, background(of)].map((c) => luminance(seen(c, opacity(of))));
 	return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
 }
 

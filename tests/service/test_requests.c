@@ -59,8 +59,8 @@ Test(service, many_clients_are_answered_at_the_same_time)
 /* Every worker has the new value when the reload has ended. Add a check of what the option does. */
 Test(service, a_reload_changes_an_option)
 {
-	daemon_start(BASE);
-	config_write(BASE CHANGED);
+	daemon_start(SERVICE_CONFIG(""));
+	config_write(SERVICE_CONFIG(CHANGED));
 	daemon_reload_and_wait();
 	expect_status("last_reload", "ok");
 	cr_assert(log_contains(OPTION ": "), "%s", log_text());

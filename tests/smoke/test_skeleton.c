@@ -3,7 +3,10 @@
 #include "observe.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 DAEMON_SUITE(skeleton, daemon_use(SERVICE_BINARY));
 
@@ -22,8 +25,8 @@ Test(skeleton, the_shipped_configuration_is_good)
 
 Test(skeleton, a_good_reload_changes_an_option)
 {
-	daemon_start(BASE);
-	config_write(BASE "limits { idle_timeout = 60 }\n");
+	daemon_start(SERVICE_CONFIG(""));
+	config_write(SERVICE_CONFIG("limits { idle_timeout = 60 }\n"));
 	cr_assert_eq(skeld_run("-r", runtime_dir, "-s", "reload", NULL), 0, "%s",
 		     command_err.bytes);
 	expect_status("generation", "2");
@@ -33,40 +36,58 @@ Test(skeleton, a_good_reload_changes_an_option)
 
 Test(skeleton, a_bad_reload_is_rejected_with_file_and_line)
 {
-	daemon_start(BASE);
-	config_write(BASE "nonsense = 1\n");
+	char place[32];
+	daemon_start(SERVICE_CONFIG(""));
+	config_write(SERVICE_CONFIG("nonsense = 1\n"));
+	snprintf(place, sizeof(place), "skeld.conf:%d: ", service_listens() ? 4 : 3);
 	cr_assert_eq(skeld_run("-r", runtime_dir, "-s", "reload", NULL), 78);
-	cr_assert(strstr(command_err.bytes, "skeld.conf:4: "), "%s", command_err.bytes);
-	expect_rejected(1, "skeld.conf:4: ");
-	client_connect("main");
+	cr_assert(strstr(command_err.bytes, place), "%s", command_err.bytes);
+	expect_rejected(1, place);
+	if (service_listens())
+		client_connect("main");
 	daemon_finish();
+}
+
+/* The service may speak first, write last words, and reset the connection. */
+static void await_end(int client)
+{
+	char bytes[256];
+	ssize_t n;
+	AWAIT((n = recv(client, bytes, sizeof(bytes), MSG_DONTWAIT)) == 0 ||
+	      (n < 0 && errno == ECONNRESET));
 }
 
 Test(skeleton, connections_above_the_limit_are_closed)
 {
 	enum { LIMIT = 3 };
+	if (!service_listens())
+		cr_skip_test("the service has no connections");
 	daemon_start(BASE "limits { connections = 3 }\n");
 	for (int i = 0; i < LIMIT; i++)
 		client_connect("main");
-	client_expect_eof(client_connect("main"));
-	AWAIT((stats_dump(), stats_value("skeld_connections_closed_total{reason=\"limit\"}") == 1));
-	cr_assert_eq(stats_value("skeld_connections_open"), LIMIT);
+	await_end(client_connect("main"));
+	AWAIT((stats_dump(),
+	       stats_value("skeld_connections_open") < LIMIT ||
+		       stats_value("skeld_connections_closed_total{reason=\"limit\"}") == 1));
+	if (stats_value("skeld_connections_open") < LIMIT)
+		cr_skip_test("the service closes clients that send nothing");
 	daemon_finish();
 }
 
 Test(skeleton, sigterm_drains_and_exits_with_0)
 {
-	daemon_start(BASE);
-	int client = client_connect("main");
+	daemon_start(SERVICE_CONFIG(""));
+	int client = service_listens() ? client_connect("main") : -1;
 	daemon_signal(SIGTERM);
 	notify_wait("STOPPING=1");
-	client_expect_eof(client);
+	if (client >= 0)
+		await_end(client);
 	cr_assert_eq(daemon_wait_exit(), 0);
 }
 
 Test(skeleton, a_second_sigterm_stops_at_once_with_1)
 {
-	daemon_start(BASE "lame_duck = 600\n");
+	daemon_start(SERVICE_CONFIG("lame_duck = 600\n"));
 	daemon_signal(SIGTERM);
 	notify_wait("STOPPING=1");
 	daemon_signal(SIGTERM);

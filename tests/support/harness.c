@@ -113,6 +113,16 @@ void config_write(const char *format, ...)
 	free(text);
 }
 
+bool service_listens(void)
+{
+	static int listens = -1;
+	if (listens < 0) {
+		config_write(BASE);
+		listens = skeld_run("-c", config_path, "--check", NULL) == 0;
+	}
+	return listens;
+}
+
 void read_notices(void)
 {
 	char datagram[4096];

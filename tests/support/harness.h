@@ -63,7 +63,13 @@ void read_notices(void); /* read all datagrams without waiting */
 
 /* A configuration of one worker and one listener on a free port. */
 #define LISTEN_MAIN "listen \"main\" { address = \"127.0.0.1:0\" }\n"
-#define BASE	    "workers = 1\nadmin { address = \"\" }\n" LISTEN_MAIN
+#define NO_LISTENER "workers = 1\nadmin { address = \"\" }\n"
+#define BASE	    NO_LISTENER LISTEN_MAIN
+
+/* Has the service of the daemon connections, so that it may have a listener? */
+bool service_listens(void);
+/* A configuration for any service. MORE is a string literal. */
+#define SERVICE_CONFIG(more) (service_listens() ? BASE more : NO_LISTENER more)
 
 void config_write(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

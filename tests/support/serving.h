@@ -12,7 +12,7 @@
 #include "data/worker_loop.h"
 #include "data/workers.h"
 #include "fixture.h"
-#include "service.h"
+#include "service_thread.h"
 
 struct serving {
 	/* Set by the test. */

@@ -180,6 +180,25 @@ Test(registry, labels_can_be_numbers_and_zeroes_are_not_logged)
 	EXPECT_NOTHING_LEFT();
 }
 
+Test(registry, a_group_of_optional_values_is_logged_when_one_of_them_is_used)
+{
+	double numbers[] = {0, 0, 0}, always = 0;
+	registry_add(&all, &(struct metric_family){&counter, "worker", NULL, 2, .value = number,
+						   .context = numbers, .optional = true});
+	registry_add(&all, &(struct metric_family){&gauge, .n = 1, .value = number,
+						   .context = numbers, .tag = 2, .optional = true});
+	add(&other, &always);
+	expect(true, "notice  stats rest: others=0\n");
+	numbers[1] = 3;
+	MUST(remove("log") == 0);
+	expect(true, "notice  stats work: done_1=3 held=0\nnotice  stats rest: others=0\n");
+	numbers[1] = 0;
+	numbers[2] = 4;
+	MUST(remove("log") == 0);
+	expect(true, "notice  stats work: done=0 held=4\nnotice  stats rest: others=0\n");
+	EXPECT_NOTHING_LEFT();
+}
+
 static void copy_histogram(const struct metric_family *f, struct histogram *h)
 {
 	*h = *(const struct histogram *)f->context;

@@ -104,6 +104,23 @@ Test(sender, a_long_line_in_etc_passwd_is_skipped)
 	umount("/etc/passwd");
 }
 
+Test(sender, the_user_of_the_daemon_is_named_as_such_if_it_has_no_name)
+{
+	char expected[SENDER_MAX];
+	file_write("passwd", "");
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("passwd", "/etc/passwd", NULL, MS_BIND, NULL) < 0)
+		cr_skip_test("mounts are not allowed here");
+	MUST(prctl(PR_SET_NAME, "x") == 0);
+	snprintf(expected, sizeof(expected), "pid %d (x), uid %u, the user of this daemon",
+		 (int)getpid(), (unsigned)getuid());
+	expect((struct signal_arrival){.pid = getpid(), .uid = getuid()}, expected);
+	snprintf(expected, sizeof(expected), "pid %d (x), uid %u", (int)getpid(),
+		 (unsigned)getuid() + 1);
+	expect((struct signal_arrival){.pid = getpid(), .uid = getuid() + 1}, expected);
+	umount("/etc/passwd");
+}
+
 Test(sender, an_exited_sender_has_no_command)
 {
 	char expected[SENDER_MAX];

@@ -5,7 +5,7 @@
  *
  * The first line of a client is its name. "PONG" answers "PING"; every other line is a message.
  */
-#include "service.h"
+#include "service_thread.h"
 
 #include <event2/event.h>
 #include <stdatomic.h>

@@ -7,7 +7,7 @@
  *
  * Its `stop` takes the time that the option stop_ms says, as if it wrote to a slow disk.
  */
-#include "service.h"
+#include "service_thread.h"
 
 #include <errno.h>
 #include <fcntl.h>

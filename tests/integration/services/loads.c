@@ -3,7 +3,7 @@
  * callbacks, not through the log, which is written later by another thread. It loads a file, also a
  * FIFO, which may block. A text that begins with "bad" is rejected.
  */
-#include "service.h"
+#include "service_thread.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,7 +8,7 @@
  *     chain                 a function posts itself until it is refused
  *     TEXT                  is echoed
  */
-#include "service.h"
+#include "service_thread.h"
 
 #include <errno.h>
 #include <poll.h>

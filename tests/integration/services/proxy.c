@@ -6,7 +6,7 @@
  * The two connections of a pair end together: the end of one stream is passed on as an end,
  * anything else as a reset, so that no cut stream looks complete. A drain waits for all pairs.
  */
-#include "service.h"
+#include "service_outgoing.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -47,9 +47,12 @@ static const struct service_metric metrics[] = {
 	{0},
 };
 
-/* One side of a pair. It is held from its end to that of the other stream, and in a drain. */
+/* One side of a pair, the data of its connection. It is held from its end to that of the other
+ * stream, and in a drain. */
 struct side {
 	struct connection *connection; /* NULL: none, or closed */
+	struct pair *pair;
+	struct side *other;
 	bool held, ended;
 };
 
@@ -134,68 +137,57 @@ static void release(struct side *s)
 	s->held = false;
 }
 
-static struct side *side_of(struct pair *p, const struct connection *c)
+static bool is_finished(const struct side *s)
 {
-	return c == p->client.connection ? &p->client : &p->server;
+	return s->ended && s->other->ended;
 }
 
-static struct side *other_side(struct pair *p, const struct connection *c)
+static void remove_side(struct side *s)
 {
-	return c == p->client.connection ? &p->server : &p->client;
-}
-
-static bool is_finished(const struct pair *p)
-{
-	return p->client.ended && p->server.ended;
-}
-
-/* A side has been closed. */
-static void remove_side(struct pair *p, struct side *s)
-{
-	struct side *other = s == &p->client ? &p->server : &p->client;
+	struct connection *other = s->other->connection;
 	release(s);
 	s->connection = NULL;
-	if (other->connection && !is_finished(p))
-		connection_abort(other->connection);
-	if (!other->connection)
-		free(p);
+	if (other && !is_finished(s))
+		connection_abort(other);
+	if (!other)
+		free(s->pair);
 }
 
 /* Callbacks of both sides. */
 
 static size_t pass_on(struct connection *c, const char *bytes, size_t n)
 {
-	struct side *to = other_side(connection_data(c), c);
-	if (connection_write(to->connection, bytes, n) == 1)
+	const struct side *s = connection_data(c);
+	if (connection_write(s->other->connection, bytes, n) == 1)
 		connection_read_pause(c);
 	return n;
 }
 
 static void resume_other(struct connection *c)
 {
-	struct side *from = other_side(connection_data(c), c);
-	if (from->connection)
-		connection_read_resume(from->connection);
+	const struct side *s = connection_data(c);
+	if (s->other->connection)
+		connection_read_resume(s->other->connection);
 }
 
 static void pass_on_end(struct connection *c)
 {
-	struct pair *p = connection_data(c);
-	side_of(p, c)->ended = true;
-	connection_shutdown(other_side(p, c)->connection);
-	if (!is_finished(p)) {
-		hold(side_of(p, c));
+	struct side *s = connection_data(c);
+	s->ended = true;
+	connection_shutdown(s->other->connection);
+	if (!is_finished(s)) {
+		hold(s);
 		return;
 	}
-	release(&p->client); /* each is closed when all is sent */
-	release(&p->server);
+	release(s); /* each is closed when all is sent */
+	release(s->other);
 }
 
 static void hold_in_drain(struct connection *c)
 {
-	struct pair *p = connection_data(c);
-	if (!is_finished(p))
-		hold(side_of(p, c));
+	struct side *s = connection_data(c);
+	if (!is_finished(s))
+		hold(s);
 }
 
 /* The server. */
@@ -204,7 +196,8 @@ static bool connect_server(struct pair *p);
 
 static int server_opened(struct connection *c)
 {
-	struct pair *p = connection_data(c);
+	const struct side *s = connection_data(c);
+	struct pair *p = s->pair;
 	p->connected = true;
 	worker_count(p->worker, RELAYED, 1);
 	connection_read_resume(p->client.connection);
@@ -213,13 +206,13 @@ static int server_opened(struct connection *c)
 
 static void server_closed(struct connection *c)
 {
-	struct pair *p = connection_data(c);
-	if (!p->connected && p->client.connection) {
-		mark_down(p, connection_error(c));
-		if (connect_server(p))
+	struct side *s = connection_data(c);
+	if (!s->pair->connected && s->other->connection) {
+		mark_down(s->pair, connection_error(c));
+		if (connect_server(s->pair))
 			return;
 	}
-	remove_side(p, &p->server);
+	remove_side(s);
 }
 
 static const struct protocol server_protocol = {.opened = server_opened,
@@ -237,7 +230,7 @@ static bool connect_server(struct pair *p)
 		p->backend = choose_backend(b);
 		p->version = b->version;
 		p->server.connection = worker_connect(p->worker, b->backend[p->backend].address,
-						      &server_protocol, p);
+						      &server_protocol, &p->server);
 		if (p->server.connection)
 			return true;
 		mark_down(p, strerror(errno));
@@ -250,11 +243,14 @@ static bool connect_server(struct pair *p)
 static int client_opened(struct connection *c)
 {
 	struct pair *p = calloc(1, sizeof(*p));
-	if (!p)
+	if (!p) {
+		connection_log(c, LOG_WARNING, "client refused: out of memory");
 		return -1;
+	}
 	p->worker = connection_worker(c);
-	p->client.connection = c;
-	connection_set_data(c, p);
+	p->client = (struct side){.connection = c, .pair = p, .other = &p->server};
+	p->server = (struct side){.pair = p, .other = &p->client};
+	connection_set_data(c, &p->client);
 	connection_read_pause(c); /* until a backend is connected, so that each can be tried */
 	if (!connect_server(p))
 		connection_abort(c);
@@ -263,9 +259,8 @@ static int client_opened(struct connection *c)
 
 static void client_closed(struct connection *c)
 {
-	struct pair *p = connection_data(c);
-	if (p)
-		remove_side(p, &p->client);
+	if (connection_data(c))
+		remove_side(connection_data(c));
 }
 
 /* The service. */

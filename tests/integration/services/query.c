@@ -8,7 +8,7 @@
  * connection is held until then, so that it is valid also if the client has left.
  */
 /* build: LIBRARY sqlite3 */
-#include "service.h"
+#include "service_thread.h"
 
 #include <ctype.h>
 #include <errno.h>

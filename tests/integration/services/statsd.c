@@ -15,7 +15,7 @@
  *	$ echo stats | nc -N 127.0.0.1 8126
  *	c hits 3
  */
-#include "service.h"
+#include "service_datagram.h"
 
 #include <math.h>
 #include <pthread.h>

@@ -3,7 +3,7 @@
  * per worker, a timer that a reload changes, and work that a drain waits for: with the option
  * `work`, a tick begins work that takes so many milliseconds.
  */
-#include "service.h"
+#include "service_thread.h"
 
 #include <event2/event.h>
 #include <stdbool.h>

@@ -15,7 +15,7 @@
 	X(memory) X(open) X(openat) X(read) X(write) X(pwrite) X(close) X(ftruncate) \
 	X(fcntl) X(ioctl) X(renameat) X(mkdir) X(unlinkat) X(unlink) X(stat) X(fstat) \
 	X(fstatat) X(lstat) X(socket) X(setsockopt) X(getsockname) X(bind) X(listen) \
-	X(accept4) X(connect) X(send) X(sendto) X(sendmsg) X(recv) X(readv) X(writev) \
+	X(accept4) X(connect) X(send) X(sendto) X(sendmsg) X(sendmmsg) X(recv) X(recvmmsg) X(readv) X(writev) \
 	X(shutdown) X(poll) X(epoll_create1) X(epoll_ctl) X(epoll_wait) X(eventfd) \
 	X(pipe2) X(socketpair) X(fork) X(waitpid) X(pthread_create) X(sigaction) X(sem_wait) \
 	X(getrlimit) X(setrlimit) X(fopen) X(fmemopen) X(open_memstream) X(opendir) X(fclose)

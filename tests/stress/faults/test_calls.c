@@ -8,6 +8,7 @@
 /* test: TIMEOUT 300 LABELS all */
 /* test: NAME all ENV SKELD_LONG=1 TIMEOUT 900 LABELS long */
 #include "judge.h"
+#include "phase.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -80,63 +81,6 @@ Test(calls, start)
 
 /* Reload: to the other configuration and back. */
 
-static bool reload_is_over(struct trial *t)
-{
-	const char *log = trial_log();
-	return trial_has_reloaded(t) || strstr(log, "reload rejected") ||
-	       (strstr(log, "reloaded: ") && notices.size && strstr(notices.bytes, "READY=1"));
-}
-
-static void judge_reload(struct trial *t, int to)
-{
-	bool rejected = strstr(trial_log(), "reload rejected");
-	/* The log is faster than the status file, which may be written again. */
-	if (!TRY(trial_has_reloaded(t)))
-		trial_wrong(t, "the status file does not have the reload");
-	else if (rejected && strcmp(trial_status("last_reload"), "rejected") != 0)
-		trial_wrong(t, "rejected, but the status file has last_reload=%s",
-			    trial_status("last_reload"));
-	else if (rejected && !*trial_status("last_reload_error"))
-		trial_wrong(t, "rejected, and the status file has no reason");
-	else if (rejected && !trial_reported())
-		trial_wrong(t, "rejected, and the log has no reason");
-	else if (rejected)
-		t->rejected++;
-	else
-		judge_log(t, to);
-	t->side = rejected ? t->side : to;
-	if (!trial_serves(t, t->side))
-		trial_wrong(t, "does not serve the %s configuration", rejected ? "old" : "new");
-	expect_no_leak(t, t->side);
-}
-
-static void run_reload(struct trial *t)
-{
-	int to = !t->side;
-	trial_configure(t, to);
-	trial_forget();
-	trial_reload(t);
-	bool over = TRY(reload_is_over(t));
-	trial_disarm(t);
-	if (!over)
-		judge_end(t, trial_end());
-	else if (!has_ended(t))
-		judge_reload(t, to);
-}
-
-static void reload_clean(struct trial *t)
-{
-	int to = !t->side;
-	trial_configure(t, to);
-	trial_forget();
-	trial_reload(t);
-	if (!TRY(trial_has_reloaded(t)))
-		fail_test("no reload");
-	t->side = to;
-	if (!trial_serves(t, to))
-		fail_test("does not serve");
-}
-
 Test(calls, reload)
 {
 	struct trial *t = trial_new("reload");
@@ -193,44 +137,7 @@ Test(calls, dump)
 	trial_free(t);
 }
 
-/* Several clients; for one of them the daemon must queue bytes. */
-
-enum { MUCH = 900000 };
-
-static void run_serve(struct trial *t)
-{
-	static const struct {
-		enum place at;
-		size_t bytes;
-	} talks[] = {{MAIN, 5}, {LOCAL_A, 5}, {LOCAL_A, MUCH}, {PORT_A, 70000}, {MAIN, 5}};
-	bool lost = false;
-	trial_forget();
-	for (size_t i = 0; i < sizeof(talks) / sizeof(*talks); i++) {
-		enum answer a = trial_talk(t, talks[i].at, talks[i].bytes);
-		if (a == HUNG || a == REFUSED)
-			trial_wrong(t, "talk %zu: %s", i, a == HUNG ? "no answer" : "refused");
-		lost = lost || a == CLOSED;
-	}
-	trial_disarm(t);
-	if (has_ended(t))
-		return;
-	bool reported = trial_reported();
-	bool peers = t->error == ECONNRESET || t->error == EPIPE || t->error == ETIMEDOUT;
-	if (lost && !reported && !peers)
-		trial_wrong(t, "a client was cut off, and the log has no reason");
-	else if (lost || reported)
-		t->reported++;
-	else
-		t->as_if_nothing++;
-	if (!trial_serves(t, 0))
-		trial_wrong(t, "does not serve");
-	expect_no_leak(t, 0);
-	if (!reported)
-		return;
-	kill(daemon_pid, SIGKILL); /* it warns once a second; a new daemon warns at once */
-	trial_end();
-	start_clean(t);
-}
+/* Clients. */
 
 Test(calls, serve)
 {

@@ -55,6 +55,7 @@ struct trial *trial_new(const char *phase)
 	snprintf(t->address[ADMIN], sizeof(t->address[0]), "%s:%d", host, PORT + 3);
 	snprintf(t->address[LOCAL_A], sizeof(t->address[0]), "unix:%s/a", test_dir);
 	snprintf(t->address[LOCAL_B], sizeof(t->address[0]), "unix:%s/b", test_dir);
+	t->service[0] = t->service[1] = "echo { banner = \"\" }\n";
 	return t;
 }
 
@@ -148,10 +149,10 @@ void trial_configure(struct trial *t, int side)
 		     "listen \"main\" { address = \"%s\" backlog = %d }\n"
 		     "listen \"local\" { address = \"%s\" }\n"
 		     "listen \"port\" { address = \"%s\" }\n"
-		     "echo { banner = \"\" }\n",
+		     "%s",
 		     2 + side, side ? "nobody" : "", t->address[ADMIN], test_dir, side,
 		     t->address[MAIN], 100 + side, t->address[LOCAL_A + side],
-		     t->address[PORT_A + side]);
+		     t->address[PORT_A + side], t->service[side]);
 }
 
 bool trial_turn(int64_t until)

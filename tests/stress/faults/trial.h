@@ -18,8 +18,10 @@ struct trial {
 	struct inject *page;
 	int side; /* the current configuration: 0 or 1 */
 	char address[N_PLACES][96];
-	struct text before[2]; /* the log of the clean run of this phase, by side */
-	size_t fds[2];	       /* the number of descriptors after it */
+	const char *service[2]; /* the rest of the configuration, by side */
+	const char *request;	/* what a client sends; NULL: bytes that come back */
+	struct text before[2];	/* the log of the clean run of this phase, by side */
+	size_t fds[2];		/* the number of descriptors after it */
 	/* The current run. */
 	const char *phase;
 	enum call call;
@@ -74,8 +76,8 @@ bool trial_reported(void);
 char *trial_essence(void);
 
 int trial_dial(struct trial *t, enum place at); /* a blocking socket, -1: refused */
-/* Send BYTES bytes to PLACE and wait for the echo. A large message is sent completely before
- * reading. */
+/* Send BYTES bytes to PLACE and wait for the echo, or send the request and wait for an answer. A
+ * large message is sent completely before reading. */
 enum answer trial_talk(struct trial *t, enum place at, size_t bytes);
 /*
  * GET PATH from the admin server. Returns the status; 0: closed without an answer, -1: no answer.
