@@ -13,8 +13,7 @@ static SSL_CTX *context_for(const struct tls_offer *o)
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
 	MUST(context);
 	/* A session in a context's own store could not be resumed after the end of the context. */
-	SSL_CTX_set_session_cache_mode(context,
-				       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	if (o->version)
 		MUST(SSL_CTX_set_min_proto_version(context, o->version) &&
 		     SSL_CTX_set_max_proto_version(context, o->version));
