@@ -240,7 +240,8 @@ static void resume(SSL_SESSION **session, int version, bool expected)
 	struct tls_client c = tls_client_connect(
 		"main", &(struct tls_offer){.version = version, .session = *session});
 	tls_client_echo(&c, "hello\n");
-	cr_assert_eq(SSL_session_reused(c.ssl), expected);
+	cr_assert_eq(SSL_session_reused(c.ssl), expected, "%s: %s", SSL_get_version(c.ssl),
+		     log_text());
 	SSL_SESSION_free(*session);
 	*session = tls_client_session(&c);
 	tls_client_close(&c);

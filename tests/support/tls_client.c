@@ -12,8 +12,8 @@ static SSL_CTX *context_for(const struct tls_offer *o)
 {
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
 	MUST(context);
-	/* A session in a context's own store could not be resumed after the end of the context. */
-	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	/* A session in the cache of the context becomes useless with it. */
+	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	if (o->version)
 		MUST(SSL_CTX_set_min_proto_version(context, o->version) &&
 		     SSL_CTX_set_max_proto_version(context, o->version));
@@ -153,7 +153,7 @@ void tls_client_shutdown(struct tls_client *c)
 
 void tls_client_close(struct tls_client *c)
 {
-	/* As if both had sent close_notify: else OpenSSL does not offer the session again. */
+	/* Otherwise, SSL_free(3) makes the session useless. */
 	SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(c->ssl);
 	client_close(c->fd);
