@@ -242,8 +242,8 @@ Test(load, a_stop_drops_a_load_that_hangs)
 		AWAIT(log_contains("queue one more reload"));
 		daemon_signal(signals[i]);
 		cr_assert_eq(daemon_wait_exit(), signals[i] == SIGQUIT);
-		EXPECT_ORDER("reload dropped: ", "queued reload dropped: ",
-			     "load has not returned", "stopped: seconds=");
+		EXPECT_ORDER("reload dropped: ", "queued reload dropped: ", "load has not returned",
+			     "stopped: seconds=");
 		cr_assert_eq(log_count("calls unload: one"), 1, "%s", log_text());
 		cr_assert_not(log_contains("calls end: "), "%s", log_text());
 		expect_signals_logged();
