@@ -1,6 +1,7 @@
 #include "config/loader.h"
 
 #include "base/compat.h"
+#include "base/thread.h"
 #include "config/codec.h"
 
 #include <errno.h>
@@ -105,6 +106,7 @@ static _Noreturn void run_loader(const struct loader *l, pid_t parent, int reque
 	char order, *file = strdupa(l->file); /* change_name() overwrites the arguments */
 	setpgid(0, 0);			      /* see reap_group() */
 	signal(SIGCHLD, SIG_DFL);
+	thread_defer(); /* the parser, too */
 	change_name();
 	if (!close_other_descriptors(request_fd, answer_fd) || !end_with(parent))
 		_exit(EXIT_FAILURE);

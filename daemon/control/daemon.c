@@ -5,6 +5,7 @@
 #include "base/cpus.h"
 #include "base/event_loop.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "config/service_schema.h"
 #include "control/health.h"
 #include "control/memory.h"
@@ -222,7 +223,7 @@ static int start_workers(struct daemon *d, unsigned n, struct errors *e)
 	d->workers = workers_new(d->service, n, d->workers_fd, e);
 	if (!d->workers || workers_start(d->workers, d->current, e) < 0)
 		return EXIT_FAILURE;
-	privileges_prefer_this_thread();
+	thread_prefer();
 	daemon_log_listeners(d->current, NULL);
 	systemd_sockets_sort(&d->passed, d->current, &d->notify);
 	return 0;

@@ -7,16 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-/* SCHED_FLAG_KEEP_POLICY of linux/sched.h, which conflicts with sched.h. */
-enum { KEEP_POLICY = 0x08 };
 
 static int find_account(const struct config *c, struct account *a, struct errors *e)
 {
@@ -106,20 +102,6 @@ void privileges_warn_of_limits(const struct snapshot *s)
 				"use a directory that belongs to this user",
 				c->user, c->group, path);
 	}
-}
-
-void privileges_prefer_this_thread(void)
-{
-	struct {
-		uint32_t size, policy;
-		uint64_t flags;
-		int32_t nice;
-		uint32_t priority;
-		uint64_t runtime, deadline, period;
-	} attributes = {.size = 48, .flags = KEEP_POLICY, .runtime = 100000};
-	errno = 0;
-	attributes.nice = getpriority(PRIO_PROCESS, 0);
-	syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
 size_t privileges_raise_nofile(const struct config *c, unsigned n)

@@ -25,12 +25,6 @@ int privileges_drop(const struct snapshot *s, const struct runtime *r, struct er
 void privileges_warn_of_limits(const struct snapshot *s);
 
 /*
- * Request short time slices for this thread, so that it runs soon after it wakes although all
- * workers are busy (sched_setattr(2), sched_runtime, Linux 6.12). Failure has no effect.
- */
-void privileges_prefer_this_thread(void);
-
-/*
  * Raise RLIMIT_NOFILE to what limits.connections, N workers and the daemon itself need, so that
  * clients never use the last descriptor. Returns the number of connections that are possible; warns
  * if that is less than limits.connections.

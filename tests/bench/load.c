@@ -3,8 +3,9 @@
  *
  * Prints `name value` lines: per_second, p50_us, p99_us, errors. With -p also cpu_us, the processor
  * time of the server per message. first_replies_us is the time until all clients, which connect at
- * once, have their first reply. With -d, latency is that of the last reply of a batch. Compare
- * servers by cpu_us: the single thread of the clients limits the rate.
+ * once, have their first reply. bytes_each and heap_each are the memory of an idle connection in
+ * the server. With -d, latency is that of the last reply of a batch. Compare servers by cpu_us: the
+ * single thread of the clients limits the rate.
  */
 #include "load.h"
 
@@ -15,7 +16,7 @@
 
 static const char usage[] =
 	"usage: load [-k PROTOCOL] [-d DEPTH] [-c CONNECTIONS] [-b BYTES] [-t SECONDS] [-p PID]\n"
-	"            [-r RATE] [-n] PORT\n"
+	"            [-r RATE] [-n] [-s | -S] [-m] PORT\n"
 	"  -k  echo, memcached-get, memcached-set, redis-get, redis-set or http (echo)\n"
 	"  -d  pipelined requests: messages that are sent at once (1)\n"
 	"  -c  simultaneous connections (1)\n"
@@ -23,7 +24,9 @@ static const char usage[] =
 	"  -t  seconds to measure, after a warm-up of a fifth of that (1)\n"
 	"  -p  pid of the server, for cpu_us, which includes its child processes\n"
 	"  -r  messages per second in all, evenly spaced (next message after each reply)\n"
-	"  -n  a new connection for every message\n";
+	"  -n  a new connection for every message\n"
+	"  -s  TLS 1.3; -S: with -n, resume the session of the connection before\n"
+	"  -m  only open the connections, and send one message on each: bytes_each, heap_each\n";
 
 struct arguments {
 	struct load load;
@@ -37,7 +40,7 @@ static void parse(int argc, char **argv, struct arguments *options)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "k:d:c:b:t:p:r:nh")) != -1) {
+	while ((option = getopt(argc, argv, "k:d:c:b:t:p:r:nsSmh")) != -1) {
 		switch (option) {
 		case 'k':
 			options->protocol = optarg;
@@ -63,6 +66,15 @@ static void parse(int argc, char **argv, struct arguments *options)
 		case 'n':
 			options->load.reconnect = true;
 			break;
+		case 's':
+			options->load.kind = CHANNEL_TLS;
+			break;
+		case 'S':
+			options->load.kind = CHANNEL_TLS_RESUMED;
+			break;
+		case 'm':
+			options->load.hold = true;
+			break;
 		default:
 			fputs(usage, option == 'h' ? stdout : stderr);
 			exit(option == 'h' ? 0 : 64);
@@ -72,6 +84,8 @@ static void parse(int argc, char **argv, struct arguments *options)
 		fputs(usage, stderr);
 		exit(64);
 	}
+	if (options->load.hold && !options->pid)
+		diex("-m needs -p");
 	options->load.port = (unsigned short)number_between(argv[optind], 1, 65535, "PORT");
 }
 
@@ -103,6 +117,20 @@ static void measure(struct load *load, double seconds, pid_t pid)
 	load_close(load);
 }
 
+static void measure_memory(struct load *load, pid_t pid)
+{
+	struct memory before = process_memory(pid), after;
+	double n = (double)load->connections;
+
+	load_open(load);
+	load_wait_first_replies(load);
+	after = process_memory(pid);
+	printf("bytes_each %.0f\n", (after.pss - before.pss) / n);
+	printf("heap_each %.0f\n", (after.heap - before.heap) / n);
+	printf("errors %ld\n", load->errors);
+	load_close(load);
+}
+
 int main(int argc, char **argv)
 {
 	struct arguments options = {.load.connections = 1,
@@ -116,6 +144,9 @@ int main(int argc, char **argv)
 	if (options.load.rate > 0)
 		set_low_latency();
 	load_compose(&options.load, options.protocol, options.bytes);
-	measure(&options.load, options.seconds, options.pid);
+	if (options.load.hold)
+		measure_memory(&options.load, options.pid);
+	else
+		measure(&options.load, options.seconds, options.pid);
 	return 0;
 }

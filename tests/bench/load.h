@@ -5,6 +5,7 @@
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H
 
+#include "channel.h"
 #include "measure.h"
 
 struct client;
@@ -13,8 +14,10 @@ struct load {
 	/* Set by the caller before load_compose(). */
 	unsigned short port;
 	size_t connections, depth; /* depth: pipelined requests */
-	bool reconnect;		   /* open a new connection for every message */
-	double rate; /* messages per second over all connections; 0: closed loop, no pauses */
+	enum channel_kind kind;
+	bool reconnect; /* open a new connection for every message */
+	bool hold;	/* one message for each connection, opened some at a time; then idle */
+	double rate;	/* messages per second over all connections; 0: closed loop, no pauses */
 
 	/* Set by load_compose(): DEPTH requests, and their replies. */
 	char *request, *reply;
@@ -27,7 +30,7 @@ struct load {
 	 * delays. With reconnect it includes the connect(2).
 	 */
 	struct samples latency;
-	long errors; /* connections refused, closed or reset, and wrong replies */
+	long errors; /* connections refused, closed, reset or not resumed, and wrong replies */
 
 	/* Private. */
 	int epoll;

@@ -1,3 +1,4 @@
+#include "channel.h"
 #include "load.h"
 
 #include <errno.h>
@@ -9,14 +10,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, BUFFER = 65536, TIMEOUT_US = 5000000 };
+enum { EVENTS = 256, BUFFER = 65536, TIMEOUT_US = 5000000, HOLD_BATCH = 100 };
 
 struct client {
-	int fd;
+	struct channel channel;
 	size_t sent, received; /* of the request, of the reply */
 	double since_us;       /* start of the latency of this message */
-	bool waits_to_write;
-	bool answered; /* has received its first reply */
+	bool watches_write;    /* the socket is watched for room, too */
+	bool answered;	       /* has received its first reply */
 };
 
 static void set_answered(struct load *load, struct client *client)
@@ -30,19 +31,18 @@ static void client_fail(struct load *load, struct client *client)
 	load->errors++;
 	load->live--;
 	set_answered(load, client);
-	close(client->fd);
-	client->fd = -1;
+	channel_close(&client->channel);
 }
 
 static bool client_open(struct load *load, struct client *client)
 {
 	struct epoll_event watch = {.events = EPOLLIN, .data.ptr = client};
 
-	client->fd = client_connect(load->port, load->opened++, false);
-	client->waits_to_write = false;
-	if (client->fd < 0)
+	client->sent = load->request_size; /* nothing to send until client_request() */
+	client->watches_write = false;
+	if (!channel_open(&client->channel, load->port, load->opened++, false))
 		return false;
-	if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, client->fd, &watch))
+	if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, client->channel.fd, &watch))
 		die("epoll_ctl");
 	return true;
 }
@@ -51,22 +51,25 @@ static bool client_open(struct load *load, struct client *client)
 static void client_write(struct load *load, struct client *client)
 {
 	struct epoll_event watch = {.events = EPOLLIN, .data.ptr = client};
-	ssize_t n = send(client->fd, load->request + client->sent,
-			 load->request_size - client->sent, MSG_NOSIGNAL);
+	ssize_t n = 1;
 	bool wait;
 
-	if (n < 0 && errno != EAGAIN) {
+	while (n > 0 && client->sent < load->request_size) {
+		n = channel_send(&client->channel, load->request + client->sent,
+				 load->request_size - client->sent);
+		client->sent += n > 0 ? (size_t)n : 0;
+	}
+	if (n == 0 || (n < 0 && errno != EAGAIN)) {
 		client_fail(load, client);
 		return;
 	}
-	client->sent += n > 0 ? (size_t)n : 0;
-	wait = client->sent < load->request_size;
-	if (wait == client->waits_to_write)
+	wait = client->channel.waits_to_write;
+	if (wait == client->watches_write)
 		return;
-	client->waits_to_write = wait;
+	client->watches_write = wait;
 	if (wait)
 		watch.events |= EPOLLOUT;
-	epoll_ctl(load->epoll, EPOLL_CTL_MOD, client->fd, &watch);
+	epoll_ctl(load->epoll, EPOLL_CTL_MOD, client->channel.fd, &watch);
 }
 
 static void client_request(struct load *load, struct client *client, double since_us)
@@ -82,8 +85,11 @@ static void client_complete(struct load *load, struct client *client)
 
 	set_answered(load, client);
 	samples_add(&load->latency, now - client->since_us);
+	load->errors += !channel_resumed_as_asked(&client->channel);
+	if (load->hold)
+		return;
 	if (load->reconnect) {
-		close(client->fd);
+		channel_close(&client->channel);
 		now = clock_us();
 		if (!client_open(load, client)) {
 			load->errors++;
@@ -117,18 +123,23 @@ static bool is_expected(const struct load *load, size_t at, const char *bytes, s
 static void client_read(struct load *load, struct client *client)
 {
 	static char buffer[BUFFER];
-	ssize_t n = read(client->fd, buffer, sizeof(buffer));
 
-	if (n < 0 && errno == EAGAIN)
-		return;
-	if (n <= 0 || (size_t)n > load->reply_size - client->received ||
-	    !is_expected(load, client->received, buffer, (size_t)n)) {
-		client_fail(load, client);
-		return;
-	}
-	client->received += (size_t)n;
-	if (client->received == load->reply_size)
-		client_complete(load, client);
+	do {
+		ssize_t n = channel_receive(&client->channel, buffer, sizeof(buffer));
+
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0 || (size_t)n > load->reply_size - client->received ||
+		    !is_expected(load, client->received, buffer, (size_t)n)) {
+			client_fail(load, client);
+			return;
+		}
+		client->received += (size_t)n;
+		if (client->received == load->reply_size) {
+			client_complete(load, client);
+			return;
+		}
+	} while (load->kind != CHANNEL_TCP);
 }
 
 /* Send the messages that are due, while connections are idle. Returns the time to the next one. */
@@ -156,27 +167,6 @@ static void wait_until_due(struct load *load, double us)
 	ppoll(&ready, 1, &timeout, NULL);
 }
 
-void load_open(struct load *load)
-{
-	load->epoll = epoll_create1(EPOLL_CLOEXEC);
-	load->clients = calloc(load->connections, sizeof(*load->clients));
-	load->idle = calloc(load->connections, sizeof(struct client *));
-	if (load->epoll < 0 || !load->clients || !load->idle)
-		die("cannot allocate %zu connections", load->connections);
-	for (size_t i = 0; i < load->connections; i++) {
-		if (!client_open(load, &load->clients[i]))
-			die("cannot open connection %zu of %zu to port %d", i + 1,
-			    load->connections, load->port);
-		load->live++;
-		load->unanswered++;
-		if (load->rate > 0)
-			load->idle[load->idle_count++] = &load->clients[i];
-		else
-			client_request(load, &load->clients[i], clock_us());
-	}
-	load->due_us = clock_us();
-}
-
 static void run_once(struct load *load)
 {
 	struct epoll_event events[EVENTS];
@@ -188,9 +178,10 @@ static void run_once(struct load *load)
 	for (int i = 0; i < n; i++) {
 		struct client *client = events[i].data.ptr;
 
-		if (client->waits_to_write && events[i].events & EPOLLOUT)
+		/* A write may wait for bytes: those of the TLS handshake. */
+		if (client->sent < load->request_size)
 			client_write(load, client);
-		if (client->fd >= 0 && events[i].events & ~(unsigned)EPOLLOUT)
+		if (client->channel.fd >= 0 && events[i].events & ~(unsigned)EPOLLOUT)
 			client_read(load, client);
 	}
 }
@@ -207,6 +198,37 @@ void load_wait_first_replies(struct load *load)
 	}
 }
 
+static void open_client(struct load *load, size_t i)
+{
+	struct client *client = &load->clients[i];
+
+	client->channel = (struct channel){.fd = -1, .kind = load->kind};
+	if (!client_open(load, client))
+		die("cannot open connection %zu of %zu to port %d", i + 1, load->connections,
+		    load->port);
+	load->live++;
+	load->unanswered++;
+	if (load->rate > 0)
+		load->idle[load->idle_count++] = client;
+	else
+		client_request(load, client, clock_us());
+}
+
+void load_open(struct load *load)
+{
+	load->epoll = epoll_create1(EPOLL_CLOEXEC);
+	load->clients = calloc(load->connections, sizeof(*load->clients));
+	load->idle = calloc(load->connections, sizeof(struct client *));
+	if (load->epoll < 0 || !load->clients || !load->idle)
+		die("cannot allocate %zu connections", load->connections);
+	for (size_t i = 0; i < load->connections; i++) {
+		open_client(load, i);
+		if (load->hold && (i + 1) % HOLD_BATCH == 0)
+			load_wait_first_replies(load);
+	}
+	load->due_us = clock_us();
+}
+
 void load_run(struct load *load, double seconds)
 {
 	double end = clock_us() + seconds * 1e6;
@@ -218,8 +240,7 @@ void load_run(struct load *load, double seconds)
 void load_close(struct load *load)
 {
 	for (size_t i = 0; i < load->connections; i++)
-		if (load->clients[i].fd >= 0)
-			close(load->clients[i].fd);
+		channel_free(&load->clients[i].channel);
 	close(load->epoll);
 	free(load->clients);
 	free(load->idle);

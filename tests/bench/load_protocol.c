@@ -83,18 +83,36 @@ static void compose_all(struct load *load, compose *compose_one, size_t size)
 	load->reply_size = (size_t)(reply - load->reply);
 }
 
+/* Receive exactly SIZE bytes. */
+static bool receive_all(struct channel *c, char *bytes, size_t size)
+{
+	size_t received = 0;
+	ssize_t n = 1;
+
+	while (received < size && (n = channel_receive(c, bytes + received, size - received)) > 0)
+		received += (size_t)n;
+	return received == size;
+}
+
+static bool open_and_send(struct channel *c, const struct load *load, size_t size)
+{
+	*c = (struct channel){.fd = -1, .kind = load->kind};
+	return channel_open(c, load->port, 0, true) &&
+	       channel_send(c, load->request, size) == (ssize_t)size;
+}
+
 /* Send the request once and expect the reply: the keys have values then. */
 static void exchange_once(const struct load *load, const char *protocol)
 {
 	char *reply = malloc(load->reply_size);
-	int fd = client_connect(load->port, 0, true);
+	struct channel c;
 
-	if (fd < 0 || !reply || !client_send(fd, load->request, load->request_size) ||
-	    !client_receive(fd, reply, load->reply_size) ||
+	if (!reply || !open_and_send(&c, load, load->request_size) ||
+	    !receive_all(&c, reply, load->reply_size) ||
 	    memcmp(reply, load->reply, load->reply_size) != 0)
 		diex("%s on port %d: cannot set the values", protocol, load->port);
 	free(reply);
-	close(fd);
+	channel_free(&c);
 }
 
 /*
@@ -105,11 +123,11 @@ static void learn_http_reply(struct load *load)
 {
 	char *reply = calloc(1, HTTP_REPLY_MAX), *body = NULL, *date;
 	size_t received = 0, size = HTTP_REPLY_MAX - 1;
-	int fd = client_connect(load->port, 0, true);
+	struct channel c;
 
-	if (fd < 0 || !reply || !client_send(fd, load->request, load->request_size / load->depth))
+	if (!reply || !open_and_send(&c, load, load->request_size / load->depth))
 		die("no HTTP server on port %d", load->port);
-	while (received < size && client_receive(fd, reply + received, 1)) {
+	while (received < size && receive_all(&c, reply + received, 1)) {
 		received++;
 		body = body ? body : strstr(reply, "\r\n\r\n");
 		if (body && size == HTTP_REPLY_MAX - 1) {
@@ -118,7 +136,7 @@ static void learn_http_reply(struct load *load)
 			size = received + (length ? strtoul(length + 17, NULL, 10) : 0);
 		}
 	}
-	close(fd);
+	channel_free(&c);
 	if (!body || received != size || strncmp(reply, "HTTP/1.1 200 ", 13) != 0)
 		diex("no HTTP reply with status 200 on port %d", load->port);
 	date = strcasestr(reply, "\r\nDate:");

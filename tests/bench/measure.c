@@ -150,6 +150,8 @@ static void add_memory_of(pid_t pid, void *memory)
 	while (fgets(line, sizeof(line), file)) {
 		if (sscanf(line, "Pss: %lf", &kilobytes) == 1)
 			sum->pss += kilobytes * 1024;
+		else if (sscanf(line, "Pss_Anon: %lf", &kilobytes) == 1)
+			sum->heap += kilobytes * 1024;
 		else if (sscanf(line, "Private_Clean: %lf", &kilobytes) == 1 ||
 			 sscanf(line, "Private_Dirty: %lf", &kilobytes) == 1)
 			sum->private_used += kilobytes * 1024;

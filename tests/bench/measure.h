@@ -30,6 +30,7 @@ double process_cpu_us(pid_t pid);
 
 struct memory {
 	double pss;	     /* proportional set size: shared pages count in parts */
+	double heap;	     /* of that, what belongs to no file: heap and stacks */
 	double private_used; /* pages of this process alone */
 };
 

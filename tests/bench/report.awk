@@ -148,11 +148,13 @@ print_what == "speed" {
 	set_cell(rows, 2, cell($2, "skeld", $7))
 	set_cell(rows, 3, $3)
 	set_cell(rows, 4, cell($4, $5, $7))
-	set_cell(rows, 6, $6 "x")
+	if ($6 != "")
+		set_cell(rows, 6, $6 "x")
 	if (missing($2, "skeld") == "" && missing($4, $5) == "") {
 		ratio = median($2, "skeld") / median($4, $5)
 		set_cell(rows, 5, sprintf("%.2fx", ratio))
-		set_cell(rows, 7, ratio <= $6 && ($8 == "" || !total($8, "skeld")) ? "ok" : "missed")
+		if ($6 != "")
+			set_cell(rows, 7, ratio <= $6 && ($8 == "" || !total($8, "skeld")) ? "ok" : "missed")
 	}
 }
 
@@ -166,7 +168,7 @@ print_what == "figures" {
 print_what == "json" {
 	speed = speed sprintf("%s\n    {\"what\": %s, \"measured\": %s, \"against\": %s, " \
 		"\"reference\": %s, \"at_most\": %s}", speed == "" ? "" : ",", quoted($1),
-		number_or_null($2, "skeld"), quoted($3), number_or_null($4, $5), $6)
+		number_or_null($2, "skeld"), quoted($3), number_or_null($4, $5), $6 == "" ? "null" : $6)
 }
 
 END {

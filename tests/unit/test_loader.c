@@ -11,11 +11,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -319,5 +321,15 @@ Test(loader, the_parser_inherits_no_signals_and_no_descriptors)
 	for (int s = 1; s < SIGSYS; s++)
 		cr_assert_eq(sigismember(&before, s), sigismember(&after, s), "%d", s);
 	close(ours);
+	expect_nothing_left();
+}
+
+Test(loader, the_parser_gives_way_to_the_workers)
+{
+	int own = getpriority(PRIO_PROCESS, 0);
+	expect_good();
+	cr_assert_eq(sched_getscheduler(loader.pid), SCHED_BATCH);
+	cr_assert_eq(getpriority(PRIO_PROCESS, (id_t)loader.pid), own + 10 < 19 ? own + 10 : 19);
+	cr_assert_eq(getpriority(PRIO_PROCESS, 0), own, "the daemon keeps its priority");
 	expect_nothing_left();
 }
