@@ -272,7 +272,7 @@ enum tls_status connection_decrypt(struct connection *c, const char *bytes, size
 	return status;
 }
 
-static void encrypt(struct connection *c, const char *bytes, size_t n)
+static void seal(struct connection *c, const char *bytes, size_t n)
 {
 	if (c->state < ENDED && !tls_session_send(c->tls, &c->worker->tls, bytes, n))
 		connection_fail_no_memory(c);
@@ -300,11 +300,11 @@ static void send_tls(struct connection *c, const char *bytes, size_t n)
 	if (w->running == c && w->n_gathered) {
 		size_t gathered = w->n_gathered;
 		w->n_gathered = 0;
-		encrypt(c, w->gathered, gathered);
+		seal(c, w->gathered, gathered);
 	}
 	do {
 		size_t piece = n < GATHER_SIZE ? n : GATHER_SIZE;
-		encrypt(c, bytes, piece);
+		seal(c, bytes, piece);
 		send_encrypted(c, begin);
 		bytes += piece;
 		n -= piece;

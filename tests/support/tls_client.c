@@ -79,6 +79,7 @@ void tls_client_begin(struct tls_client *c, const char *title)
 {
 	static const struct tls_offer any;
 	create(c, title, &any);
+	ERR_clear_error();
 	MUST(SSL_get_error(c->ssl, SSL_do_handshake(c->ssl)) == SSL_ERROR_WANT_READ);
 }
 

@@ -178,8 +178,8 @@ Test(storm_time, busy_processors_fail_no_reload_and_report_no_worker)
 	daemon_finish();
 }
 
-/* CLIENTS requests of 30 ms each: one round takes longer than idle_timeout, but each connection has a
- * request that waits. */
+/* CLIENTS requests of 30 ms each: one round takes longer than idle_timeout, but each connection has
+ * a request that waits. */
 Test(storm_time, connection_whose_request_waits_for_the_worker_is_not_idle)
 {
 	enum { CLIENTS = 120 };
