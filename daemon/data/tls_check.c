@@ -247,7 +247,7 @@ static void warn_of_expiry(const struct tls_place *p, const struct tls_site *s)
 		tls_report(p, LOG_WARNING,
 			   "the certificate has expired and stays in force: expires=%s; renew it",
 			   tls_date(s->expiry, date));
-	else if (left < WARN_DAYS * DAY)
+	else if (left < (int64_t)WARN_DAYS * DAY)
 		tls_report(p, LOG_WARNING,
 			   "the certificate expires soon: expires=%s days=%d; renew it",
 			   tls_date(s->expiry, date), (int)(left / DAY));

@@ -42,6 +42,12 @@ void tls_site_unref(struct tls_site *s)
 	free(s);
 }
 
+/* tolower(3) depends on the locale. */
+static char lower(char ch)
+{
+	return ch >= 'A' && ch <= 'Z' ? (char)(ch | 0x20) : ch;
+}
+
 /* Add NAME in lower case. Text with a NUL is no name: "good.example\0.evil.example". */
 static bool add_name(struct tls_site *s, const unsigned char *name, int length)
 {
@@ -52,8 +58,7 @@ static bool add_name(struct tls_site *s, const unsigned char *name, int length)
 	if (!copy)
 		return false;
 	for (char *ch = copy; *ch; ch++)
-		if (*ch >= 'A' && *ch <= 'Z')
-			*ch = (char)(*ch - 'A' + 'a');
+		*ch = lower(*ch);
 	s->names[s->n_names++] = copy;
 	return true;
 }
@@ -188,7 +193,7 @@ struct tls_site *tls_server_find(const struct tls_server *server, const char *na
 	if (n == 0 || n >= sizeof(text) - 1 || *name == '*')
 		return server->site[0];
 	for (size_t i = 0; i <= n; i++)
-		text[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a') : name[i];
+		text[i] = lower(name[i]);
 	struct tls_site *site = find_name(server, text);
 	char *dot = strchr(text, '.');
 	if (!site && dot && dot > text) {
