@@ -20,7 +20,7 @@
  */
 #include "config/parse.h"
 
-#include "config/file.h"
+#include "config/includes.h"
 #include "config/option.h"
 #include "config/prescan.h"
 #include "config/schema.h"
@@ -28,13 +28,12 @@
 
 #include <confuse.h>
 #include <errno.h>
-#include <glob.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILES_MAX = 100, DEPTH_MAX = 8, OPTIONS_MAX = CONFIG_OPTIONS_MAX, UNKNOWN_MAX = 20 };
+enum { OPTIONS_MAX = CONFIG_OPTIONS_MAX, UNKNOWN_MAX = 20 };
 
 /*
  * The name of an option in a hidden last line, "\001 = 1". If libconfuse finds it at the top level,
@@ -43,13 +42,6 @@ enum { FILES_MAX = 100, DEPTH_MAX = 8, OPTIONS_MAX = CONFIG_OPTIONS_MAX, UNKNOWN
  * the last line: see is_end().
  */
 #define END "\001"
-
-struct file {
-	char *name;
-	struct config_file content;
-	const struct file *parent; /* the file that includes it */
-	unsigned depth;
-};
 
 /*
  * An option that has a value already, or the end of a section with a title, to detect duplicates.
@@ -78,15 +70,12 @@ typedef cfg_opt_t section_table[OPTIONS_MAX + UNKNOWN_MAX + SCHEMA_SECTIONS + 2]
 struct parse {
 	struct config *config;
 	struct errors *errors;
-	size_t budget; /* bytes that files may still have */
-	struct file files[FILES_MAX];
-	size_t n_files;
+	struct includes files;
 	struct place assignments[PLACES_MAX], titles[TITLES_MAX];
 	size_t n_assignments, n_titles;
 	/* The rest concerns the current file. */
 	const struct file *file;
-	unsigned include_line; /* of the include statement that is expanded */
-	bool collecting;       /* the first pass: look for unknown names only */
+	bool collecting; /* the first pass: look for unknown names only */
 	struct unknown unknown[UNKNOWN_MAX];
 	size_t n_unknown;
 	unsigned end_line;    /* of END */
@@ -419,133 +408,7 @@ static int on_section(cfg_t *cfg, cfg_opt_t *opt)
 	return 0;
 }
 
-/* Files. */
-
-static struct file *add_file(struct parse *p, char *name, const struct file *parent)
-{
-	struct file *f = &p->files[p->n_files++];
-	*f = (struct file){.name = name, .parent = parent, .depth = parent ? parent->depth + 1 : 0};
-	return f;
-}
-
-/* FROM:LINE is the include statement. */
-static bool read_file(struct parse *p, struct file *f, const char *from, unsigned line)
-{
-	int result = config_file_read(f->name, p->budget, from, line, &f->content, p->errors);
-	p->budget -= f->content.length;
-	if (f->content.may_be_cut)
-		errors_add(&p->config->warnings, f->name, f->content.lines,
-			   "no newline at the end of the last line: the file may be truncated");
-	return result == 0;
-}
-
-/* Returns a path relative to the file that includes it, or NULL if out of memory. */
-static char *resolve(const char *include, const char *from)
-{
-	const char *slash = strrchr(from, '/');
-	int length = *include == '/' || !slash ? 0 : (int)(slash + 1 - from);
-	char *path = NULL;
-	return asprintf(&path, "%.*s%s", length, from, include) < 0 ? NULL : path;
-}
-
-static bool includes_itself(const struct file *f)
-{
-	const struct file *up = f->parent;
-	while (up &&
-	       (up->content.device != f->content.device || up->content.inode != f->content.inode))
-		up = up->parent;
-	return up;
-}
-
-/* Read the file PATH, which the statement include("INCLUDE") names. Takes over PATH. Returns false
- * if there are too many files. */
-static bool include_file(struct parse *p, char *path, const char *include)
-{
-	const char *from = p->file->name;
-	unsigned line = p->include_line;
-	if (p->n_files == FILES_MAX) {
-		errors_add(p->errors, from, line, "include(\"%s\"): more than %d files", include,
-			   FILES_MAX);
-		free(path);
-		return false;
-	}
-	struct file *f = add_file(p, path, p->file);
-	if (read_file(p, f, from, line) && includes_itself(f)) {
-		errors_add(p->errors, from, line, "include(\"%s\"): the file includes itself",
-			   include);
-		free(f->content.text);
-		f->content.text = NULL;
-	}
-	return true;
-}
-
-/* glob(3) could not read directory PATH: files in it would be left out. A missing directory has
- * none. */
-static int on_glob_error(const char *path, int error)
-{
-	if (error == ENOENT || error == ENOTDIR)
-		return 0;
-	errors_add(running->errors, running->file->name, running->include_line,
-		   "cannot read %s: %s", path, strerror(error));
-	running->errors->transient = running->errors->transient || errors_is_transient(error);
-	return 1;
-}
-
-/* PATH is a pattern, except for its first LITERAL bytes. Returns the result of glob(3). */
-static int find_files(const char *path, size_t literal, glob_t *found)
-{
-	char *pattern = malloc(literal + strlen(path) + 1), *out = pattern;
-	if (!pattern)
-		return GLOB_NOSPACE;
-	for (; literal > 0; literal--) {
-		if (strchr("*?[\\", *path))
-			*out++ = '\\';
-		*out++ = *path++;
-	}
-	strcpy(out, path);
-	int result = glob(pattern, 0, on_glob_error, found);
-	free(pattern);
-	return result;
-}
-
-static void include_pattern(struct parse *p, const char *path, const char *include)
-{
-	glob_t found = {0};
-	int result = find_files(path, strlen(path) - strlen(include), &found);
-	bool good = result == 0 || result == GLOB_NOMATCH || result == GLOB_ABORTED;
-	for (size_t i = 0; result == 0 && good && i < found.gl_pathc; i++) {
-		char *copy = strdup(found.gl_pathv[i]);
-		good = copy;
-		if (copy && !include_file(p, copy, include))
-			break;
-	}
-	if (!good)
-		errors_add_no_memory(p->errors, p->file->name, p->include_line);
-	globfree(&found);
-}
-
-/*
- * Read the included files now, because an error belongs to the line of the statement. They are
- * parsed after the current file; the order does not matter, because nothing may be set twice.
- */
-static void on_include(void *context, const char *include, unsigned line)
-{
-	struct parse *p = context;
-	const char *from = p->file->name;
-	char *path = NULL;
-	p->include_line = line;
-	if (p->file->depth == DEPTH_MAX)
-		errors_add(p->errors, from, line, "include(\"%s\"): nested more than %d deep",
-			   include, DEPTH_MAX);
-	else if (!(path = resolve(include, from)))
-		errors_add_no_memory(p->errors, from, line);
-	else if (!strpbrk(include, "*?["))
-		include_file(p, path, include);
-	else {
-		include_pattern(p, path, include);
-		free(path);
-	}
-}
+/* Passes. */
 
 /* Both one value and a list are accepted for an unknown name. */
 static cfg_opt_t declared_option(const char *name, bool is_list)
@@ -620,7 +483,8 @@ static void parse_current(struct parse *p)
 {
 	const struct file *f = p->file;
 	size_t known, before = p->errors->n;
-	if (before >= ERRORS_MAX || !prescan(f->content.text, f->name, on_include, p, p->errors))
+	if (before >= ERRORS_MAX ||
+	    !prescan(f->content.text, f->name, includes_add, &p->files, p->errors))
 		return;
 	p->n_unknown = 0;
 	p->collecting = true;
@@ -651,18 +515,12 @@ void parse_file(const char *file, struct config *c, struct errors *e)
 		errors_add_no_memory(e, file, 0);
 		return;
 	}
-	*p = (struct parse){.config = c, .errors = e, .budget = CONFIG_SIZE_MAX};
+	*p = (struct parse){.config = c, .errors = e};
 	running = p;
-	read_file(p, add_file(p, name, NULL), NULL, 0);
-	for (size_t i = 0; i < p->n_files; i++) { /* an include statement adds a file */
-		p->file = &p->files[i];
-		if (p->file->content.text)
-			parse_current(p);
-	}
+	includes_begin(&p->files, name, e, &c->warnings);
+	while ((p->file = includes_next(&p->files)))
+		parse_current(p);
 	running = NULL;
-	for (size_t i = 0; i < p->n_files; i++) {
-		free(p->files[i].name);
-		free(p->files[i].content.text);
-	}
+	includes_clear(&p->files);
 	free(p);
 }

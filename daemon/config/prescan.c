@@ -7,7 +7,7 @@
 struct scan {
 	char *p;	/* the next character */
 	unsigned line;	/* of p */
-	unsigned depth; /* open sections */
+	unsigned depth; /* open sections and lists */
 	char before;	/* the last character that is neither blank nor in a comment */
 	char *list;	/* the brace of the open list, or NULL */
 	unsigned list_line;
@@ -213,7 +213,7 @@ bool prescan(char *text, const char *file,
 	while (good && *s.p) {
 		bool begins = s.p == text || !is_name(s.p[-1]); /* not in the middle of a word */
 		bool opens = s.p[0] == '/' && (s.p[1] == '*' || (s.p[1] == '/' && begins));
-		bool comment = opens || (*s.p == '#' && begins), in_list = s.list;
+		bool comment = opens || (*s.p == '#' && begins);
 		char ch = *s.p;
 		if (!comment && !strchr(" \t\r\n", ch)) {
 			good = scan_list(&s, begins);
@@ -234,9 +234,8 @@ bool prescan(char *text, const char *file,
 		else if (begins && strncmp(s.p, "include", 7) == 0 && !is_name(s.p[7]))
 			good = scan_include(&s);
 		else {
-			bool brace = !in_list && !s.list;
-			s.depth += brace && ch == '{';
-			s.depth -= brace && ch == '}' && s.depth > 0;
+			s.depth += ch == '{';
+			s.depth -= ch == '}' && s.depth > 0;
 			advance(&s, s.p + 1, false);
 		}
 	}

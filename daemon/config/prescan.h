@@ -10,7 +10,7 @@
  * - Comments make line numbers wrong, so they become blanks here.
  * - include() resolves relative paths against the working directory, reads any file type, and leaks
  *   its argument if the statement is incomplete. Include statements become blanks here, and the
- *   caller reads the files (config/parse.c).
+ *   caller reads the files (config/includes.c).
  * - It calls nothing for an empty list, `name = {}`, which becomes PRESCAN_EMPTY_LIST here. Its
  *   messages about other mistakes in a list do not mention the list.
  */

@@ -67,15 +67,6 @@ static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 	return false;
 }
 
-/* A new listener has its mode and group already. */
-static void set_access(struct listener *l, const struct listen_config *c)
-{
-	if (c && listener_set_access(l, c) < 0)
-		log_warning("cannot set mode or group of socket %s (listen \"%s\"): %s; the file "
-			    "keeps its mode and group",
-			    c->address, c->title, strerror(errno));
-}
-
 static void switch_listeners(struct daemon *d, struct snapshot *new, const struct snapshot *old)
 {
 	systemd_sockets_keep(&d->notify, new, old);
@@ -84,10 +75,9 @@ static void switch_listeners(struct daemon *d, struct snapshot *new, const struc
 			listener_retire(old->listener[i]);
 			listeners_remember(&d->retired, old->listener[i]);
 		}
-	for (size_t i = 0; i < new->n_listeners; i++) {
+	for (size_t i = 0; i < new->n_listeners; i++)
 		listener_set_backlog(new->listener[i], new->backlog[i]);
-		set_access(new->listener[i], new->section[i]);
-	}
+	snapshot_set_access(new);
 	daemon_log_listeners(new, old);
 }
 

@@ -1,7 +1,9 @@
 #include "data/snapshot.h"
 
+#include "base/log.h"
 #include "data/load.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -223,6 +225,18 @@ void snapshot_set_loaded(struct snapshot *s, struct loaded *loaded)
 	s->tls = tls_sites_ref(loaded_tls(loaded));
 	for (size_t i = 0; i < s->n_listeners; i++)
 		s->tls_server[i] = server_of(s, i);
+}
+
+void snapshot_set_access(const struct snapshot *s)
+{
+	for (size_t i = 0; i < s->n_listeners; i++) {
+		const struct listen_config *c = s->section[i];
+		if (c && listener_set_access(s->listener[i], c) < 0)
+			log_warning(
+				"cannot set mode or group of socket %s (listen \"%s\"): %s; the "
+				"file keeps its mode and group",
+				c->address, c->title, strerror(errno));
+	}
 }
 
 struct snapshot *snapshot_without_listeners(const struct snapshot *old)

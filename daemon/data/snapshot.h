@@ -66,6 +66,12 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 void snapshot_set_loaded(struct snapshot *s, struct loaded *loaded);
 
 /*
+ * Set the mode and the group of the files of unix sockets as the sections have them, also where a
+ * listener was not opened for S. Logs a failure. Control thread.
+ */
+void snapshot_set_access(const struct snapshot *s);
+
+/*
  * Copy OLD without the listeners of workers, for a drain. The generation stays. Returns a
  * reference, or NULL if out of memory. Control thread.
  */

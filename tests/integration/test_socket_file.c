@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 DAEMON_SUITE(socket_file);
@@ -75,5 +76,40 @@ Test(socket_file, a_removed_socket_is_reported_once)
 	daemon_reload_and_wait();
 	remove_file("u");
 	AWAIT(log_count("socket file missing: ") == 2);
+	daemon_finish();
+}
+
+static unsigned mode_of(const char *name)
+{
+	struct stat st;
+	char path[64];
+	MUST(lstat(path_in(name, path), &st) == 0);
+	return st.st_mode & 07777;
+}
+
+static void write_mode(const char *mode)
+{
+	config_write("admin { address = \"\" }\nlisten \"u\" { address = \"unix:%s/u\" mode = "
+		     "\"%s\" }\n",
+		     test_dir, mode);
+}
+
+Test(socket_file, a_reload_changes_the_mode_of_a_socket_that_stays)
+{
+	write_mode("0640");
+	daemon_spawn();
+	notify_wait("READY=1");
+	cr_assert_eq(mode_of("u"), 0640);
+	int client = client_unix("u");
+	write_mode("0666");
+	daemon_reload_and_wait();
+	expect_status("last_reload", "ok");
+	cr_assert_eq(mode_of("u"), 0666);
+	cr_assert(log_contains("listen \"u\".mode: \"0640\" -> \"0666\""), "%s", log_text());
+	client_echo(client, "still open\n");
+	write_mode("0680");
+	daemon_reload_and_wait();
+	expect_status("last_reload", "rejected");
+	cr_assert_eq(mode_of("u"), 0666);
 	daemon_finish();
 }

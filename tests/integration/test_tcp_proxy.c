@@ -41,10 +41,12 @@ static int backend_accept(int listener)
 static void start_proxy(const char *host, unsigned first, unsigned second)
 {
 	char config[1024];
-	int n = snprintf(config, sizeof(config), BASE "proxy { backends = \"%s:%u", host, first);
+	int n = snprintf(config, sizeof(config),
+			 BASE "proxy {\nbackend \"a\" { address = \"%s:%u\" }\n", host, first);
 	if (second)
-		n += snprintf(config + n, sizeof(config) - (size_t)n, " %s:%u", host, second);
-	snprintf(config + n, sizeof(config) - (size_t)n, "\" }\n");
+		n += snprintf(config + n, sizeof(config) - (size_t)n,
+			      "backend \"b\" { address = \"%s:%u\" }\n", host, second);
+	snprintf(config + n, sizeof(config) - (size_t)n, "}\n");
 	daemon_start(config);
 }
 
@@ -271,4 +273,28 @@ Test(tcp_proxy, a_drain_waits_for_pairs)
 	cr_assert_eq(daemon_wait_exit(), 0);
 	cr_assert(log_contains("drained:"));
 	close(listener);
+}
+
+Test(tcp_proxy, a_reload_replaces_the_backends)
+{
+	unsigned first = 0, second = 0;
+	int listeners[] = {backend_listen(&first), backend_listen(&second)};
+	start_proxy("127.0.0.1", first, 0);
+	int client = client_connect("main"), server = backend_accept(listeners[0]);
+	config_write(BASE "proxy { backend \"b\" { address = \"127.0.0.1:%u\" } }\n", second);
+	daemon_reload_and_wait();
+	cr_assert(log_contains("proxy.backend \"a\": removed"), "%s", log_text());
+	cr_assert(log_contains("proxy.backend \"b\": added"), "%s", log_text());
+	int new_client = client_connect("main"), new_server = backend_accept(listeners[1]);
+	client_send(new_client, "new");
+	client_expect(new_server, "new");
+	client_send(client, "old");
+	client_expect(server, "old");
+	for (size_t i = 0; i < 2; i++)
+		close(listeners[i]);
+	close(server);
+	close(new_server);
+	client_expect_eof(client);
+	client_expect_eof(new_client);
+	daemon_finish();
 }

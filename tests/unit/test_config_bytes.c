@@ -29,15 +29,13 @@ struct echo {
 	struct service_sections subs;
 };
 struct sub {
-	char *title, *word, *secret;
+	char *title, *word;
 	char **list;
 	int64_t size;
 };
 static const struct service_option sub_options[] = {
 	{"word", OPTION_TEXT, offsetof(struct sub, word), "w", 0, 0, NULL, NULL, false,
 	 .help = "W"},
-	{"secret", OPTION_SECRET, offsetof(struct sub, secret), "", 0, 0, NULL, NULL, false,
-	 .help = "S"},
 	{"list", OPTION_LIST, offsetof(struct sub, list), "a b", 0, 0, NULL, NULL, true,
 	 .help = "L"},
 	{"size", OPTION_NUMBER, offsetof(struct sub, size), "1", 0, 9, "bytes", NULL, false,
@@ -56,6 +54,8 @@ static const struct service_option echo_options[] = {
 	 false, .help = "C"},
 	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "true", 0, 0, NULL, NULL, false,
 	 .help = "F"},
+	{"list", OPTION_LIST, offsetof(struct echo, list), "", 0, 0, NULL, NULL, false,
+	 .help = "L"},
 	{.name = "sub",
 	 .type = OPTION_SECTIONS,
 	 .offset = offsetof(struct echo, subs),

@@ -522,3 +522,83 @@ Test(listener, a_passed_socket_is_not_adopted_without_memory_for_its_name)
 	listener_unref(l);
 	EXPECT_NOTHING_LEFT();
 }
+
+static struct stat file_of(const char *name)
+{
+	struct stat st;
+	char path[PATH_IN_MAX];
+	MUST(lstat(path_in(name, path), &st) == 0);
+	return st;
+}
+
+/* A group that this process may give to its files, if possible not its own. */
+static gid_t other_group(void)
+{
+	gid_t groups[64];
+	int n = getgroups(64, groups);
+	if (geteuid() == 0)
+		return 12345;
+	for (int i = 0; i < n; i++)
+		if (groups[i] != getegid())
+			return groups[i];
+	return getegid();
+}
+
+Test(listener, the_file_of_a_unix_socket_gets_its_mode_and_group_before_clients_connect)
+{
+	struct listen_config c = config;
+	struct errors e = {0};
+	c.mode = (char[]){"0604"};
+	c.group = (char[]){"some"};
+	c.gid = other_group();
+	struct address a = address_of(unix_text("s"));
+	struct listener *l = listener_open(&c, &a, 1, false, &e); /* and no listener_listen() yet */
+	cr_assert(l, "%s", errors_text(&e, 0));
+	cr_assert_eq(file_of("s").st_mode & 07777, 0604);
+	cr_assert_eq(file_of("s").st_gid, c.gid);
+	/* A change, in a reload. */
+	c.mode = (char[]){"0660"};
+	cr_assert_eq(listener_set_access(l, &c), 0);
+	cr_assert_eq(file_of("s").st_mode & 07777, 0660);
+	/* "" leaves the file as it is. */
+	c.mode = c.group = (char[]){""};
+	cr_assert_eq(listener_set_access(l, &c), 0);
+	cr_assert_eq(file_of("s").st_mode & 07777, 0660);
+	/* A change of the owner keeps the group. */
+	listener_chown(l, geteuid(), getegid());
+	cr_assert_eq(file_of("s").st_gid, other_group());
+	listener_retire(l);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, another_file_in_place_of_the_socket_keeps_its_mode)
+{
+	struct listen_config c = config;
+	char path[PATH_IN_MAX];
+	struct listener *l = open_well(unix_text("s"), 1);
+	MUST(unlink(path_in("s", path)) == 0);
+	file_write("s", "x");
+	MUST(chmod(path, 0600) == 0);
+	c.mode = (char[]){"0666"};
+	cr_assert_eq(listener_set_access(l, &c), 0);
+	cr_assert_eq(file_of("s").st_mode & 07777, 0600);
+	listener_unref(l);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(listener, a_group_that_cannot_be_set_is_an_error)
+{
+	struct listen_config c = config;
+	struct errors e = {0};
+	char path[PATH_IN_MAX];
+	if (geteuid() == 0)
+		cr_skip_test("root may set any group");
+	c.group = (char[]){"root"};
+	struct address a = address_of(unix_text("s"));
+	cr_assert_null(listener_open(&c, &a, 1, false, &e));
+	cr_assert_eq(e.n, 1);
+	errors_clear(&e);
+	cr_assert_neq(access(path_in("s", path), F_OK), 0, "the file was left");
+	EXPECT_NOTHING_LEFT();
+}

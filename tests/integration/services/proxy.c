@@ -15,19 +15,33 @@
 #include <string.h>
 #include <time.h>
 
-enum { BACKENDS_MAX = 32, ADDRESS_MAX = 256 };
+enum { BACKENDS_MAX = 256 }; /* as service_option.h says */
+
+struct backend {
+	char *title, *address;
+};
 
 struct proxy_config {
-	char *backends;
+	struct service_sections backends;
 	int64_t retry;
 };
 
-static const struct service_option options[] = {
-	{.name = "backends",
-	 .type = OPTION_TEXT,
-	 .offset = offsetof(struct proxy_config, backends),
+static const struct service_option backend_options[] = {
+	{.name = "address",
+	 .type = OPTION_TEXT, /* not OPTION_ADDRESS, which takes no names */
+	 .offset = offsetof(struct backend, address),
 	 .default_value = "127.0.0.1:7009",
-	 .help = "Addresses of the servers, separated by spaces; used in turn"},
+	 .help = "Address of the server, as host:port or unix:/path"},
+	{0},
+};
+
+static const struct service_option options[] = {
+	{.name = "backend",
+	 .type = OPTION_SECTIONS,
+	 .offset = offsetof(struct proxy_config, backends),
+	 .help = "A server; all servers are used in turn",
+	 .options = backend_options,
+	 .size = sizeof(struct backend)},
 	{.name = "retry",
 	 .type = OPTION_NUMBER,
 	 .offset = offsetof(struct proxy_config, retry),
@@ -67,10 +81,7 @@ struct pair {
 /* Backends. Each worker has its own list, and learns by itself that a backend is down. */
 
 struct backends {
-	struct backend {
-		char address[ADDRESS_MAX];
-		time_t down_until;
-	} backend[BACKENDS_MAX];
+	time_t down_until[BACKENDS_MAX]; /* in the order of the configuration */
 	size_t n, next;
 	unsigned version; /* counts reloads */
 };
@@ -86,13 +97,8 @@ static void read_backends(struct worker *w)
 {
 	const struct proxy_config *config = worker_config(w);
 	struct backends *b = worker_data(w);
-	const char *text = config->backends;
-	memset(b->backend, 0, sizeof(b->backend));
-	for (b->n = 0; b->n < BACKENDS_MAX && *(text += strspn(text, " ")); b->n++) {
-		int length = (int)strcspn(text, " ");
-		snprintf(b->backend[b->n].address, ADDRESS_MAX, "%.*s", length, text);
-		text += length;
-	}
+	memset(b->down_until, 0, sizeof(b->down_until));
+	b->n = config->backends.n;
 	b->version++;
 }
 
@@ -101,24 +107,31 @@ static size_t choose_backend(struct backends *b)
 {
 	for (size_t i = 0; i < b->n; i++) {
 		size_t candidate = b->next++ % b->n;
-		if (b->backend[candidate].down_until <= now())
+		if (b->down_until[candidate] <= now())
 			return candidate;
 	}
 	return b->next++ % b->n;
+}
+
+static const struct backend *backend_of(const struct pair *p)
+{
+	const struct proxy_config *config = worker_config(p->worker);
+	const struct backend *backends = config->backends.item;
+	return &backends[p->backend];
 }
 
 static void mark_down(const struct pair *p, const char *why)
 {
 	const struct proxy_config *config = worker_config(p->worker);
 	struct backends *b = worker_data(p->worker);
-	struct backend *failed = &b->backend[p->backend];
 	worker_count(p->worker, FAILED, 1);
 	if (p->version != b->version) /* a reload has replaced the list */
 		return;
-	if (failed->down_until <= now())
-		worker_log(p->worker, LOG_WARNING, "backend failed: address=%s error=\"%s\"",
-			   failed->address, why);
-	failed->down_until = now() + config->retry;
+	if (b->down_until[p->backend] <= now())
+		worker_log(p->worker, LOG_WARNING,
+			   "backend failed: backend=\"%s\" address=%s error=\"%s\"",
+			   backend_of(p)->title, backend_of(p)->address, why);
+	b->down_until[p->backend] = now() + config->retry;
 }
 
 /* Sides. */
@@ -229,7 +242,7 @@ static bool connect_server(struct pair *p)
 	while (p->tries++ < b->n) {
 		p->backend = choose_backend(b);
 		p->version = b->version;
-		p->server.connection = worker_connect(p->worker, b->backend[p->backend].address,
+		p->server.connection = worker_connect(p->worker, backend_of(p)->address,
 						      &server_protocol, &p->server);
 		if (p->server.connection)
 			return true;

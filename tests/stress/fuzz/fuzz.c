@@ -18,7 +18,7 @@ struct echo {
 	struct service_sections subs;
 };
 struct sub {
-	char *title, *word, *secret;
+	char *title, *word;
 	char **list;
 	int64_t size;
 };
@@ -26,8 +26,6 @@ struct sub {
 static const struct service_option sub_options[] = {
 	{"word", OPTION_TEXT, offsetof(struct sub, word), "w", 0, 0, NULL, NULL, false,
 	 .help = "W"},
-	{"secret", OPTION_SECRET, offsetof(struct sub, secret), "", 0, 0, NULL, NULL, false,
-	 .help = "S"},
 	{"list", OPTION_LIST, offsetof(struct sub, list), "a b", 0, 0, NULL, NULL, true,
 	 .help = "L"},
 	{"size", OPTION_NUMBER, offsetof(struct sub, size), "1", 0, 9, "bytes", NULL, false,
@@ -46,6 +44,8 @@ static const struct service_option options[] = {
 	 "red green blue", false, .help = "C"},
 	{"shy", OPTION_FLAG, offsetof(struct echo, shy), "false", 0, 0, NULL, NULL, false,
 	 .help = "F"},
+	{"list", OPTION_LIST, offsetof(struct echo, list), "", 0, 0, NULL, NULL, false,
+	 .help = "L"},
 	{.name = "sub",
 	 .type = OPTION_SECTIONS,
 	 .offset = offsetof(struct echo, subs),
