@@ -11,7 +11,7 @@
 
 TestSuite(closes, .init = fixture_enter, .fini = fixture_leave);
 
-enum { ANSWER = 256 << 10 }; /* more than a small receive buffer; the kernel sends it slowly */
+enum { ANSWER = 64 << 10 }; /* more than a small receive buffer; the kernel sends it slowly */
 
 /* Answers a line with ANSWER bytes and closes. */
 static size_t answer_and_close(struct connection *c, const char *bytes, size_t n)
@@ -101,7 +101,7 @@ Test(closes, lingering_ends_when_the_peer_makes_no_progress_for_five_seconds)
 
 Test(closes, lingering_ends_after_thirty_seconds)
 {
-	enum { EACH = 6144 };
+	enum { EACH = 1024 };
 	int client = lingering_client();
 	for (size_t i = 0; i < LINGER_SECONDS; i++) {
 		receive_some(client, i * EACH, EACH);
@@ -138,7 +138,7 @@ Test(closes, a_close_ends_although_the_peer_does_not_receive)
 
 Test(closes, a_close_waits_for_a_peer_that_receives_slowly)
 {
-	enum { MUCH = 256 << 10, EACH = MUCH / 16 };
+	enum { MUCH = 64 << 10, EACH = MUCH / 16 };
 	serve("limits { idle_timeout = 0 }");
 	int client = slow_client();
 	slow_down();
