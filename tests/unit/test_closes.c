@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -23,11 +25,21 @@ static size_t answer_and_close(struct connection *c, const char *bytes, size_t n
 	return n;
 }
 
-/* A client whose kernel accepts only some bytes of the answer. */
+/*
+ * A client whose kernel accepts only some bytes of the answer. With small segments, it soon
+ * announces that there is room again: the sender does not wait for its timer.
+ */
 static int slow_client(void)
 {
-	int small = 4096, client = client_new();
+	const struct address *a = &serving.snapshot->listener[0]->actual;
+	int small = 4096, segment = 512, client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	MUST(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) == 0);
+	MUST(setsockopt(client, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) == 0);
+	MUST(connect(client, (const struct sockaddr *)&a->sa, a->length) == 0);
+	MUST(fcntl(client, F_SETFL, O_NONBLOCK) == 0);
+	STEP_UNTIL(serving.n_opened == 1);
+	int large = 4 * ANSWER; /* small segments take more memory */
+	MUST(setsockopt(serving.last->fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)) == 0);
 	return client;
 }
 
