@@ -59,7 +59,8 @@ static void find_lines(char inner[static 256], char outer[static 256])
 	write_command(command, sizeof(command));
 	FILE *lines = popen(command, "re");
 	while (lines && fgets(line, sizeof(line), lines)) {
-		line[strcspn(line, " \n")] = '\0';
+		char *more = strstr(line, " (discriminator ");
+		*(more ? more : line + strcspn(line, "\n")) = '\0';
 		if (!is_test(line))
 			continue;
 		if (!*inner)

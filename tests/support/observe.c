@@ -27,13 +27,16 @@ static void read_task(const char *tid, const char *name, char line[static 256])
 		fclose(in);
 }
 
-/* Is the thread running, or will it run soon? If it lingers, it is in poll(2). */
+/* Is the thread running, or will it run soon? If it lingers, it is in poll(2). A stopped thread
+ * does not run. */
 static bool is_active(const char *tid)
 {
 	char call[256], stat[256];
 	read_task(tid, "syscall", call); /* "running", or the number of the system call */
 	read_task(tid, "stat", stat);
 	const char *state = strrchr(stat, ')');
+	if (state && state[2] == 'T')
+		return false;
 	long number = strtol(call, NULL, 10);
 #ifdef SYS_poll
 	if (number == SYS_poll)

@@ -5,13 +5,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 TestSuite(closes, .init = fixture_enter, .fini = fixture_leave);
 
-enum { ANSWER = 256 << 10 }; /* more than a small receive buffer; the kernel sends it slowly */
+enum { ANSWER = 64 << 10 }; /* more than a small receive buffer; the kernel sends it slowly */
 
 /* Answers a line with ANSWER bytes and closes. */
 static size_t answer_and_close(struct connection *c, const char *bytes, size_t n)
@@ -23,11 +25,21 @@ static size_t answer_and_close(struct connection *c, const char *bytes, size_t n
 	return n;
 }
 
-/* A client whose kernel accepts only some bytes of the answer. */
+/*
+ * A client whose kernel accepts only some bytes of the answer. With small segments, it soon
+ * announces that there is room again: the sender does not wait for its timer.
+ */
 static int slow_client(void)
 {
-	int small = 4096, client = client_new();
+	const struct address *a = &serving.snapshot->listener[0]->actual;
+	int small = 4096, segment = 512, client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	MUST(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) == 0);
+	MUST(setsockopt(client, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) == 0);
+	MUST(connect(client, (const struct sockaddr *)&a->sa, a->length) == 0);
+	MUST(fcntl(client, F_SETFL, O_NONBLOCK) == 0);
+	STEP_UNTIL(serving.n_opened == 1);
+	int large = 4 * ANSWER; /* small segments take more memory */
+	MUST(setsockopt(serving.last->fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)) == 0);
 	return client;
 }
 
@@ -101,7 +113,7 @@ Test(closes, lingering_ends_when_the_peer_makes_no_progress_for_five_seconds)
 
 Test(closes, lingering_ends_after_thirty_seconds)
 {
-	enum { EACH = 6144 };
+	enum { EACH = 1024 };
 	int client = lingering_client();
 	for (size_t i = 0; i < LINGER_SECONDS; i++) {
 		receive_some(client, i * EACH, EACH);
@@ -138,7 +150,7 @@ Test(closes, a_close_ends_although_the_peer_does_not_receive)
 
 Test(closes, a_close_waits_for_a_peer_that_receives_slowly)
 {
-	enum { MUCH = 256 << 10, EACH = MUCH / 16 };
+	enum { MUCH = 64 << 10, EACH = MUCH / 16 };
 	serve("limits { idle_timeout = 0 }");
 	int client = slow_client();
 	slow_down();
