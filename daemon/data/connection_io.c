@@ -274,7 +274,11 @@ enum tls_status connection_decrypt(struct connection *c, const char *bytes, size
 
 static void seal(struct connection *c, const char *bytes, size_t n)
 {
-	if (c->state < ENDED && !tls_session_send(c->tls, &c->worker->tls, bytes, n))
+	if (!n || c->state >= ENDED)
+		return;
+	if (tls_session_is_broken(c->tls)) /* by a record behind those that are answered */
+		connection_end(c, CLOSED_TLS);
+	else if (!tls_session_send(c->tls, &c->worker->tls, bytes, n))
 		connection_fail_no_memory(c);
 }
 

@@ -117,6 +117,9 @@ void tls_session_end(struct tls_session *s, struct tls_io *io);
 bool tls_session_is_open(const struct tls_session *s);
 bool tls_session_has_begun(const struct tls_session *s);
 
+/* Was it TLS_BROKEN, or is memory short? Nothing can be sent any more. */
+bool tls_session_is_broken(const struct tls_session *s);
+
 /* Valid once the handshake is complete or has failed. */
 enum tls_result tls_session_result(const struct tls_session *s);
 bool tls_session_is_tls13(const struct tls_session *s);
@@ -228,6 +231,11 @@ static inline bool tls_session_is_open(const struct tls_session *s)
 	return false;
 }
 static inline bool tls_session_has_begun(const struct tls_session *s)
+{
+	(void)s;
+	return false;
+}
+static inline bool tls_session_is_broken(const struct tls_session *s)
 {
 	(void)s;
 	return false;

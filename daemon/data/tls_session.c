@@ -269,7 +269,10 @@ static bool shake_hands(struct tls_session *s, struct tls_io *io, enum tls_statu
 		int result = SSL_do_handshake(s->ssl);
 		if (result == 1)
 			break;
-		if (SSL_get_error(s->ssl, result) != SSL_ERROR_WANT_READ)
+		int error = SSL_get_error(s->ssl, result);
+		if (error == SSL_ERROR_ZERO_RETURN)
+			*status = fail(s, "the client has ended the handshake");
+		else if (error != SSL_ERROR_WANT_READ)
 			*status = fail(s, NULL);
 		if (*status == TLS_BROKEN || !io->n_in || io->n_in == before)
 			return false;
@@ -366,6 +369,11 @@ bool tls_session_is_open(const struct tls_session *s)
 bool tls_session_has_begun(const struct tls_session *s)
 {
 	return s->ssl;
+}
+
+bool tls_session_is_broken(const struct tls_session *s)
+{
+	return s->broken;
 }
 
 enum tls_result tls_session_result(const struct tls_session *s)

@@ -1,5 +1,6 @@
 #include "serving.h"
 
+#include "data/load.h"
 #include "fixture.h"
 #include "peer.h"
 
@@ -116,6 +117,17 @@ static struct service service_under_test = {.name = "test",
 static const struct service_schema schema = {"test", options, .size = sizeof(struct test_config),
 					     .datagrams = true};
 
+/* The certificates of the tls sections of S. */
+static void load_tls(struct snapshot *s, struct config *c, const struct snapshot *old)
+{
+	struct load load = {
+		.service = &service_under_test, .file = "skeld.conf", .timeout_seconds = 60};
+	struct errors e = {0};
+	struct loaded *loaded = load_wait(&load, c, old ? old->tls : NULL, &e);
+	cr_assert(loaded, "%s", errors_text(&e, 0));
+	snapshot_set_loaded(s, loaded);
+}
+
 struct snapshot *snapshot_of(const char *conf, const struct snapshot *old)
 {
 	static const struct listeners none;
@@ -131,6 +143,8 @@ struct snapshot *snapshot_of(const char *conf, const struct snapshot *old)
 	cr_assert(c, "%s", errors_text(&e, 0));
 	struct snapshot *s = snapshot_new(c, old, &none, &none, 1, &e);
 	cr_assert(s, "%s", errors_text(&e, 0));
+	if (c->n_tls)
+		load_tls(s, c, old);
 	return s;
 }
 
