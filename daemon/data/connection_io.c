@@ -319,7 +319,7 @@ static void send_tls(struct connection *c, const char *bytes, size_t n)
 
 void connection_end_tls(struct connection *c)
 {
-	if (!c->tls || buffered(c->out))
+	if (!c->tls || c->aborted || buffered(c->out))
 		return;
 	tls_session_end(c->tls, &c->worker->tls);
 	send_encrypted(c, 0);
