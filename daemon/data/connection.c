@@ -247,6 +247,8 @@ static void receive_tls(struct connection *c, const char *bytes, size_t n)
 	struct worker *w = c->worker;
 	enum tls_status status = connection_decrypt(c, bytes, n);
 	bool is_open = tls_session_is_open(c->tls);
+	if (c->state >= ENDED) /* limits.memory */
+		return;
 	if (c->state == AWAITS_TLS && (is_open || status == TLS_BROKEN))
 		worker_add(w, COUNT_TLS + tls_session_result(c->tls), 1);
 	if (c->state == AWAITS_TLS && is_open) {

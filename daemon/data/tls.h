@@ -120,6 +120,9 @@ bool tls_session_has_begun(const struct tls_session *s);
 /* Was it TLS_BROKEN, or is memory short? Nothing can be sent any more. */
 bool tls_session_is_broken(const struct tls_session *s);
 
+/* The memory that it needs, in KiB, for limits.memory. */
+uint32_t tls_session_kib(const struct tls_session *s);
+
 /* Valid once the handshake is complete or has failed. */
 enum tls_result tls_session_result(const struct tls_session *s);
 bool tls_session_is_tls13(const struct tls_session *s);
@@ -239,6 +242,11 @@ static inline bool tls_session_is_broken(const struct tls_session *s)
 {
 	(void)s;
 	return false;
+}
+static inline uint32_t tls_session_kib(const struct tls_session *s)
+{
+	(void)s;
+	return 0;
 }
 static inline enum tls_result tls_session_result(const struct tls_session *s)
 {

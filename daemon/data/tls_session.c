@@ -24,14 +24,21 @@ enum { SILENT_RECORDS_MAX = 32 };
 
 enum { TEXT_MAX = 256 };
 
+/*
+ * Memory of a session, as measured. HELLO: OpenSSL allocates it for a whole message, of up to
+ * 128 KiB, when its first 9 bytes have arrived.
+ */
+enum { OPEN_KIB = 16, HANDSHAKE_KIB = 64, HELLO_KIB = 160 };
+
 struct tls_session {
 	SSL *ssl;			 /* NULL until the first byte arrives */
 	BIO *bio;			 /* of `ssl` */
 	const struct tls_server *server; /* NULL once the handshake is complete */
 	enum tls_result result;
-	bool open;   /* the handshake is complete */
-	bool broken; /* no more calls of OpenSSL */
-	bool ended;  /* close_notify was sent */
+	bool answered; /* the client's hello was complete */
+	bool open;     /* the handshake is complete */
+	bool broken;   /* no more calls of OpenSSL */
+	bool ended;    /* close_notify was sent */
 	char *error;
 	char *peer_name;
 };
@@ -328,7 +335,10 @@ enum tls_status tls_session_receive(struct tls_session *s, struct tls_io *io, co
 	io->in = bytes;
 	io->n_in = n;
 	BIO_set_data(s->bio, io);
-	if (!s->open && !shake_hands(s, io, &status))
+	size_t before = io->n_out;
+	bool is_open = s->open || shake_hands(s, io, &status);
+	s->answered = s->answered || io->n_out > before;
+	if (!is_open)
 		return status;
 	return decrypt(s, io);
 }
@@ -374,6 +384,13 @@ bool tls_session_has_begun(const struct tls_session *s)
 bool tls_session_is_broken(const struct tls_session *s)
 {
 	return s->broken;
+}
+
+uint32_t tls_session_kib(const struct tls_session *s)
+{
+	if (!s->ssl)
+		return 0;
+	return s->open ? OPEN_KIB : s->answered ? HANDSHAKE_KIB : HELLO_KIB;
 }
 
 enum tls_result tls_session_result(const struct tls_session *s)
