@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 
 enum {
-	HANDSHAKES_MAX = 8,  /* see may_begin_handshake() */
+	HANDSHAKES_MAX = 8,  /* see may_shake_hands() */
 	PROXY_TLS_MAX = 4096 /* bytes to receive while a PROXY header is not complete, before TLS */
 };
 
@@ -273,15 +273,15 @@ static void receive_rest(struct connection *c)
 		receive_tls(c, w->scratch, (size_t)n);
 }
 
-/* A handshake is one long step: in a turn of the loop, only some may begin, so that the open
- * connections do not wait for many of them. */
-static bool may_begin_handshake(struct worker *w)
+/*
+ * A handshake has a long step: in a turn of the loop, only some connections without a complete one
+ * may receive, so that the open connections do not wait for many of them. It does not matter
+ * what was received before: a client may send its first bytes alone.
+ */
+static bool may_shake_hands(struct worker *w)
 {
-	struct timeval turn; /* the same in the whole turn */
-	event_base_gettimeofday_cached(w->base, &turn);
-	if (evutil_timercmp(&turn, &w->handshakes_turn, !=))
-		w->n_handshakes = 0;
-	w->handshakes_turn = turn;
+	if (!w->n_handshakes) /* it runs behind all events that are active now */
+		event_active(w->turn_over, EV_TIMEOUT, 1);
 	return w->n_handshakes++ < HANDSHAKES_MAX;
 }
 
@@ -296,8 +296,8 @@ static size_t room_to_receive(struct connection *c)
 
 static void receive(struct connection *c)
 {
-	bool begins = c->state == AWAITS_TLS && !tls_session_has_begun(c->tls) && !c->draining;
-	if (begins && !may_begin_handshake(c->worker))
+	bool shakes_hands = c->tls && c->state < OPEN && !c->draining;
+	if (shakes_hands && !may_shake_hands(c->worker))
 		return; /* the event is triggered again in the next turn */
 	ssize_t n = recv(c->fd, c->worker->scratch, room_to_receive(c), 0);
 	if (n > 0) {

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,8 +124,12 @@ static void load_tls(struct snapshot *s, struct config *c, const struct snapshot
 	struct load load = {
 		.service = &service_under_test, .file = "skeld.conf", .timeout_seconds = 60};
 	struct errors e = {0};
+	size_t before = open_descriptors();
 	struct loaded *loaded = load_wait(&load, c, old ? old->tls : NULL, &e);
 	cr_assert(loaded, "%s", errors_text(&e, 0));
+	for (int64_t until = deadline(); open_descriptors() > before; sched_yield())
+		if (is_past(until))
+			fail_test("the thread that loads has not ended");
 	snapshot_set_loaded(s, loaded);
 }
 
