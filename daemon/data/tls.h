@@ -83,9 +83,10 @@ void tls_sites_log(const struct tls_sites *s, const struct tls_sites *old);
 /*
  * Prepare OpenSSL. tls_sites_load() calls it, and nothing else of OpenSSL is called before: a
  * daemon without a tls section does not pay for it. At the start, this is before privileges are
- * dropped, so that the configuration of OpenSSL is readable. Any thread, any number of times.
+ * dropped, so that the configuration of OpenSSL is readable. Returns false if memory is short. Any
+ * thread, any number of times.
  */
-void tls_init(void);
+bool tls_init(void);
 
 /* The version of the library that is used, "3.0.17", for -V. */
 const char *tls_library(void);

@@ -1,6 +1,7 @@
 #include "data/tls_internal.h"
 
 #include <openssl/err.h>
+#include <openssl/kdf.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -87,24 +88,47 @@ static long bio_ctrl(BIO *b, int command, long n, void *p)
 	return command == BIO_CTRL_FLUSH;
 }
 
-static void init(void)
+static bool create_method(void)
 {
+	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory");
+	return method && BIO_meth_set_read(method, bio_read) > 0 &&
+	       BIO_meth_set_write(method, bio_write) > 0 && BIO_meth_set_ctrl(method, bio_ctrl) > 0;
+}
+
+/*
+ * OpenSSL 3 creates all algorithms of a kind when the first of them is used. If memory is short
+ * then, those that lack stay unknown, and every later handshake fails. So use each kind before
+ * there are clients.
+ */
+static bool create_algorithms(void)
+{
+	EVP_KDF *kdf = EVP_KDF_fetch(NULL, "TLS13-KDF", NULL);
+	EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+	EVP_RAND *rand = EVP_RAND_fetch(NULL, "CTR-DRBG", NULL);
+	EVP_KEYMGMT *key = EVP_KEYMGMT_fetch(NULL, "X25519", NULL);
+	EVP_KEYEXCH *exchange = EVP_KEYEXCH_fetch(NULL, "X25519", NULL);
+	EVP_SIGNATURE *signature = EVP_SIGNATURE_fetch(NULL, "ECDSA", NULL);
+	bool good = kdf && mac && rand && key && exchange && signature;
+	EVP_KDF_free(kdf);
+	EVP_MAC_free(mac);
+	EVP_RAND_free(rand);
+	EVP_KEYMGMT_free(key);
+	EVP_KEYEXCH_free(exchange);
+	EVP_SIGNATURE_free(signature);
+	return good;
+}
+
+bool tls_init(void)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	pthread_mutex_lock(&lock);
 	/* The handlers of atexit(3) would free what threads still use: a forced stop does not wait
 	 * for a stuck worker. This option has to come with the very first call. */
 	OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
 	OPENSSL_init_ssl(0, NULL);
-	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory");
-	if (!method)
-		abort();
-	BIO_meth_set_read(method, bio_read);
-	BIO_meth_set_write(method, bio_write);
-	BIO_meth_set_ctrl(method, bio_ctrl);
-}
-
-void tls_init(void)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	pthread_once(&once, init);
+	bool good = method || (create_algorithms() && create_method());
+	pthread_mutex_unlock(&lock);
+	return good;
 }
 
 const char *tls_library(void)
