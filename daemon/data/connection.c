@@ -502,8 +502,8 @@ static void close_socket(struct connection *c)
 	event_del(&c->event);
 	if (c->tls && c->reason != CLOSED_ERROR && c->reason != CLOSED_TLS)
 		connection_end_tls(c);
-	tls_session_free(c->tls);
-	c->tls = NULL;
+	if (c->tls)
+		tls_session_close(c->tls);
 	if (c->outgoing)
 		end_outgoing(c);
 	else
@@ -534,6 +534,7 @@ static void free_connection(struct connection *c)
 	struct worker *w = c->worker;
 	give_up_place(c);
 	event_del(&c->event); /* connection_release() may have activated it */
+	tls_session_free(c->tls);
 	free(c);
 	worker_report_if_drained(w);
 }

@@ -96,6 +96,9 @@ const char *tls_library(void);
 struct tls_session *tls_session_new(const struct tls_server *server);
 void tls_session_free(struct tls_session *s); /* S may be NULL */
 
+/* The connection has ended: free all but the name of the peer. */
+void tls_session_close(struct tls_session *s);
+
 /* MAX is the most bytes that one call of tls_session_receive() passes. */
 bool tls_io_init(struct tls_io *io, size_t max);
 void tls_io_free(struct tls_io *io);
@@ -193,6 +196,10 @@ static inline struct tls_session *tls_session_new(const struct tls_server *serve
 	return NULL;
 }
 static inline void tls_session_free(struct tls_session *s)
+{
+	(void)s;
+}
+static inline void tls_session_close(struct tls_session *s)
 {
 	(void)s;
 }

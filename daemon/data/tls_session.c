@@ -449,11 +449,20 @@ static char *subject(const X509 *certificate)
 
 const char *tls_session_peer_name(struct tls_session *s)
 {
-	const X509 *certificate = s->open ? SSL_get0_peer_certificate(s->ssl) : NULL;
+	const X509 *certificate = s->open && s->ssl ? SSL_get0_peer_certificate(s->ssl) : NULL;
 	bool verified = certificate && SSL_get_verify_result(s->ssl) == X509_V_OK;
 	if (verified && !s->peer_name)
 		s->peer_name = subject(certificate);
 	return s->peer_name ? s->peer_name : "";
+}
+
+void tls_session_close(struct tls_session *s)
+{
+	tls_session_peer_name(s); /* keep it */
+	SSL_free(s->ssl);
+	s->ssl = NULL;
+	s->broken = true;
+	release_server(s);
 }
 
 const char *tls_session_server_name(const struct tls_session *s)

@@ -305,6 +305,57 @@ Test(connection_tls, the_service_learns_the_name_of_the_client)
 	serving_end();
 }
 
+static const char *name_at_first;
+static char name_at_last[64];
+
+static size_t hold_with_name(struct connection *c, const char *bytes, size_t n)
+{
+	(void)bytes;
+	connection_hold(c);
+	name_at_first = connection_tls_name(c);
+	return n;
+}
+
+static void copy_name(struct connection *c)
+{
+	snprintf(name_at_last, sizeof(name_at_last), "%s", connection_tls_name(c));
+}
+
+/* A worker of the service may still use it, and `closed` may log it. */
+Test(connection_tls, the_name_of_the_client_is_valid_as_long_as_its_connection)
+{
+	char ca[PATH_IN_MAX], option[PATH_IN_MAX + 32];
+	serving.data = hold_with_name;
+	serving.closed = copy_name;
+	snprintf(option, sizeof(option), "client_ca = \"%s\"", path_in("cert.pem", ca));
+	serve_tls(option, "");
+	struct client c = client_open();
+	send_text(&c, "x");
+	STEP_UNTIL(name_at_first);
+	MUST(setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
+			sizeof(struct linger)) == 0);
+	client_end(&c);
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert_str_eq(name_at_last, "CN=someone");
+	cr_assert_str_eq(name_at_first, "CN=someone");
+	connection_release(serving.last);
+	serving_end();
+}
+
+/* The service asks for the name in `closed` only. */
+Test(connection_tls, closed_learns_the_name_of_the_client)
+{
+	char ca[PATH_IN_MAX], option[PATH_IN_MAX + 32];
+	serving.closed = copy_name;
+	snprintf(option, sizeof(option), "client_ca = \"%s\"", path_in("cert.pem", ca));
+	serve_tls(option, "");
+	struct client c = client_open();
+	client_end(&c);
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert_str_eq(name_at_last, "CN=someone");
+	serving_end();
+}
+
 Test(connection_tls, the_name_of_a_client_that_was_not_asked_for_one_is_empty)
 {
 	serving.opened = greet_by_name;
