@@ -172,7 +172,9 @@ static size_t client_decrypt(struct client *c, char *bytes, size_t size)
 	io->n_out = 0;
 	if (status == TLS_BROKEN)
 		log_debug("admin: TLS failed: %s", tls_session_error(c->tls));
-	if (!sent || status != TLS_OPEN) {
+	/* A client may end its side behind its request. */
+	bool is_over = status == TLS_BROKEN || (status == TLS_PEER_END && !io->n_plain);
+	if (!sent || is_over) {
 		client_close(c);
 		return 0;
 	}

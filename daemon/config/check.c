@@ -196,7 +196,7 @@ static void check_tls(struct config *c, const char *file, struct errors *e)
 static void check_log_and_admin(struct config *c, const char *file, struct errors *e)
 {
 	char quoted[OPTION_QUOTED_MAX];
-	const struct location *log_section = &c->log.location, *admin_section = &c->admin.location;
+	const struct location *log_section = &c->log.location;
 	if (c->log.target == LOG_TO_FILE && !*c->log.file)
 		errors_add(e, file_of(log_section, file), log_section->line,
 			   "log.target = \"file\": expected log.file = \"/path\" beside it");
@@ -207,7 +207,7 @@ static void check_log_and_admin(struct config *c, const char *file, struct error
 			   "log.file = %s has no effect: expected log.target = \"file\" beside it",
 			   option_quote(c->log.file, quoted));
 	if (!SKELD_ADMIN && *c->admin.address)
-		errors_add(e, file_of(admin_section, file), admin_section->line,
+		errors_add(e, file_of(&c->admin.location, file), c->admin.location.line,
 			   "admin.address = %s: expected \"\", this build has no admin server",
 			   option_quote(c->admin.address, quoted));
 }

@@ -256,8 +256,8 @@ void option_describe(const struct service_option *o, char *out, size_t size)
 		[OPTION_USER] = "an existing user, its number, or \"\" for none",
 		[OPTION_GROUP] = "an existing group, its number, or \"\" for none",
 		[OPTION_MODE] = "a file mode in octal, such as \"0660\", or \"\"",
-		[OPTION_LIST] = "a list of up to 256 texts: {\"a\", \"b\"}, \"a\" for one, or "
-				"\"\" for none",
+		[OPTION_LIST] = ("a list of up to 256 texts: {\"a\", \"b\"}, \"a\" for one, or "
+				 "\"\" for none"),
 		[OPTION_SECTIONS] = "sections"};
 	if (o->type == OPTION_NUMBER)
 		snprintf(out, size, "a whole number from %s to %s%s%s%s",

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 
 enum {
-	HANDSHAKES_MAX = 8,  /* see may_begin_handshake() */
+	HANDSHAKES_MAX = 8,  /* see may_shake_hands() */
 	PROXY_TLS_MAX = 4096 /* bytes to receive while a PROXY header is not complete, before TLS */
 };
 
@@ -247,6 +247,8 @@ static void receive_tls(struct connection *c, const char *bytes, size_t n)
 	struct worker *w = c->worker;
 	enum tls_status status = connection_decrypt(c, bytes, n);
 	bool is_open = tls_session_is_open(c->tls);
+	if (c->state >= ENDED) /* limits.memory */
+		return;
 	if (c->state == AWAITS_TLS && (is_open || status == TLS_BROKEN))
 		worker_add(w, COUNT_TLS + tls_session_result(c->tls), 1);
 	if (c->state == AWAITS_TLS && is_open) {
@@ -271,15 +273,15 @@ static void receive_rest(struct connection *c)
 		receive_tls(c, w->scratch, (size_t)n);
 }
 
-/* A handshake is one long step: in a turn of the loop, only some may begin, so that the open
- * connections do not wait for many of them. */
-static bool may_begin_handshake(struct worker *w)
+/*
+ * A handshake has a long step: in a turn of the loop, only some connections without a complete one
+ * may receive, so that the open connections do not wait for many of them. It does not matter
+ * what was received before: a client may send its first bytes alone.
+ */
+static bool may_shake_hands(struct worker *w)
 {
-	struct timeval turn; /* the same in the whole turn */
-	event_base_gettimeofday_cached(w->base, &turn);
-	if (evutil_timercmp(&turn, &w->handshakes_turn, !=))
-		w->n_handshakes = 0;
-	w->handshakes_turn = turn;
+	if (!w->n_handshakes) /* it runs behind all events that are active now */
+		event_active(w->turn_over, EV_TIMEOUT, 1);
 	return w->n_handshakes++ < HANDSHAKES_MAX;
 }
 
@@ -294,8 +296,8 @@ static size_t room_to_receive(struct connection *c)
 
 static void receive(struct connection *c)
 {
-	bool begins = c->state == AWAITS_TLS && !tls_session_has_begun(c->tls) && !c->draining;
-	if (begins && !may_begin_handshake(c->worker))
+	bool shakes_hands = c->tls && c->state < OPEN && !c->draining;
+	if (shakes_hands && !may_shake_hands(c->worker))
 		return; /* the event is triggered again in the next turn */
 	ssize_t n = recv(c->fd, c->worker->scratch, room_to_receive(c), 0);
 	if (n > 0) {
@@ -500,8 +502,8 @@ static void close_socket(struct connection *c)
 	event_del(&c->event);
 	if (c->tls && c->reason != CLOSED_ERROR && c->reason != CLOSED_TLS)
 		connection_end_tls(c);
-	tls_session_free(c->tls);
-	c->tls = NULL;
+	if (c->tls)
+		tls_session_close(c->tls);
 	if (c->outgoing)
 		end_outgoing(c);
 	else
@@ -532,6 +534,7 @@ static void free_connection(struct connection *c)
 	struct worker *w = c->worker;
 	give_up_place(c);
 	event_del(&c->event); /* connection_release() may have activated it */
+	tls_session_free(c->tls);
 	free(c);
 	worker_report_if_drained(w);
 }

@@ -92,6 +92,7 @@ struct connection {
 	bool called_ending : 1;	  /* `ending` was called */
 	bool shutting_down : 1;	  /* connection_shutdown(): nothing more is written */
 	bool shut_down : 1;	  /* and the FIN was sent */
+	bool aborted : 1;	  /* connection_abort(): no close_notify */
 	bool is_unix : 1;	  /* of the socket; a PROXY header may differ */
 	int16_t error;		  /* errno, or a negative error of getaddrinfo(3); 0: none */
 	uint64_t received, sent;  /* bytes, for the log */
@@ -181,7 +182,7 @@ void connection_flush(struct connection *c);
 
 /*
  * Decrypt N received BYTES to worker->tls.plain. What the protocol answers is sent by the next
- * connection_flush().
+ * connection_flush(). C may be ENDED, see connection_account().
  */
 enum tls_status connection_decrypt(struct connection *c, const char *bytes, size_t n);
 
@@ -189,9 +190,9 @@ enum tls_status connection_decrypt(struct connection *c, const char *bytes, size
 void connection_end_tls(struct connection *c);
 
 /*
- * Account for the bytes in c->in and c->out. If the worker's part of limits.memory is exceeded, end
- * the connections with the most bytes; C may be one of them. The state is ENDED then, and the
- * memory is free, except for bytes that `data` is using.
+ * Account for the bytes in c->in and c->out, and for the TLS session. If the worker's part of
+ * limits.memory is exceeded, end the connections with the most bytes; C may be one of them. The
+ * state is ENDED then, and the memory is free, except for bytes that `data` is using.
  */
 void connection_account(struct connection *c);
 

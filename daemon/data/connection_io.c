@@ -13,9 +13,6 @@
 /* A piece of LARGE bytes is sent at once, with the gathered bytes before it, instead of copied. */
 enum { LARGE = 16384 };
 
-/* The memory of an idle TLS session, for limits.memory. */
-enum { SESSION_KIB = 16 };
-
 void connection_vlog(const struct connection *c, int level, const char *format, va_list ap)
 {
 	char peer[ADDRESS_TEXT_MAX] = "a unix peer";
@@ -140,8 +137,8 @@ static size_t kib(const struct evbuffer *b)
 static void update_debt(struct connection *c)
 {
 	struct worker *w = c->worker;
-	bool has_session = c->tls && tls_session_has_begun(c->tls);
-	uint32_t debt = (uint32_t)(kib(c->in) + kib(c->out)) + (has_session ? SESSION_KIB : 0);
+	uint32_t session = c->tls ? tls_session_kib(c->tls) : 0;
+	uint32_t debt = (uint32_t)(kib(c->in) + kib(c->out)) + session;
 	if (debt == c->debt)
 		return;
 	w->buffered += debt;
@@ -268,13 +265,17 @@ static void send_gathered(struct connection *c, const char *bytes, size_t n)
 enum tls_status connection_decrypt(struct connection *c, const char *bytes, size_t n)
 {
 	enum tls_status status = tls_session_receive(c->tls, &c->worker->tls, bytes, n);
-	update_debt(c);
+	connection_account(c);
 	return status;
 }
 
 static void seal(struct connection *c, const char *bytes, size_t n)
 {
-	if (c->state < ENDED && !tls_session_send(c->tls, &c->worker->tls, bytes, n))
+	if (!n || c->state >= ENDED)
+		return;
+	if (tls_session_is_broken(c->tls)) /* by a record behind those that are answered */
+		connection_end(c, CLOSED_TLS);
+	else if (!tls_session_send(c->tls, &c->worker->tls, bytes, n))
 		connection_fail_no_memory(c);
 }
 
@@ -315,7 +316,7 @@ static void send_tls(struct connection *c, const char *bytes, size_t n)
 
 void connection_end_tls(struct connection *c)
 {
-	if (!c->tls || buffered(c->out))
+	if (!c->tls || c->aborted || buffered(c->out))
 		return;
 	tls_session_end(c->tls, &c->worker->tls);
 	send_encrypted(c, 0);

@@ -154,6 +154,7 @@ void connection_abort(struct connection *c)
 	const struct linger reset = {.l_onoff = 1};
 	if (c->state >= ENDED)
 		return;
+	c->aborted = true;
 	if (c->fd >= 0)
 		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	connection_end(c, CLOSED_BY_SERVICE);

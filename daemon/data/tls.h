@@ -83,9 +83,10 @@ void tls_sites_log(const struct tls_sites *s, const struct tls_sites *old);
 /*
  * Prepare OpenSSL. tls_sites_load() calls it, and nothing else of OpenSSL is called before: a
  * daemon without a tls section does not pay for it. At the start, this is before privileges are
- * dropped, so that the configuration of OpenSSL is readable. Any thread, any number of times.
+ * dropped, so that the configuration of OpenSSL is readable. Returns false if memory is short. Any
+ * thread, any number of times.
  */
-void tls_init(void);
+bool tls_init(void);
 
 /* The version of the library that is used, "3.0.17", for -V. */
 const char *tls_library(void);
@@ -94,6 +95,9 @@ const char *tls_library(void);
  * memory is short. A session and the io that it uses belong to one thread. */
 struct tls_session *tls_session_new(const struct tls_server *server);
 void tls_session_free(struct tls_session *s); /* S may be NULL */
+
+/* The connection has ended: free all but the name of the peer. */
+void tls_session_close(struct tls_session *s);
 
 /* MAX is the most bytes that one call of tls_session_receive() passes. */
 bool tls_io_init(struct tls_io *io, size_t max);
@@ -116,6 +120,12 @@ void tls_session_end(struct tls_session *s, struct tls_io *io);
 /* Is the handshake complete? Has it begun? */
 bool tls_session_is_open(const struct tls_session *s);
 bool tls_session_has_begun(const struct tls_session *s);
+
+/* Was it TLS_BROKEN, or is memory short? Nothing can be sent any more. */
+bool tls_session_is_broken(const struct tls_session *s);
+
+/* The memory that it needs, in KiB, for limits.memory. */
+uint32_t tls_session_kib(const struct tls_session *s);
 
 /* Valid once the handshake is complete or has failed. */
 enum tls_result tls_session_result(const struct tls_session *s);
@@ -189,6 +199,10 @@ static inline void tls_session_free(struct tls_session *s)
 {
 	(void)s;
 }
+static inline void tls_session_close(struct tls_session *s)
+{
+	(void)s;
+}
 static inline bool tls_io_init(struct tls_io *io, size_t max)
 {
 	(void)io;
@@ -231,6 +245,16 @@ static inline bool tls_session_has_begun(const struct tls_session *s)
 {
 	(void)s;
 	return false;
+}
+static inline bool tls_session_is_broken(const struct tls_session *s)
+{
+	(void)s;
+	return false;
+}
+static inline uint32_t tls_session_kib(const struct tls_session *s)
+{
+	(void)s;
+	return 0;
 }
 static inline enum tls_result tls_session_result(const struct tls_session *s)
 {

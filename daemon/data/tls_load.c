@@ -278,8 +278,7 @@ struct tls_sites *tls_sites_load(const struct config *c, const struct tls_sites 
 				 struct errors *warnings, struct errors *e)
 {
 	size_t errors_before = e->n;
-	tls_init();
-	struct tls_sites *s = tls_sites_new();
+	struct tls_sites *s = tls_init() ? tls_sites_new() : NULL;
 	if (s)
 		load_sites(s, c, old, warnings, e);
 	if (!s || (e->n == errors_before && !add_servers(s, c)))

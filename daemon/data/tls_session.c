@@ -1,6 +1,7 @@
 #include "data/tls_internal.h"
 
 #include <openssl/err.h>
+#include <openssl/kdf.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -24,14 +25,21 @@ enum { SILENT_RECORDS_MAX = 32 };
 
 enum { TEXT_MAX = 256 };
 
+/*
+ * Memory of a session, as measured. HELLO: OpenSSL allocates it for a whole message, of up to
+ * 128 KiB, when its first 9 bytes have arrived.
+ */
+enum { OPEN_KIB = 16, HANDSHAKE_KIB = 64, HELLO_KIB = 160 };
+
 struct tls_session {
 	SSL *ssl;			 /* NULL until the first byte arrives */
 	BIO *bio;			 /* of `ssl` */
 	const struct tls_server *server; /* NULL once the handshake is complete */
 	enum tls_result result;
-	bool open;   /* the handshake is complete */
-	bool broken; /* no more calls of OpenSSL */
-	bool ended;  /* close_notify was sent */
+	bool answered; /* the client's hello was complete */
+	bool open;     /* the handshake is complete */
+	bool broken;   /* no more calls of OpenSSL */
+	bool ended;    /* close_notify was sent */
 	char *error;
 	char *peer_name;
 };
@@ -80,24 +88,47 @@ static long bio_ctrl(BIO *b, int command, long n, void *p)
 	return command == BIO_CTRL_FLUSH;
 }
 
-static void init(void)
+static bool create_method(void)
 {
+	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory");
+	return method && BIO_meth_set_read(method, bio_read) > 0 &&
+	       BIO_meth_set_write(method, bio_write) > 0 && BIO_meth_set_ctrl(method, bio_ctrl) > 0;
+}
+
+/*
+ * OpenSSL 3 creates all algorithms of a kind when the first of them is used. If memory is short
+ * then, those that lack stay unknown, and every later handshake fails. So use each kind before
+ * there are clients.
+ */
+static bool create_algorithms(void)
+{
+	EVP_KDF *kdf = EVP_KDF_fetch(NULL, "TLS13-KDF", NULL);
+	EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+	EVP_RAND *rand = EVP_RAND_fetch(NULL, "CTR-DRBG", NULL);
+	EVP_KEYMGMT *key = EVP_KEYMGMT_fetch(NULL, "X25519", NULL);
+	EVP_KEYEXCH *exchange = EVP_KEYEXCH_fetch(NULL, "X25519", NULL);
+	EVP_SIGNATURE *signature = EVP_SIGNATURE_fetch(NULL, "ECDSA", NULL);
+	bool good = kdf && mac && rand && key && exchange && signature;
+	EVP_KDF_free(kdf);
+	EVP_MAC_free(mac);
+	EVP_RAND_free(rand);
+	EVP_KEYMGMT_free(key);
+	EVP_KEYEXCH_free(exchange);
+	EVP_SIGNATURE_free(signature);
+	return good;
+}
+
+bool tls_init(void)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	pthread_mutex_lock(&lock);
 	/* The handlers of atexit(3) would free what threads still use: a forced stop does not wait
 	 * for a stuck worker. This option has to come with the very first call. */
 	OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
 	OPENSSL_init_ssl(0, NULL);
-	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory");
-	if (!method)
-		abort();
-	BIO_meth_set_read(method, bio_read);
-	BIO_meth_set_write(method, bio_write);
-	BIO_meth_set_ctrl(method, bio_ctrl);
-}
-
-void tls_init(void)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	pthread_once(&once, init);
+	bool good = method || (create_algorithms() && create_method());
+	pthread_mutex_unlock(&lock);
+	return good;
 }
 
 const char *tls_library(void)
@@ -269,7 +300,10 @@ static bool shake_hands(struct tls_session *s, struct tls_io *io, enum tls_statu
 		int result = SSL_do_handshake(s->ssl);
 		if (result == 1)
 			break;
-		if (SSL_get_error(s->ssl, result) != SSL_ERROR_WANT_READ)
+		int error = SSL_get_error(s->ssl, result);
+		if (error == SSL_ERROR_ZERO_RETURN)
+			*status = fail(s, "the client has ended the handshake");
+		else if (error != SSL_ERROR_WANT_READ)
 			*status = fail(s, NULL);
 		if (*status == TLS_BROKEN || !io->n_in || io->n_in == before)
 			return false;
@@ -325,7 +359,10 @@ enum tls_status tls_session_receive(struct tls_session *s, struct tls_io *io, co
 	io->in = bytes;
 	io->n_in = n;
 	BIO_set_data(s->bio, io);
-	if (!s->open && !shake_hands(s, io, &status))
+	size_t before = io->n_out;
+	bool is_open = s->open || shake_hands(s, io, &status);
+	s->answered = s->answered || io->n_out > before;
+	if (!is_open)
 		return status;
 	return decrypt(s, io);
 }
@@ -368,6 +405,18 @@ bool tls_session_has_begun(const struct tls_session *s)
 	return s->ssl;
 }
 
+bool tls_session_is_broken(const struct tls_session *s)
+{
+	return s->broken;
+}
+
+uint32_t tls_session_kib(const struct tls_session *s)
+{
+	if (!s->ssl)
+		return 0;
+	return s->open ? OPEN_KIB : s->answered ? HANDSHAKE_KIB : HELLO_KIB;
+}
+
 enum tls_result tls_session_result(const struct tls_session *s)
 {
 	return s->result;
@@ -400,11 +449,20 @@ static char *subject(const X509 *certificate)
 
 const char *tls_session_peer_name(struct tls_session *s)
 {
-	const X509 *certificate = s->open ? SSL_get0_peer_certificate(s->ssl) : NULL;
+	const X509 *certificate = s->open && s->ssl ? SSL_get0_peer_certificate(s->ssl) : NULL;
 	bool verified = certificate && SSL_get_verify_result(s->ssl) == X509_V_OK;
 	if (verified && !s->peer_name)
 		s->peer_name = subject(certificate);
 	return s->peer_name ? s->peer_name : "";
+}
+
+void tls_session_close(struct tls_session *s)
+{
+	tls_session_peer_name(s); /* keep it */
+	SSL_free(s->ssl);
+	s->ssl = NULL;
+	s->broken = true;
+	release_server(s);
 }
 
 const char *tls_session_server_name(const struct tls_session *s)

@@ -45,7 +45,9 @@ void tls_site_unref(struct tls_site *s)
 /* tolower(3) depends on the locale. */
 static char lower(char ch)
 {
-	return ch >= 'A' && ch <= 'Z' ? (char)(ch | 0x20) : ch;
+	if (ch >= 'A' && ch <= 'Z')
+		return (char)(ch - 'A' + 'a');
+	return ch;
 }
 
 /* Add NAME in lower case. Text with a NUL is no name: "good.example\0.evil.example". */

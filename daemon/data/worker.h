@@ -103,7 +103,7 @@ struct worker {
 	unsigned index;
 	pthread_t thread;
 	struct event_base *base;
-	struct event *wake, *tick, *resume_accepting, *check;
+	struct event *wake, *tick, *resume_accepting, *check, *turn_over;
 
 	/* Shared with the control plane. */
 	alignas(CACHE_LINE) int wake_fd;	  /* eventfd: look at the fields below */
@@ -133,11 +133,10 @@ struct worker {
 	char *scratch;		    /* receive buffer */
 	char *gathered;		    /* bytes that the callback of `running` has written */
 	size_t n_gathered;
-	struct tls_io tls;		/* of all sessions; allocated with the first one */
-	struct timeval handshakes_turn; /* see may_begin_handshake() */
-	unsigned n_handshakes;		/* begun in this turn of the loop */
-	size_t buffered;		/* the sum of connection->debt, KiB */
-	struct connection *running;	/* its connection_handle() runs; NULL: none */
+	struct tls_io tls;	    /* of all sessions; allocated with the first one */
+	unsigned n_handshakes;	    /* begun in this turn of the loop */
+	size_t buffered;	    /* the sum of connection->debt, KiB */
+	struct connection *running; /* its connection_handle() runs; NULL: none */
 };
 
 /* The kinds of repeated warnings. */

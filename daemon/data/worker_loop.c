@@ -102,6 +102,15 @@ static void on_check(evutil_socket_t fd, short what, void *arg)
 	connection_list_check(arg);
 }
 
+/* All events that were active when this turn's first handshake began are served. */
+static void on_turn_over(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	(void)fd;
+	(void)what;
+	w->n_handshakes = 0;
+}
+
 /*
  * Only this thread uses the base, so it needs no lock. A wake-up has priority 0, all other events
  * have priority 1. Without the dispatch interval, a wake-up would wait for all connections that are
@@ -126,7 +135,8 @@ static bool create_events(struct worker *w)
 	w->tick = event_new(w->base, -1, EV_PERSIST, on_tick, w);
 	w->resume_accepting = evtimer_new(w->base, on_resume_accepting, w);
 	w->check = evtimer_new(w->base, on_check, w);
-	return w->wake && w->tick && w->resume_accepting && w->check &&
+	w->turn_over = evtimer_new(w->base, on_turn_over, w);
+	return w->wake && w->tick && w->resume_accepting && w->check && w->turn_over &&
 	       event_priority_set(w->wake, 0) == 0 && event_add(w->wake, NULL) == 0 &&
 	       event_add(w->tick, &(struct timeval){.tv_sec = 1}) == 0;
 }
@@ -172,6 +182,8 @@ void worker_loop_free(struct worker *w)
 		event_free(w->resume_accepting);
 	if (w->check)
 		event_free(w->check);
+	if (w->turn_over)
+		event_free(w->turn_over);
 	post_queue_free(&w->posts);
 	if (w->base)
 		event_base_free(w->base);

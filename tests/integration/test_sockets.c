@@ -162,7 +162,7 @@ Test(sockets, a_changed_address_is_served_and_the_passed_socket_reported)
 
 Test(sockets, an_address_that_a_passed_socket_occupies_is_rejected_and_named)
 {
-	char address[32], wildcard[32], hint[128];
+	char address[32], wildcard[32], hint[192];
 	pass_descriptor(listening(address), "main");
 	write_main(address);
 	daemon_spawn();

@@ -8,6 +8,8 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -456,6 +458,26 @@ Test(tls, the_admin_server_serves_over_tls_and_a_reload_renews_its_certificate)
 	issue("a", "new", "DNS:a.example");
 	daemon_reload_and_wait();
 	expect_metrics("new");
+	daemon_finish();
+}
+
+/* One segment has the request and the end of the client. */
+Test(tls, the_admin_server_answers_a_client_that_has_ended_its_side)
+{
+	static const char request[] = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	char text[1024];
+	int on = 1, off = 0;
+	issue("a", "a", "DNS:a.example");
+	start("workers = 1\n" SITE("a", "") LISTEN_MAIN
+	      "admin { address = \"127.0.0.1:0\" tls = \"a\" }\n");
+	struct tls_client c = tls_client_connect("admin", NULL);
+	MUST(setsockopt(c.fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on)) == 0);
+	tls_client_send(&c, request, SIZE(request));
+	tls_client_shutdown(&c);
+	MUST(setsockopt(c.fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off)) == 0);
+	cr_assert_gt(tls_client_read(&c, text, sizeof(text)), 0);
+	cr_assert_eq(strncmp(text, "HTTP/1.1 200 OK\r\n", SIZE("HTTP/1.1 200 OK\r\n")), 0);
+	tls_client_close(&c);
 	daemon_finish();
 }
 

@@ -1,10 +1,12 @@
 #include "serving.h"
 
+#include "data/load.h"
 #include "fixture.h"
 #include "peer.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +118,21 @@ static struct service service_under_test = {.name = "test",
 static const struct service_schema schema = {"test", options, .size = sizeof(struct test_config),
 					     .datagrams = true};
 
+/* The certificates of the tls sections of S. */
+static void load_tls(struct snapshot *s, struct config *c, const struct snapshot *old)
+{
+	struct load load = {
+		.service = &service_under_test, .file = "skeld.conf", .timeout_seconds = 60};
+	struct errors e = {0};
+	size_t before = open_descriptors();
+	struct loaded *loaded = load_wait(&load, c, old ? old->tls : NULL, &e);
+	cr_assert(loaded, "%s", errors_text(&e, 0));
+	for (int64_t until = deadline(); open_descriptors() > before; sched_yield())
+		if (is_past(until))
+			fail_test("the thread that loads has not ended");
+	snapshot_set_loaded(s, loaded);
+}
+
 struct snapshot *snapshot_of(const char *conf, const struct snapshot *old)
 {
 	static const struct listeners none;
@@ -131,6 +148,8 @@ struct snapshot *snapshot_of(const char *conf, const struct snapshot *old)
 	cr_assert(c, "%s", errors_text(&e, 0));
 	struct snapshot *s = snapshot_new(c, old, &none, &none, 1, &e);
 	cr_assert(s, "%s", errors_text(&e, 0));
+	if (c->n_tls)
+		load_tls(s, c, old);
 	return s;
 }
 

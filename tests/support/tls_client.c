@@ -78,9 +78,12 @@ struct tls_client tls_client_connect(const char *title, const struct tls_offer *
 void tls_client_begin(struct tls_client *c, const char *title)
 {
 	static const struct tls_offer any;
+	BIO *nothing = BIO_new(BIO_s_mem()); /* the answer of the server may be there already */
 	create(c, title, &any);
 	ERR_clear_error();
+	SSL_set0_rbio(c->ssl, nothing);
 	MUST(SSL_get_error(c->ssl, SSL_do_handshake(c->ssl)) == SSL_ERROR_WANT_READ);
+	MUST(SSL_set_rfd(c->ssl, c->fd) == 1);
 }
 
 void tls_client_send(struct tls_client *c, const void *bytes, size_t n)

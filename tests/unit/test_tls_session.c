@@ -73,8 +73,8 @@ static enum tls_status pass_all(void)
 	return status;
 }
 
-/* Begin a connection. The client's last message is not passed on yet. */
-static void begin(int version)
+/* Create both sides. */
+static void create(int version)
 {
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
 	session = tls_session_new(tls_sites_listen(sites, 0));
@@ -85,6 +85,12 @@ static void begin(int version)
 	SSL_set_connect_state(client);
 	n_wire = 0;
 	io.n_out = 0;
+}
+
+/* Begin a connection. The client's last message is not passed on yet. */
+static void begin(int version)
+{
+	create(version);
 	while (SSL_do_handshake(client) != 1)
 		MUST(pass_all() == TLS_OPEN);
 	ERR_clear_error();
@@ -230,5 +236,17 @@ Test(tls_session, some_key_updates_are_accepted_and_many_are_not)
 	expect_plain("with the new key");
 	cr_assert_eq(pass_key_updates(1000), TLS_BROKEN);
 	cr_assert_str_eq(tls_session_error(session), "the client sent too many key updates");
+	end();
+}
+
+Test(tls_session, a_client_that_ends_the_handshake_is_not_taken_for_a_lack_of_memory)
+{
+	static const char close_notify[] = "\x15\3\3\0\2\1\0";
+	create(TLS1_2_VERSION);
+	SSL_do_handshake(client);
+	cr_assert_eq(pass_all(), TLS_OPEN);
+	memcpy(wire, close_notify, 7);
+	cr_assert_eq(pass(0, 7), TLS_BROKEN);
+	cr_assert_str_eq(tls_session_error(session), "the client has ended the handshake");
 	end();
 }
