@@ -476,8 +476,7 @@ int log_start(void)
 
 static struct timespec in_wait_ms(void)
 {
-	int64_t until = now_ns() + WAIT_MS * INT64_C(1000000);
-	return (struct timespec){until / 1000000000, until % 1000000000};
+	return timespec_of_ns(now_ns() + WAIT_MS * INT64_C(1000000));
 }
 
 void log_flush(void)

@@ -158,8 +158,7 @@ static void *run_opening(void *arg)
 /* Returns false if the target was not opened in time. */
 static bool await_opening(struct opening *o, int ms)
 {
-	int64_t until = now_ns() + ms * INT64_C(1000000);
-	struct timespec t = {until / 1000000000, until % 1000000000};
+	struct timespec t = timespec_of_ns(now_ns() + ms * INT64_C(1000000));
 	int error = 0;
 	pthread_mutex_lock(&o->lock);
 	while (!o->done && error != ETIMEDOUT)

@@ -120,7 +120,7 @@ size_t privileges_raise_nofile(const struct config *c, unsigned n)
 		r.rlim_cur = had;
 	if (r.rlim_cur >= wanted + own)
 		return wanted;
-	size_t possible = r.rlim_cur > own ? r.rlim_cur - own : 1;
+	size_t possible = r.rlim_cur > own ? (size_t)r.rlim_cur - own : 1;
 	log_warning("limits.connections = %zu: only %zu can be open, RLIMIT_NOFILE is %llu; raise "
 		    "LimitNOFILE= or ulimit -n",
 		    wanted, possible, (unsigned long long)r.rlim_cur);

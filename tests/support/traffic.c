@@ -264,7 +264,8 @@ static double cpu_of_daemon(void)
 
 double measure_cpu(unsigned ms)
 {
-	struct itimerspec period = {.it_value = {ms / 1000, ms % 1000 * 1000000L}};
+	struct itimerspec period = {
+		.it_value = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000L}};
 	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	MUST(timer >= 0 && timerfd_settime(timer, 0, &period, NULL) == 0);
 	double before = cpu_of_daemon();

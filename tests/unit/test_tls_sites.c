@@ -163,8 +163,9 @@ Test(tls_sites, the_context_is_set_up_explicitly)
 	cr_assert_eq(SSL_CTX_get_session_cache_mode(ctx), SSL_SESS_CACHE_OFF);
 	cr_assert_eq(SSL_CTX_get_num_tickets(ctx), 1);
 	cr_assert_eq(SSL_CTX_get_max_early_data(ctx), 0);
-	cr_assert(SSL_CTX_get_mode(ctx) & SSL_MODE_RELEASE_BUFFERS);
-	cr_assert_not(SSL_CTX_get_mode(ctx) & SSL_MODE_AUTO_RETRY);
+	long mode = SSL_CTX_get_mode(ctx);
+	cr_assert(mode & (long)SSL_MODE_RELEASE_BUFFERS);
+	cr_assert_not(mode & (long)SSL_MODE_AUTO_RETRY);
 	cr_assert_geq(SSL_CTX_get_security_level(ctx), 2);
 	STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
 	for (int i = 0; i < sk_SSL_CIPHER_num(all); i++)

@@ -111,7 +111,7 @@ static const char *store(struct request *r, struct place *p, struct word value)
 
 static const char *run_store(struct request *r)
 {
-	size_t size = r->command.size;
+	size_t size = (size_t)r->command.size; /* below 2^31 */
 	if (r->received.n < size + 2)
 		return NULL;
 	r->used = size + 2;

@@ -89,7 +89,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 static void answer_later(struct client *s)
 {
 	int64_t delay = config_of(s->connection)->delay;
-	struct timeval t = {.tv_sec = delay / 1000, .tv_usec = delay % 1000 * 1000};
+	struct timeval t = {(time_t)(delay / 1000), (suseconds_t)(delay % 1000 * 1000)};
 	s->waits = true;
 	connection_hold(s->connection);
 	event_add(s->timer, &t);

@@ -131,7 +131,7 @@ static void mark_down(const struct pair *p, const char *why)
 		worker_log(p->worker, LOG_WARNING,
 			   "backend failed: backend=\"%s\" address=%s error=\"%s\"",
 			   backend_of(p)->title, backend_of(p)->address, why);
-	b->down_until[p->backend] = now() + config->retry;
+	b->down_until[p->backend] = now() + (time_t)config->retry;
 }
 
 /* Sides. */

@@ -48,7 +48,7 @@ struct clockwork {
 
 static void set(struct event *timer, int64_t ms)
 {
-	struct timeval t = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	struct timeval t = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
 	event_add(timer, &t);
 }
 
