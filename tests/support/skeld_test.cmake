@@ -16,11 +16,12 @@
 set(SKELD_TEST_SLOW 10 CACHE STRING "How many times longer than on an idle machine a test may take")
 
 # skeld_test(NAME name COMMAND command [argument...] [CRITERION] [ALONE | BUSY] [TIMEOUT seconds]
-#	[LABELS label...] [NEEDS option...] [ENV name=value...])
+#	[COST seconds] [LABELS label...] [NEEDS option...] [ENV name=value...])
 #
 # Adds a test program that CTest runs through run-tap. The command is a target or a script. It writes TAP: a
 # Criterion program does so by itself, any other program on its standard output.
 #   TIMEOUT      on an idle machine, 120 by default; see SKELD_TEST_SLOW
+#   COST         it waits that long: it starts first, and not last when nothing else is left to do
 #   LABELS all   only scripts/test --all runs it; LABELS long: only --long
 #   ALONE        no other test runs at the same time, because it measures with all processors
 #   BUSY         it builds with all processors; such tests start first and run one at a time
@@ -29,7 +30,7 @@ set(SKELD_TEST_SLOW 10 CACHE STRING "How many times longer than on an idle machi
 # The program finds SKELD (the daemon), SKELD_ECHO (the daemon that serves echo, see echo.cmake),
 # SKELD_SOURCE and SKELD_BUILD (directories) in its environment.
 function(skeld_test)
-	cmake_parse_arguments(PARSE_ARGV 0 arg "CRITERION;ALONE;BUSY" "NAME;TIMEOUT" "COMMAND;LABELS;NEEDS;ENV")
+	cmake_parse_arguments(PARSE_ARGV 0 arg "CRITERION;ALONE;BUSY" "NAME;TIMEOUT;COST" "COMMAND;LABELS;NEEDS;ENV")
 	if(NOT arg_NAME OR NOT arg_COMMAND OR arg_UNPARSED_ARGUMENTS)
 		message(FATAL_ERROR "skeld_test(${arg_NAME}): NAME and COMMAND are required, "
 			"\"${arg_UNPARSED_ARGUMENTS}\" is not an option")
@@ -43,6 +44,9 @@ function(skeld_test)
 	endif()
 	set(processors 1)
 	set(cost 0)
+	if(arg_COST)
+		set(cost ${arg_COST})
+	endif()
 	if(arg_BUSY)
 		cmake_host_system_information(RESULT processors QUERY NUMBER_OF_LOGICAL_CORES)
 		set(cost ${arg_TIMEOUT})
@@ -86,7 +90,7 @@ function(skeld_tests_of file name command)
 	endif()
 	foreach(line IN LISTS lines)
 		separate_arguments(words UNIX_COMMAND "${line}")
-		cmake_parse_arguments(more "ALONE;BUSY" "NAME;TIMEOUT" "ARGS;LABELS;NEEDS;ENV" ${words})
+		cmake_parse_arguments(more "ALONE;BUSY" "NAME;TIMEOUT;COST" "ARGS;LABELS;NEEDS;ENV" ${words})
 		set(options ${more_UNPARSED_ARGUMENTS})
 		foreach(flag ALONE BUSY)
 			if(more_${flag})
@@ -95,6 +99,9 @@ function(skeld_tests_of file name command)
 		endforeach()
 		if(more_TIMEOUT)
 			list(APPEND options TIMEOUT ${more_TIMEOUT})
+		endif()
+		if(more_COST)
+			list(APPEND options COST ${more_COST})
 		endif()
 		if(more_NAME)
 			set(more_NAME -${more_NAME})
