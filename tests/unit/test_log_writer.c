@@ -465,6 +465,8 @@ static void flood_and_abort(void)
 Test(log_writer, a_destination_that_blocks_does_not_keep_the_process_from_ending)
 {
 	void (*const runs[])(void) = {flood_and_exit, flood_and_abort};
+	if (getenv("SKELD_EMULATED"))
+		cr_skip_test("qemu-user(1) reports the abort, and waits for the blocked pipe");
 	for (size_t i = 0; i < 2; i++) {
 		int ends[2], status;
 		MUST(pipe2(ends, O_CLOEXEC) == 0);
