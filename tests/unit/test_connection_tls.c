@@ -236,7 +236,7 @@ Test(connection_tls, the_memory_of_an_announced_hello_counts)
 	serve_tls("", "");
 	struct client c = client_begin();
 	MUST(send(c.fd, hello, sizeof(hello) - 1, 0) == sizeof(hello) - 1);
-	STEP_UNTIL(count_of(COUNT_BUFFERED) >= 128 * 1024);
+	STEP_UNTIL(count_of(COUNT_BUFFERED) >= (uint64_t)128 * 1024);
 	client_end(&c);
 	serving_end();
 }
