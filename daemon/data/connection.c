@@ -779,6 +779,11 @@ static void on_connected(void *arg, int fd, const struct address *peer, int erro
 {
 	struct connection *c = arg;
 	c->connector = NULL;
+	if (c->state != CONNECTING) { /* it was ended in this turn, and its machine runs next */
+		if (fd >= 0)
+			evutil_closesocket(fd);
+		return;
+	}
 	if (fd < 0) {
 		fail_to_connect(c, error);
 		connection_handle(c, WRITABLE);

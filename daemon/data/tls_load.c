@@ -20,6 +20,9 @@
  */
 static const char ciphers[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
 
+/* Bytes of a client's certificate and its chain. OpenSSL allocates what the client announces. */
+enum { CLIENT_CHAIN_MAX = 32768 };
+
 enum option { CERTIFICATE, KEY, CLIENT_CA, N_FILES };
 
 /* One section while it is loaded. */
@@ -118,6 +121,7 @@ static bool trust_client_ca(SSL_CTX *ctx, STACK_OF(X509) * all)
 		X509 *x = sk_X509_value(all, i);
 		good = X509_STORE_add_cert(store, x) > 0 && SSL_CTX_add_client_CA(ctx, x) > 0;
 	}
+	SSL_CTX_set_max_cert_list(ctx, CLIENT_CHAIN_MAX);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	/* Every certificate of the file is trusted, also one whose issuer is not in the file. */
 	return good && X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN) > 0;

@@ -109,6 +109,31 @@ static struct connection *connect_to(const char *host, unsigned port)
 	return c;
 }
 
+static void abort_it(evutil_socket_t fd, short what, void *c)
+{
+	(void)fd, (void)what;
+	connection_abort(c);
+}
+
+/* In the second turn of the loop, the event of the test runs before that of the connected socket.
+ */
+Test(connect, a_connection_that_is_aborted_in_the_turn_in_which_it_connects_is_not_opened)
+{
+	unsigned port;
+	int listener = listen_on_loopback(&port);
+	serve("");
+	struct event *first = evtimer_new(serving.w->base, abort_it, connect_to("127.0.0.1", port));
+	MUST(event_base_loop(serving.w->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
+	cr_assert_eq(n_out_opened, 0);
+	event_active(first, EV_TIMEOUT, 1);
+	STEP_UNTIL(n_out_closed == 1);
+	step_all();
+	cr_assert_eq(n_out_opened, 0);
+	event_free(first);
+	close(listener);
+	serving_end();
+}
+
 static int accept_client(int listener)
 {
 	struct pollfd waiting = {.fd = listener, .events = POLLIN};

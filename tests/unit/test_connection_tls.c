@@ -14,22 +14,26 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct certificate *own, *person; /* of the server, which issues that of the client */
+static struct certificate *authority, *person; /* `person`: of the client */
 
 static void enter(void)
 {
 	fixture_enter();
-	own = certificate_new(NULL, .name = "a", .names = "DNS:a.example", .is_ca = true);
-	person = certificate_new(own, .name = "someone");
-	certificates_write("cert.pem", own);
-	key_write("key.pem", own);
+	authority = certificate_new(NULL, .name = "test CA", .is_ca = true);
+	person = certificate_new(authority, .name = "someone");
+	struct certificate *site =
+		certificate_new(authority, .name = "a", .names = "DNS:a.example");
+	certificates_write("ca.pem", authority);
+	certificates_write("cert.pem", site, authority);
+	key_write("key.pem", site);
+	certificate_free(site);
 	serving.listen = "tls = \"a\"";
 }
 
 static void leave(void)
 {
 	certificate_free(person);
-	certificate_free(own);
+	certificate_free(authority);
 	fixture_leave();
 }
 
@@ -236,7 +240,7 @@ Test(connection_tls, the_memory_of_an_announced_hello_counts)
 	serve_tls("", "");
 	struct client c = client_begin();
 	MUST(send(c.fd, hello, sizeof(hello) - 1, 0) == sizeof(hello) - 1);
-	STEP_UNTIL(count_of(COUNT_BUFFERED) >= 128 * 1024);
+	STEP_UNTIL(count_of(COUNT_BUFFERED) >= (uint64_t)128 * 1024);
 	client_end(&c);
 	serving_end();
 }
@@ -252,6 +256,25 @@ static size_t count_answered(struct connection *c, const char *bytes, size_t n)
 	for (int i = 0, waiting; i < MANY; i++)
 		n_answered += ioctl(many[i].fd, FIONREAD, &waiting) == 0 && waiting > 0;
 	return n;
+}
+
+/* As with the hello, OpenSSL would allocate memory for all of it. */
+Test(connection_tls, an_announced_client_certificate_of_96_kib_is_rejected)
+{
+	static const char certificate[] = "\x16\3\3\0\4\x0b\1\x80\0";
+	char ca[PATH_IN_MAX], option[PATH_IN_MAX + 32];
+	int waiting = 0;
+	snprintf(option, sizeof(option), "client_ca = \"%s\"", path_in("ca.pem", ca));
+	serve_tls(option, "");
+	struct client c = client_begin();
+	MUST(SSL_set_max_proto_version(c.ssl, TLS1_2_VERSION) == 1);
+	SSL_do_handshake(c.ssl);
+	flush(&c);
+	STEP_UNTIL(ioctl(c.fd, FIONREAD, &waiting) == 0 && waiting > 0);
+	MUST(send(c.fd, certificate, sizeof(certificate) - 1, 0) == sizeof(certificate) - 1);
+	STEP_UNTIL(closed_by(CLOSED_TLS) == 1);
+	client_end(&c);
+	serving_end();
 }
 
 /* The first bytes were sent before: this must not be a way around the limit. */
@@ -297,7 +320,7 @@ Test(connection_tls, the_service_learns_the_name_of_the_client)
 {
 	char ca[PATH_IN_MAX], option[PATH_IN_MAX + 32];
 	serving.opened = greet_by_name;
-	snprintf(option, sizeof(option), "client_ca = \"%s\"", path_in("cert.pem", ca));
+	snprintf(option, sizeof(option), "client_ca = \"%s\"", path_in("ca.pem", ca));
 	serve_tls(option, "");
 	struct client c = client_open();
 	expect(&c, "CN=someone");
@@ -327,7 +350,7 @@ Test(connection_tls, the_name_of_the_client_is_valid_as_long_as_its_connection)
 	char ca[PATH_IN_MAX], option[PATH_IN_MAX + 32];
 	serving.data = hold_with_name;
 	serving.closed = copy_name;
-	snprintf(option, sizeof(option), "client_ca = \"%s\"", path_in("cert.pem", ca));
+	snprintf(option, sizeof(option), "client_ca = \"%s\"", path_in("ca.pem", ca));
 	serve_tls(option, "");
 	struct client c = client_open();
 	send_text(&c, "x");
@@ -347,7 +370,7 @@ Test(connection_tls, closed_learns_the_name_of_the_client)
 {
 	char ca[PATH_IN_MAX], option[PATH_IN_MAX + 32];
 	serving.closed = copy_name;
-	snprintf(option, sizeof(option), "client_ca = \"%s\"", path_in("cert.pem", ca));
+	snprintf(option, sizeof(option), "client_ca = \"%s\"", path_in("ca.pem", ca));
 	serve_tls(option, "");
 	struct client c = client_open();
 	client_end(&c);

@@ -74,9 +74,11 @@ static bool is_wanted(enum call call)
 
 /* A lasting failure takes a second, until the status file is written again: do not try each of
  * them. */
-static long step(int error, long n)
+static long step(const struct trial *t, long n)
 {
-	return error == LASTING ? 1 + n / 4 : 1;
+	if (t->error == LASTING)
+		return 1 + n / 4;
+	return t->call == CALL_memory && t->memory_step ? t->memory_step : 1;
 }
 
 /* From the first to the last call that the phase makes; with a mutant, until it is detected. */
@@ -87,7 +89,7 @@ void each_call(struct trial *t, phase_fn *run)
 	static_assert(sizeof(table) / sizeof(*table) == N_CALLS, "each call has a row");
 	for (const struct row *r = table; r < table + N_CALLS; r++)
 		for (size_t e = 0; e < most && r->errors[e] && is_wanted(r->call); e++)
-			for (long n = 1, missed = 0; missed < 2; n += step(r->errors[e], n)) {
+			for (long n = 1, missed = 0; missed < 2; n += step(t, n)) {
 				if (is_mutant && t->n_wrong)
 					return;
 				trial_arm(t, r->call, r->errors[e], n);
@@ -131,7 +133,7 @@ void judge_log(struct trial *t, int side)
 	bool same = is_as_clean(t, side, false);
 	if (!same && !trial_reported() && writes) {
 		trial_dump();
-		TRY(strstr(trial_log(), " lost\n") && trial_file("stats.prom"));
+		TRY(strstr(trial_log(), " lines lost: ") && trial_file("stats.prom"));
 		same = is_as_clean(t, side, true); /* no line was lost, one was delayed */
 	}
 	if (trial_reported())

@@ -53,6 +53,7 @@ struct trial *trial_new(const char *phase)
 	snprintf(t->address[PORT_A], sizeof(t->address[0]), "%s:%d", host, PORT + 1);
 	snprintf(t->address[PORT_B], sizeof(t->address[0]), "%s:%d", host, PORT + 2);
 	snprintf(t->address[ADMIN], sizeof(t->address[0]), "%s:%d", host, PORT + 3);
+	snprintf(t->address[SECURE], sizeof(t->address[0]), "%s:%d", host, PORT + 4);
 	snprintf(t->address[LOCAL_A], sizeof(t->address[0]), "unix:%s/a", test_dir);
 	snprintf(t->address[LOCAL_B], sizeof(t->address[0]), "unix:%s/b", test_dir);
 	t->service[0] = t->service[1] = "echo { banner = \"\" }\n";

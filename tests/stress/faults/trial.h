@@ -9,8 +9,9 @@
 #include "harness.h"
 #include "inject.h"
 
-/* The listening addresses: MAIN always, each of the others in one configuration. */
-enum place { MAIN, LOCAL_A, LOCAL_B, PORT_A, PORT_B, ADMIN, N_PLACES };
+/* The listening addresses: MAIN always, the next four in one configuration each; SECURE is left to
+ * the test, which adds the listener to `service`. */
+enum place { MAIN, LOCAL_A, LOCAL_B, PORT_A, PORT_B, ADMIN, SECURE, N_PLACES };
 
 enum answer { ANSWERED, REFUSED, CLOSED, HUNG };
 
@@ -20,6 +21,7 @@ struct trial {
 	char address[N_PLACES][96];
 	const char *service[2]; /* the rest of the configuration, by side */
 	const char *request;	/* what a client sends; NULL: bytes that come back */
+	long memory_step;	/* of the allocations, each of these fails; 0: every one */
 	struct text before[2];	/* the log of the clean run of this phase, by side */
 	size_t fds[2];		/* the number of descriptors after it */
 	/* The current run. */
