@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-enum { STUCK_SECONDS = 2 };
+enum { STUCK_SECONDS = 2, LATE_MS = 1500 };
 
 /* Sets LAG to the age of the unanswered ping of worker I, in seconds. */
 static bool is_stuck(const struct daemon *d, unsigned i, double *lag)
@@ -17,10 +17,21 @@ static bool is_stuck(const struct daemon *d, unsigned i, double *lag)
 	       (d->watchdog_seconds > 0 && *lag >= d->watchdog_seconds / 2);
 }
 
+/* The tick itself is late: this process was stopped (SIGSTOP) or starved, and the workers with it.
+ * An unanswered ping says nothing about them. */
+static void forgive_if_late(struct daemon *d)
+{
+	int64_t now = now_ns();
+	if (now - d->health_checked_ns > LATE_MS * INT64_C(1000000))
+		workers_restart_lag(d->workers, clock_seconds(CLOCK_MONOTONIC));
+	d->health_checked_ns = now;
+}
+
 bool health_check(struct daemon *d)
 {
 	double lag;
 	bool all_respond = true;
+	forgive_if_late(d);
 	for (unsigned i = 0; i < workers_count(d->workers); i++) {
 		bool stuck = is_stuck(d, i, &lag);
 		if (stuck && !d->reported_stuck[i])

@@ -87,10 +87,11 @@ struct daemon {
 	bool status_is_stale;	     /* the status file could not be written */
 	struct event *workers_event, *tick, *stop_timer;
 	struct reload_state reload;
-	char workers_reason[64]; /* why there are so many workers, for the log */
-	bool *reported_stuck;	 /* for each worker: the log says that it does not answer */
-	bool past_deadline;	 /* drain_timeout is over */
-	bool service_has_begun;	 /* its `begin` has succeeded, or there is none */
+	char workers_reason[64];   /* why there are so many workers, for the log */
+	bool *reported_stuck;	   /* for each worker: the log says that it does not answer */
+	int64_t health_checked_ns; /* monotonic */
+	bool past_deadline;	   /* drain_timeout is over */
+	bool service_has_begun;	   /* its `begin` has succeeded, or there is none */
 	double stop_deadline; /* of the lame duck, then of the drain: monotonic seconds; 0: none */
 	double watchdog_seconds; /* interval that the service manager expects; 0: none */
 };

@@ -199,6 +199,12 @@ void workers_ping(struct workers *ws, double now)
 	}
 }
 
+void workers_restart_lag(struct workers *ws, double now)
+{
+	for (unsigned i = 0; i < ws->n_workers; i++)
+		ws->worker[i].pinged_at = now;
+}
+
 double workers_lag(const struct workers *ws, unsigned worker, double now)
 {
 	const struct worker *w = &ws->worker[worker];

@@ -73,6 +73,9 @@ unsigned workers_join(struct workers *ws, double seconds, unsigned *first);
 /* Send a ping to every worker that has answered its last one. NOW: monotonic seconds. */
 void workers_ping(struct workers *ws, double now);
 
+/* Let the age of the unanswered pings begin now. */
+void workers_restart_lag(struct workers *ws, double now);
+
 /* Returns the age of the unanswered ping of this worker in seconds, or 0 if it has answered. */
 double workers_lag(const struct workers *ws, unsigned worker, double now);
 

@@ -96,7 +96,8 @@ static unsigned start_server(void)
 Test(services, a_client_of_a_proxy_is_served_or_its_end_is_reported)
 {
 	char section[128];
-	snprintf(section, sizeof(section), "proxy { backends = \"localhost:%u\" retry = 0 }\n",
+	snprintf(section, sizeof(section),
+		 "proxy { retry = 0 backend \"a\" { address = \"localhost:%u\" } }\n",
 		 start_server());
 	struct trial *t = service_trial("proxy", PROXY_BINARY, section);
 	start_clean(t);
