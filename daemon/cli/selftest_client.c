@@ -25,7 +25,7 @@ static bool read_answer(const struct client *c)
 			return false;
 		got += (size_t)n;
 	}
-	return got == wanted && memcmp(answer, c->service->answer, wanted) == 0;
+	return got == wanted && (!wanted || memcmp(answer, c->service->answer, wanted) == 0);
 }
 
 /* Has the daemon closed the connection? Without a probe, discard what the service sends: it would
