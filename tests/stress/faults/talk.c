@@ -85,12 +85,18 @@ int trial_get(struct trial *t, const char *path)
 	return hung ? -1 : sscanf(text, "HTTP/1.%*c %d", &code) == 1 ? code : 0;
 }
 
+/* At once; or if the kernel cannot refuse for a TCP socket, when the listener is closed. */
+static bool is_refused(struct trial *t, enum place at)
+{
+	if (strncmp(t->address[at], "unix:", 5) == 0)
+		return trial_talk(t, at, 5) == REFUSED;
+	return TRY(trial_talk(t, at, 5) == REFUSED);
+}
+
 bool trial_serves(struct trial *t, int side)
 {
 	enum place local[] = {LOCAL_A, LOCAL_B}, port[] = {PORT_A, PORT_B};
 	return trial_talk(t, MAIN, 5) == ANSWERED && trial_talk(t, local[side], 5) == ANSWERED &&
-	       trial_talk(t, port[side], 5) == ANSWERED &&
-	       trial_talk(t, local[!side], 5) == REFUSED &&
-	       /* At once, or if the kernel cannot refuse, when the listener is closed. */
-	       TRY(trial_talk(t, port[!side], 5) == REFUSED);
+	       trial_talk(t, port[side], 5) == ANSWERED && is_refused(t, local[!side]) &&
+	       is_refused(t, port[!side]);
 }
