@@ -71,7 +71,7 @@ static void reject_header(struct connection *c, const char *received)
 {
 	unsigned suppressed;
 	if (worker_may_warn(c->worker, WARN_HEADER, &suppressed))
-		log_connection(c, LOG_WARNING,
+		connection_log(c, LOG_WARNING,
 			       "closed: expected a PROXY protocol version 2 header, received %s; "
 			       "listen.proxy=true suppressed=%u",
 			       received, suppressed);
@@ -82,7 +82,7 @@ static void fail_tls(struct connection *c, const char *why)
 {
 	unsigned suppressed;
 	if (worker_may_warn(c->worker, WARN_TLS, &suppressed))
-		log_connection(c, LOG_WARNING,
+		connection_log(c, LOG_WARNING,
 			       "closed: TLS failed: %s; listener=\"%s\" suppressed=%u", why,
 			       c->listener, suppressed);
 	connection_flush(c); /* the alert */
@@ -129,7 +129,7 @@ static void set_client_address(struct connection *c, const struct address *clien
 	if (client->sa.ss_family == AF_UNSPEC) /* the header names no client */
 		return;
 	address_format(client, text);
-	log_connection(c, LOG_DEBUG, "client address: %s", text);
+	connection_log(c, LOG_DEBUG, "client address: %s", text);
 	memcpy(&c->peer, &client->sa, sizeof(c->peer));
 }
 
@@ -235,7 +235,7 @@ static bool may_read(struct connection *c)
 static void note_peer_end(struct connection *c)
 {
 	c->peer_ended = true;
-	log_connection(c, LOG_DEBUG, "peer closed its side: unsent=%zu", buffered(c->out));
+	connection_log(c, LOG_DEBUG, "peer closed its side: unsent=%zu", buffered(c->out));
 	if (c->state == AWAITS_TLS && tls_session_has_begun(c->tls))
 		worker_add(c->worker, COUNT_TLS + TLS_FAILED, 1);
 	call_ended(c);
@@ -446,7 +446,7 @@ static void finish(struct connection *c)
 	c->state = LINGERING;
 	c->lingering_since = c->worker->now;
 	c->unreceived = UINT32_MAX;
-	log_connection(c, LOG_DEBUG, "lingering: all sent, the peer has not received it");
+	connection_log(c, LOG_DEBUG, "lingering: all sent, the peer has not received it");
 	worker_schedule_check(c->worker, LINGER_CHECK_MS);
 	call_closed(c);
 }
@@ -464,7 +464,7 @@ static void give_up(struct connection *c, enum close_reason reason)
 	if (c->state < LINGERING)
 		c->reason = (uint8_t)reason;
 	c->state = ENDED;
-	log_connection(c, LOG_DEBUG, "not finished: unsent=%zu", unsent);
+	connection_log(c, LOG_DEBUG, "not finished: unsent=%zu", unsent);
 }
 
 static void check_progress(struct connection *c)
@@ -496,7 +496,7 @@ static void end_outgoing(struct connection *c)
 static void close_socket(struct connection *c)
 {
 	struct worker *w = c->worker;
-	log_connection(c, LOG_DEBUG, "closed: reason=%s received=%llu sent=%llu seconds=%u",
+	connection_log(c, LOG_DEBUG, "closed: reason=%s received=%llu sent=%llu seconds=%u",
 		       close_reasons[c->reason], (unsigned long long)c->received,
 		       (unsigned long long)c->sent, w->now - c->accepted_at);
 	event_del(&c->event);
@@ -555,7 +555,7 @@ static void begin_drain(struct connection *c)
 static void fail_to_connect(struct connection *c, int error)
 {
 	c->error = (int16_t)error;
-	log_connection(c, LOG_DEBUG, "cannot connect: %s", connection_error_text(c));
+	connection_log(c, LOG_DEBUG, "cannot connect: %s", connection_error_text(c));
 	connection_end(c, CLOSED_ERROR);
 }
 
@@ -590,7 +590,7 @@ static bool is_over(struct connection *c)
 	bool all_answered = !c->unread && (!in || !has_header) && !c->in_grace_period;
 	if (in >= limit && !c->holds && !c->offer_again && !c->paused && !c->peer_ended) {
 		/* The request cannot become complete. */
-		log_connection(c, LOG_DEBUG, "request too large: limits.buffer = %zu", limit);
+		connection_log(c, LOG_DEBUG, "request too large: limits.buffer = %zu", limit);
 		connection_begin_close(c, CLOSED_OVERFLOW);
 	} else if (c->draining && all_sent && all_answered) {
 		if (call_ending(c, ENDING_DRAIN))
@@ -622,7 +622,7 @@ static bool wait_open(struct connection *c)
 		}
 	}
 	if (!read && c->awaits_read && !c->peer_ended)
-		log_connection(c, LOG_DEBUG, "reading paused: unsent=%zu unconsumed=%zu", out,
+		connection_log(c, LOG_DEBUG, "reading paused: unsent=%zu unconsumed=%zu", out,
 			       buffered(c->in));
 	return wait_for(c, read, out > 0, loss);
 }
@@ -728,7 +728,7 @@ static void log_accepted(const struct connection *c, const struct listener *l)
 	if (log_level() < LOG_DEBUG)
 		return;
 	address_format(&l->actual, address);
-	log_connection(c, LOG_DEBUG, "accepted: on %s by worker %u", address, c->worker->index);
+	connection_log(c, LOG_DEBUG, "accepted: on %s by worker %u", address, c->worker->index);
 }
 
 static void close_for_no_memory(struct worker *w, int fd)

@@ -18,7 +18,6 @@
 #include <event2/buffer.h>
 #include <event2/event_struct.h>
 #include <netinet/in.h>
-#include <stdarg.h>
 
 enum connection_state {
 	CONNECTING,	     /* outgoing: no socket yet; what is written is queued */
@@ -204,11 +203,5 @@ void connection_store(struct connection *c, const char *bytes, size_t n);
 
 /* Free the empty buffers of an idle connection, or ALL buffers of a closed one. */
 void connection_free_buffers(struct connection *c, bool all);
-
-/* Log a line that begins with the address of the client. */
-void connection_vlog(const struct connection *c, int level, const char *format, va_list ap)
-	__attribute__((format(printf, 3, 0)));
-void log_connection(const struct connection *c, int level, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,10 +14,13 @@
 /* A piece of LARGE bytes is sent at once, with the gathered bytes before it, instead of copied. */
 enum { LARGE = 16384 };
 
-void connection_vlog(const struct connection *c, int level, const char *format, va_list ap)
+void connection_log(const struct connection *c, int level, const char *format, ...)
 {
 	char peer[ADDRESS_TEXT_MAX] = "a unix peer";
 	struct address a = {.length = sizeof(a.sa)};
+	va_list ap;
+	if (level > log_level())
+		return;
 	if (c->peer.family == AF_INET)
 		*(struct sockaddr_in *)&a.sa = c->peer.v4;
 	else if (c->peer.family == AF_INET6)
@@ -29,16 +33,8 @@ void connection_vlog(const struct connection *c, int level, const char *format, 
 			  LOG_TEXT("listener", c->listener ? c->listener : ""),
 			  LOG_TEXT("service", c->worker->workers->service->name),
 			  LOG_NUMBER("worker", c->worker->index)}};
-	log_vabout(level, &about, format, ap);
-}
-
-void log_connection(const struct connection *c, int level, const char *format, ...)
-{
-	va_list ap;
-	if (level > log_level())
-		return;
 	va_start(ap, format);
-	connection_vlog(c, level, format, ap);
+	log_vabout(level, &about, format, ap);
 	va_end(ap);
 }
 
@@ -103,7 +99,7 @@ void connection_fail_errno(struct connection *c, const char *call)
 {
 	int error = errno;
 	c->error = (int16_t)error;
-	log_connection(c, LOG_DEBUG, "cannot %s: %s", call, strerror(error));
+	connection_log(c, LOG_DEBUG, "cannot %s: %s", call, strerror(error));
 	if (error == ENOMEM || error == ENOBUFS)
 		connection_fail_no_memory(c);
 	else

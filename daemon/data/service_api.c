@@ -240,13 +240,3 @@ void connection_set_data(struct connection *c, void *data)
 {
 	c->service_data = data;
 }
-
-void connection_log(const struct connection *c, int level, const char *format, ...)
-{
-	va_list ap;
-	if (level > log_level())
-		return;
-	va_start(ap, format);
-	connection_vlog(c, level, format, ap);
-	va_end(ap);
-}

@@ -120,7 +120,7 @@ static bool check_strength(const struct tls_place *p, X509 *x, int number, int l
 			   EVP_PKEY_get_bits(key));
 		return false;
 	}
-	/* Nobody verifies the signature of a self-signed certificate. */
+	/* Clients do not verify the signature of a self-signed certificate. */
 	if (is_self_issued(x) || X509_get_signature_info(x, &digest, NULL, &bits, NULL) <= 0 ||
 	    bits < 0 || bits >= bits_of_level(level))
 		return true;

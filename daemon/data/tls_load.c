@@ -217,7 +217,7 @@ static struct tls_site *new_site(const struct section *s, X509_STORE **roots)
 	return NULL;
 }
 
-/* Decode the files. Each of them is looked at, whatever the others have. */
+/* Decode all files, so that every mistake in them is reported. */
 static bool parse(struct section *s)
 {
 	const struct tls_place *p = s->place;

@@ -41,7 +41,8 @@ struct tls_file {
 	mode_t mode;
 };
 
-/* Returns false, with an error, unless the file is a regular one that does not change meanwhile. */
+/* Returns false, with an error, unless F is a regular file that does not change while it is read.
+ */
 bool tls_file_read(const struct tls_place *p, struct tls_file *f);
 
 /* Cleanse and free the bytes. */

@@ -31,7 +31,7 @@ struct ticket_key {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ticket_keys {
 	struct ticket_key current, previous;
-} * keys;		   /* a mapping of its own; never freed */
+} * keys;		   /* in a separate mapping; never freed */
 static EVP_CIPHER *cipher; /* fetched once: a fetch for each ticket would cost more than it */
 
 /* The next three functions are called with the lock. */

@@ -404,7 +404,7 @@ Test(tls, a_drain_finishes_a_handshake)
  * sent, but the daemon has received all. */
 Test(tls, clients_that_write_and_close_at_once_lose_no_byte)
 {
-	enum { CLIENTS = 200, BYTES = 4096 };
+	enum { CLIENTS = 1000, BYTES = 4096 };
 	char bytes[BYTES];
 	memset(bytes, 'x', sizeof(bytes));
 	bytes[BYTES - 1] = '\n';

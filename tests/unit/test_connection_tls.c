@@ -1,4 +1,4 @@
-/* data/connection with TLS: failures, ends, limits, and what the service writes meanwhile. */
+/* data/connection with TLS: failures, ends, limits, and writes of the service. */
 /* test: NEEDS TLS */
 #include "certificates.h"
 #include "fixture.h"
