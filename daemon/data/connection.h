@@ -125,7 +125,7 @@ static inline size_t buffered(const struct evbuffer *b)
 	return b ? evbuffer_get_length(b) : 0;
 }
 
-/* The machine, data/connection.c. */
+/* The beginning, data/connection_new.c. */
 
 /* How the connections of a listen section begin. */
 struct opening {
@@ -141,6 +141,11 @@ void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *
 /* See worker_connect(). */
 struct connection *connection_connect(struct worker *w, const char *address,
 				      const struct protocol *p, void *data);
+
+/* The machine, data/connection.c. */
+
+/* Assign the event for the socket, to wait for WHAT. It must not be added. */
+void connection_assign_event(struct connection *c, short what);
 
 /* Run the machine. May free C. */
 void connection_handle(struct connection *c, enum connection_event event);
@@ -168,6 +173,8 @@ void connection_end(struct connection *c, enum close_reason reason);
 void connection_fail_no_memory(struct connection *c);
 const char *connection_error_text(const struct connection *c);	    /* see connection_error() */
 void connection_fail_errno(struct connection *c, const char *call); /* CALL: "send" or "receive" */
+/* The connection cannot be made. ERROR: see connection->error. */
+void connection_fail_connect(struct connection *c, int error);
 
 /*
  * Send a copy of BYTES, see connection_write(). If C's machine runs, small pieces are gathered in

@@ -106,6 +106,13 @@ void connection_fail_errno(struct connection *c, const char *call)
 		connection_end(c, CLOSED_ERROR); /* normal in a network, so no warning */
 }
 
+void connection_fail_connect(struct connection *c, int error)
+{
+	c->error = (int16_t)error;
+	connection_log(c, LOG_DEBUG, "cannot connect: %s", connection_error_text(c));
+	connection_end(c, CLOSED_ERROR);
+}
+
 /* limits.memory. Each worker has an equal part, so that it needs no other worker to enforce it. */
 
 static size_t memory_limit(const struct worker *w) /* KiB */
