@@ -1,6 +1,8 @@
 /* The log: its targets, and failures of the targets that never harm the daemon. */
+/* build: SOURCES ../support/sandbox.c */
 #include "client.h"
 #include "observe.h"
+#include "sandbox.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -12,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 DAEMON_SUITE(log);
@@ -60,6 +63,7 @@ Test(log, every_line_has_time_and_level)
 	cr_assert(log_contains(" info    listening: "), "%s", log_text());
 }
 
+/* A private /run, in which there is no journal. */
 static void stream_is_the_journal(void)
 {
 	char value[64];
@@ -68,10 +72,73 @@ static void stream_is_the_journal(void)
 	snprintf(value, sizeof(value), "%lu:%lu", (unsigned long)st.st_dev,
 		 (unsigned long)st.st_ino);
 	setenv("JOURNAL_STREAM", value, 1);
+	sandbox_cover("/run");
 }
 
-Test(log, the_journal_gets_levels)
+static void with_journal(void)
 {
+	char path[64];
+	stream_is_the_journal();
+	if (mkdir("/run/systemd", 0755) < 0 || mkdir("/run/systemd/journal", 0755) < 0 ||
+	    symlink(path_in("journal", path), "/run/systemd/journal/socket") < 0)
+		_exit(125);
+}
+
+/* Wait for a message with FIELD. A dot replaces each NUL, which the length of a value has. */
+static const char *await_message(int journal, const char *field)
+{
+	static char bytes[65536];
+	do {
+		await_fd(journal, POLLIN, deadline(), field);
+		ssize_t n = recv(journal, bytes, sizeof(bytes) - 1, 0);
+		MUST(n > 0);
+		for (ssize_t i = 0; i < n; i++)
+			bytes[i] = (char)(bytes[i] ? bytes[i] : '.');
+		bytes[n] = '\0';
+	} while (!strstr(bytes, field));
+	return bytes;
+}
+
+static void expect_part(const char *message, const char *part)
+{
+	cr_assert(strstr(message, part), "no %s in %s", part, message);
+}
+
+Test(log, the_journal_gets_fields)
+{
+	if (!sandbox_can_mount())
+		cr_skip_test("a mount namespace is not allowed here");
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	char path[64];
+	int journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	strcpy(a.sun_path, path_in("journal", path));
+	MUST(journal >= 0 && bind(journal, (struct sockaddr *)&a, sizeof(a)) == 0);
+	daemon_prepare = with_journal;
+	daemon_start(BASE "log { level = \"debug\" }\n");
+	const char *message = await_message(journal, "\nMESSAGE=ready: ");
+	expect_part(message, "PRIORITY=5\n");
+	expect_part(message, "\nSKELD_GENERATION\n\x01.......1\n");
+	cr_assert(log_contains("<6>listening: "), "%s", log_text());
+	client_echo(client_connect("main"), "hello\n");
+	message = await_message(journal, "\x08.......accepted\n");
+	expect_part(message, "\nSKELD_PEER\n");
+	expect_part(message, "\nSKELD_LISTENER\n\x04.......main\n");
+	config_write("nonsense\n");
+	daemon_reload_and_wait();
+	message = await_message(journal, "SKELD_EVENT\n\x0c.......reload_error\n");
+	expect_part(message, "PRIORITY=3\n");
+	expect_part(message, "\nSKELD_LINE\n\x01.......1\n");
+	daemon_signal(SIGTERM);
+	await_message(journal, "\nMESSAGE=stopped: ");
+	cr_assert_eq(daemon_wait_exit(), 0);
+	cr_assert(!log_contains("ready") && !log_contains("stopped"), "%s", log_text());
+	close(journal);
+}
+
+Test(log, lines_to_the_stream_of_the_journal_have_levels)
+{
+	if (!sandbox_can_mount())
+		cr_skip_test("a mount namespace is not allowed here");
 	daemon_prepare = stream_is_the_journal;
 	daemon_start(BASE);
 	config_write("nonsense\n");
