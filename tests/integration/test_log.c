@@ -14,7 +14,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 DAEMON_SUITE(log);
@@ -63,27 +62,6 @@ Test(log, every_line_has_time_and_level)
 	cr_assert(log_contains(" info    listening: "), "%s", log_text());
 }
 
-/* A private /run, in which there is no journal. */
-static void stream_is_the_journal(void)
-{
-	char value[64];
-	struct stat st;
-	fstat(STDERR_FILENO, &st);
-	snprintf(value, sizeof(value), "%lu:%lu", (unsigned long)st.st_dev,
-		 (unsigned long)st.st_ino);
-	setenv("JOURNAL_STREAM", value, 1);
-	sandbox_cover("/run");
-}
-
-static void with_journal(void)
-{
-	char path[64];
-	stream_is_the_journal();
-	if (mkdir("/run/systemd", 0755) < 0 || mkdir("/run/systemd/journal", 0755) < 0 ||
-	    symlink(path_in("journal", path), "/run/systemd/journal/socket") < 0)
-		_exit(125);
-}
-
 /* Wait for a message with FIELD. A dot replaces each NUL, which the length of a value has. */
 static const char *await_message(int journal, const char *field)
 {
@@ -108,12 +86,8 @@ Test(log, the_journal_gets_fields)
 {
 	if (!sandbox_can_mount())
 		cr_skip_test("a mount namespace is not allowed here");
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	char path[64];
-	int journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	strcpy(a.sun_path, path_in("journal", path));
-	MUST(journal >= 0 && bind(journal, (struct sockaddr *)&a, sizeof(a)) == 0);
-	daemon_prepare = with_journal;
+	int journal = sandbox_open_journal();
+	daemon_prepare = sandbox_journal;
 	daemon_start(BASE "log { level = \"debug\" }\n");
 	const char *message = await_message(journal, "\nMESSAGE=ready: ");
 	expect_part(message, "PRIORITY=5\n");
@@ -135,11 +109,11 @@ Test(log, the_journal_gets_fields)
 	close(journal);
 }
 
-Test(log, lines_to_the_stream_of_the_journal_have_levels)
+Test(log, lines_have_levels_while_the_journal_takes_no_messages)
 {
 	if (!sandbox_can_mount())
 		cr_skip_test("a mount namespace is not allowed here");
-	daemon_prepare = stream_is_the_journal;
+	daemon_prepare = sandbox_journal;
 	daemon_start(BASE);
 	config_write("nonsense\n");
 	daemon_reload_and_wait();
