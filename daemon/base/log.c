@@ -55,7 +55,6 @@ static _Atomic uint64_t n_out; /* and those that have left it */
 static struct log_target to_stderr = {.kind = LOG_TO_STDERR, .fd = STDERR_FILENO};
 static struct log_target *current; /* NULL: stderr, not examined yet */
 static struct log_target *pending; /* the targets that follow, oldest first */
-static bool sends_fields;	   /* log_send_fields() was called */
 static uint64_t reopen_at = NEVER; /* reopen the current target once so many lines are written */
 
 static enum { NO_WRITER, WRITER_RUNS, WRITER_STOPS } writer_state;
@@ -553,18 +552,13 @@ void log_switch(struct log_target *t)
 	pthread_mutex_lock(&lock);
 	struct log_target *last = last_target();
 	t->from = n_in;
-	log_text_set_fields(sends_fields && t->is_journal);
 	*(pending ? &last->next : &pending) = t;
 	write_or_wake_and_unlock(true);
 }
 
 void log_send_fields(void)
 {
-	pthread_mutex_lock(&lock);
-	const struct log_target *t = last_target();
-	sends_fields = true;
-	log_text_set_fields(t && t->is_journal);
-	pthread_mutex_unlock(&lock);
+	log_text_set_fields(to_stderr.is_journal);
 }
 
 void log_reopen(void)

@@ -134,8 +134,9 @@ void log_switch(struct log_target *target);
 /*
  * Send lines that are not JSON to systemd's journal with their fields from now on, while the log is
  * on stderr and the journal reads it. If the journal does not take such a message, the line goes to
- * stderr. Call this when the daemon is ready: the journal finds the unit of a message by the
- * process ID, so it could miss that of a daemon that has ended. It knows the unit of stderr.
+ * stderr. Call this after log_start(), when the daemon is ready: the journal finds the unit of a
+ * message by the process ID, so it could miss the unit of a daemon that has ended. It knows the
+ * unit of stderr.
  */
 void log_send_fields(void);
 

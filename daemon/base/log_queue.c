@@ -33,8 +33,8 @@ static struct log_line *make_room(size_t n)
 bool log_queue_put(const struct log_text *text)
 {
 	const size_t align = alignof(struct log_line) - 1;
-	size_t n = text->length + text->n_fields,
-	       size = (sizeof(struct log_line) + n + align) & ~align;
+	size_t n = text->length + text->n_fields;
+	size_t size = (sizeof(struct log_line) + n + align) & ~align;
 	struct log_line *l = make_room(size);
 	if (!l)
 		return false;

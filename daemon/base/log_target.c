@@ -399,7 +399,7 @@ size_t log_target_write(struct log_target *t, const char *lines, size_t n)
 {
 	if (t->kind == LOG_TO_SYSLOG && t->fd >= 0)
 		return write_to_syslog(t, lines, n);
-	if (t->n_fields && send_to_journal(t, lines, n, 0))
+	if (t->n_fields && send_to_journal(t, lines, n, 0)) /* may wait for room: keeps the order */
 		return n;
 	int fd = t->fd >= 0 ? t->fd : STDERR_FILENO;
 	if (t->has_partial_line && write_all(fd, "\n", 1) == 0)

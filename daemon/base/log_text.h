@@ -10,8 +10,8 @@ struct log_text {
 	int level;
 	bool is_json; /* the text is what log_json_members() has written; else it is not escaped */
 	size_t length, n_fields;
-	char bytes[LOG_LINE_MAX +
-		   LOG_JOURNAL_MAX]; /* the text, then what log_json_journal() wrote */
+	/* The text, then what log_json_journal() has written. */
+	char bytes[LOG_LINE_MAX + LOG_JOURNAL_MAX];
 };
 
 /* The format of texts from now on. */
