@@ -193,6 +193,23 @@ Test(log_journal, a_value_that_does_not_fit_is_left_out)
 	end(fd);
 }
 
+Test(log_journal, the_fields_have_4096_bytes_at_most)
+{
+	char text[LOG_LINE_MAX / 2 + 100], message[MESSAGE_MAX];
+	size_t most = 0;
+	int fd = start();
+	memset(text, 'x', sizeof(text));
+	for (int n = LOG_LINE_MAX / 2 - 200; n < LOG_LINE_MAX / 2; n++) {
+		log_info("fit: a=%.*s b=%.*s", LOG_LINE_MAX / 2, text, n, text);
+		size_t size = receive(fd, message);
+		const char *fields = strchr(memmem(message, size, "\nMESSAGE=", 9) + 1, '\n') + 1;
+		size_t now = (size_t)(message + size - fields);
+		most = now > most ? now : most;
+	}
+	cr_assert_eq(most, 4096, "%zu", most);
+	end(fd);
+}
+
 Test(log_journal, the_longest_message_is_complete)
 {
 	char text[3 * LOG_LINE_MAX], message[MESSAGE_MAX];
