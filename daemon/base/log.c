@@ -157,11 +157,12 @@ static void warn_of_syslog(struct log_target *t)
 
 static void write_run(const struct log_line *l, uint64_t n)
 {
+	struct log_text text;
 	for (; n; n--, l = log_line_next(l)) {
 		if (batch.refused && batch.n == 0) {
-			struct log_text text;
 			log_text_of_loss(&text, batch.refused);
-			add_to_batch(&(struct log_head){l->head.time, text.level, text.is_json},
+			add_to_batch(&(struct log_head){l->head.time, text.level, text.is_json,
+							text.n_fields},
 				     text.bytes, text.length);
 			batch.report_size = batch.n;
 		}
@@ -553,6 +554,11 @@ void log_switch(struct log_target *t)
 	t->from = n_in;
 	*(pending ? &last->next : &pending) = t;
 	write_or_wake_and_unlock(true);
+}
+
+void log_send_fields(void)
+{
+	log_text_set_fields(to_stderr.is_journal);
 }
 
 void log_reopen(void)

@@ -17,7 +17,8 @@
  * written as \xNN, so that no peer and no file can forge a line or control a terminal.
  *
  * The format of an event is "what happened: key=value key=value; what to do". In JSON, a line is an
- * object with these parts as members, see log_json.h.
+ * object with these parts as members, see log_json.h. The journal of systemd gets them as fields,
+ * beside the text.
  */
 #ifndef SKELD_LOG_H
 #define SKELD_LOG_H
@@ -129,6 +130,15 @@ struct log_target *log_open(enum log_kind kind, const char *file, char *why, siz
 
 /* Write what is logged from now on to TARGET; then close the previous target. Cannot fail. */
 void log_switch(struct log_target *target);
+
+/*
+ * Send lines that are not JSON to systemd's journal with their fields from now on, while the log is
+ * on stderr and the journal reads it. If the journal does not take such a message, the line goes to
+ * stderr. Call this after log_start(), when the daemon is ready: the journal finds the unit of a
+ * message by the process ID, so it could miss the unit of a daemon that has ended. It knows the
+ * unit of stderr.
+ */
+void log_send_fields(void);
 
 /* Open the log file again, after it was renamed, and read the time zone again. The writer does
  * both; if the file cannot be opened, it warns and keeps the previous one. */

@@ -3,6 +3,7 @@
 #include "base/text.h"
 
 #include <ctype.h>
+#include <endian.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +28,9 @@ struct arguments {
 };
 
 struct event {
-	char fields[FIELDS_MAX];
-	size_t n_fields;
+	bool for_journal; /* the format of FIELDS */
+	char *fields;
+	size_t size, n_fields;
 	struct piece message, detail, *rest; /* REST: where text that is no field goes */
 };
 
@@ -64,15 +66,39 @@ static bool is_reserved(const char *key)
 	return false;
 }
 
+/* "SKELD_KEY", a newline, the length of the value as a little-endian integer, the value, a newline.
+ */
+static bool add_journal_field(struct event *e, const char *key, const char *value)
+{
+	const char prefix[] = "SKELD_";
+	char *out = e->fields + e->n_fields;
+	size_t length = strlen(value);
+	const uint64_t size = htole64(length);
+	if (e->size - e->n_fields < sizeof(prefix) + strlen(key) + sizeof(size) + length + 1)
+		return false;
+	out = stpcpy(out, prefix);
+	for (; *key; key++)
+		*out++ = (char)(isalnum((unsigned char)*key) ? toupper((unsigned char)*key) : '_');
+	*out++ = '\n';
+	out = mempcpy(out, &size, sizeof(size));
+	out = mempcpy(out, value, length);
+	*out++ = '\n';
+	e->n_fields = (size_t)(out - e->fields);
+	return true;
+}
+
 /* Returns false if there is no room, or a member with this key. */
 static bool add_field(struct event *e, const char *key, const char *value, bool is_number)
 {
 	char member[KEY_MAX + 4], *out = e->fields + e->n_fields;
-	size_t size = sizeof(e->fields) - e->n_fields, length = strlen(value);
+	size_t size = e->size - e->n_fields, length = strlen(value);
+	if (is_reserved(key))
+		return false;
+	if (e->for_journal) /* which allows several fields of one name */
+		return add_journal_field(e, key, value);
 	snprintf(member, sizeof(member), "\"%s\":", key);
 	*out = '\0'; /* in a value, a backslash would precede the second quote */
-	if (is_reserved(key) || strstr(e->fields, member) ||
-	    size < strlen(key) + length + OTHER_MAX)
+	if (strstr(e->fields, member) || size < strlen(key) + length + OTHER_MAX)
 		return false;
 	e->n_fields += is_number ? (size_t)snprintf(out, size, ",%s%s", member, value)
 				 : add_string(out, size, key, value, length);
@@ -229,7 +255,7 @@ static void read_format(struct event *e, const char *format, struct arguments *a
 	}
 }
 
-/* The identifier of an event. */
+/* The identifier of an event, from its format. */
 static void name_event(char name[static KEY_MAX], const char *format)
 {
 	size_t n = 0;
@@ -273,32 +299,56 @@ static void trim(struct piece *p)
 	memmove(p->bytes, p->bytes + skip, p->n);
 }
 
-size_t log_json_members(char *out, const struct log_about *about, const char *format, va_list ap)
+static const char *event_of(const struct log_about *about, const char *format,
+			    char name[static KEY_MAX])
+{
+	if (about && about->event)
+		return about->event;
+	name_event(name, format);
+	return name;
+}
+
+static void read_event(struct event *e, const struct log_about *about, const char *format,
+		       va_list ap)
 {
 	static const struct log_about nothing;
-	struct event e = {.rest = &e.message};
 	struct arguments a;
-	char name[KEY_MAX];
 	about = about ? about : &nothing;
+	e->rest = &e->message;
 	for (const struct log_field *f = about->field; f->key; f++)
 		if (f->text)
-			add_field(&e, f->key, f->text, false);
+			add_field(e, f->key, f->text, false);
 		else
-			add_number(&e, f->key, f->number);
+			add_number(e, f->key, f->number);
 	if (about->pairs)
-		add_pairs(&e, about->pairs);
+		add_pairs(e, about->pairs);
 	va_copy(a.ap, ap);
-	read_format(&e, format, &a);
+	read_format(e, format, &a);
 	va_end(a.ap);
-	trim(&e.detail);
-	name_event(name, format);
+	trim(&e->detail);
+}
+
+size_t log_json_members(char *out, const struct log_about *about, const char *format, va_list ap)
+{
+	char name[KEY_MAX], fields[FIELDS_MAX];
+	struct event e = {.fields = fields, .size = sizeof(fields)};
+	read_event(&e, about, format, ap);
 	size_t n = (size_t)snprintf(out, LOG_JSON_MAX, ",\"event\":\"%s\"",
-				    about->event ? about->event : name);
+				    event_of(about, format, name));
 	n += add_string(out + n, LOG_JSON_MAX - n - e.n_fields, "message", e.message.bytes,
 			e.message.n);
-	memcpy(out + n, e.fields, e.n_fields);
+	memcpy(out + n, fields, e.n_fields);
 	n += e.n_fields;
 	if (e.detail.n)
 		n += add_string(out + n, LOG_JSON_MAX - n, "detail", e.detail.bytes, e.detail.n);
 	return n;
+}
+
+size_t log_json_journal(char *out, const struct log_about *about, const char *format, va_list ap)
+{
+	char name[KEY_MAX];
+	struct event e = {.for_journal = true, .fields = out, .size = LOG_JOURNAL_MAX};
+	add_journal_field(&e, "event", event_of(about, format, name));
+	read_event(&e, about, format, ap);
+	return e.n_fields;
 }

@@ -33,7 +33,8 @@ static struct log_line *make_room(size_t n)
 bool log_queue_put(const struct log_text *text)
 {
 	const size_t align = alignof(struct log_line) - 1;
-	size_t size = (sizeof(struct log_line) + text->length + align) & ~align;
+	size_t n = text->length + text->n_fields;
+	size_t size = (sizeof(struct log_line) + n + align) & ~align;
 	struct log_line *l = make_room(size);
 	if (!l)
 		return false;
@@ -41,8 +42,9 @@ bool log_queue_put(const struct log_text *text)
 	l->length = text->length;
 	l->head.level = text->level;
 	l->head.is_json = text->is_json;
+	l->head.n_fields = text->n_fields;
 	clock_gettime(CLOCK_REALTIME, &l->head.time); /* under the lock: later lines, later times */
-	memcpy(l->text, text->bytes, text->length);
+	memcpy(l->text, text->bytes, n);
 	head += size;
 	return true;
 }

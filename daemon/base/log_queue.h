@@ -15,7 +15,7 @@ struct log_line {
 	size_t size; /* of this struct and the text, a multiple of its alignment */
 	size_t length;
 	struct log_head head;
-	char text[];
+	char text[]; /* LENGTH bytes, then the fields */
 };
 
 /* Append a line, with the present time. Returns false if there is no room. */

@@ -313,6 +313,8 @@ size_t log_target_format(struct log_target *t, char *out, const struct log_head 
 			 const char *text, size_t length)
 {
 	size_t n = format_prefix(out, LOG_LINE_MAX, t, head);
+	t->fields = text + length;
+	t->n_fields = t->is_journal ? head->n_fields : 0;
 	if (head->is_json)
 		n += format_object(out + n, head, text, length);
 	else
@@ -370,10 +372,35 @@ static size_t write_to_syslog(struct log_target *t, const char *line, size_t n)
 	return 0;
 }
 
+/*
+ * Send "<LEVEL>text" and the fields by systemd.io/JOURNAL_NATIVE_PROTOCOL. Returns false if the
+ * journal does not take them. The socket serves until the process ends: it is not connected, so a
+ * restart of the journal does not matter.
+ */
+static bool send_to_journal(const struct log_target *t, const char *line, size_t n, int flags)
+{
+	static int fd = -1;
+	char head[] = "PRIORITY=6\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=skeld\nMESSAGE=";
+	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "/run/systemd/journal/socket"};
+	struct iovec parts[] = {{head, sizeof(head) - 1},
+				{(void *)(uintptr_t)(line + 3), n - 3},
+				{(void *)(uintptr_t)t->fields, t->n_fields}};
+	const struct msghdr m = {.msg_name = &a,
+				 .msg_namelen = sizeof(a),
+				 .msg_iov = parts,
+				 .msg_iovlen = sizeof(parts) / sizeof(*parts)};
+	head[strlen("PRIORITY=")] = line[1];
+	if (fd < 0)
+		fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return sendmsg(fd, &m, flags | MSG_NOSIGNAL) >= 0;
+}
+
 size_t log_target_write(struct log_target *t, const char *lines, size_t n)
 {
 	if (t->kind == LOG_TO_SYSLOG && t->fd >= 0)
 		return write_to_syslog(t, lines, n);
+	if (t->n_fields && send_to_journal(t, lines, n, 0)) /* may wait for room: keeps the order */
+		return n;
 	int fd = t->fd >= 0 ? t->fd : STDERR_FILENO;
 	if (t->has_partial_line && write_all(fd, "\n", 1) == 0)
 		return 0;
@@ -387,6 +414,8 @@ size_t log_target_write_at_once(struct log_target *t, const char *line, size_t n
 	ssize_t k = -1;
 	if (t->has_partial_line)
 		return 0;
+	if (t->n_fields)
+		return send_to_journal(t, line, n, MSG_DONTWAIT) ? n : 0;
 	if (t->kind == LOG_TO_SYSLOG) {
 		k = send(t->fd, line, n - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 		return k == (ssize_t)n - 1 ? n : 0;

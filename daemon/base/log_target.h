@@ -13,7 +13,8 @@
 struct log_head { /* of a line */
 	struct timespec time;
 	int level;
-	bool is_json; /* the text is what log_json_members() has written */
+	bool is_json;	 /* the text is what log_json_members() has written */
+	size_t n_fields; /* behind the text: so many bytes of log_json_journal() */
 };
 
 struct log_target {
@@ -26,6 +27,8 @@ struct log_target {
 	bool is_stream;	       /* syslog: the socket is SOCK_STREAM, a NUL ends each line */
 	int syslog_error;      /* the errno(3) of a lost connection, for log.c to log; else 0 */
 	bool has_partial_line; /* a full disk cut the last line: begin a new one */
+	const char *fields;    /* of the line that was formatted last, for the journal */
+	size_t n_fields;
 
 	/* For log.c: a target that is to be used once FROM lines have been written. */
 	uint64_t from;
@@ -51,14 +54,15 @@ int log_target_reopen(struct log_target *t);
 /* Read /etc/localtime again. */
 void log_target_read_time_zone(void);
 
-/* Write a line to OUT, which has LOG_LINE_MAX bytes. Returns its length; it ends in a newline. */
+/* Write a line to OUT, which has LOG_LINE_MAX bytes. Returns its length; it ends in a newline. The
+ * fields behind TEXT stay there until the line is written. */
 size_t log_target_format(struct log_target *t, char *out, const struct log_head *head,
 			 const char *text, size_t length);
 
-/* How many lines one write may have: to syslog, each line is a message. */
+/* How many lines one write may have: to syslog and the journal, each line is a message. */
 static inline bool log_target_takes_many(const struct log_target *t)
 {
-	return t->kind != LOG_TO_SYSLOG;
+	return t->kind != LOG_TO_SYSLOG && !t->is_journal;
 }
 
 /* Write N bytes of formatted lines. Returns how many were written; less than N after an error. */

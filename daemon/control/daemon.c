@@ -417,6 +417,7 @@ static void run(struct daemon *d)
 {
 	log_flush(); /* the log is complete when READY=1 is sent */
 	daemon_set_state(d, RUNNING);
+	log_send_fields();
 	log_notice("ready: generation=1 workers=%u (%s) start_ms=%.1f", workers_count(d->workers),
 		   d->workers_reason, (double)(now_ns() - d->started_ns) / 1e6);
 	if (d->hooks && d->hooks->ready)

@@ -1,6 +1,8 @@
 /* The log: its targets, and failures of the targets that never harm the daemon. */
+/* build: SOURCES ../support/sandbox.c */
 #include "client.h"
 #include "observe.h"
+#include "sandbox.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -60,19 +62,58 @@ Test(log, every_line_has_time_and_level)
 	cr_assert(log_contains(" info    listening: "), "%s", log_text());
 }
 
-static void stream_is_the_journal(void)
+/* Wait for a message with FIELD. A dot replaces each NUL, which the length of a value has. */
+static const char *await_message(int journal, const char *field)
 {
-	char value[64];
-	struct stat st;
-	fstat(STDERR_FILENO, &st);
-	snprintf(value, sizeof(value), "%lu:%lu", (unsigned long)st.st_dev,
-		 (unsigned long)st.st_ino);
-	setenv("JOURNAL_STREAM", value, 1);
+	static char bytes[65536];
+	do {
+		await_fd(journal, POLLIN, deadline(), field);
+		ssize_t n = recv(journal, bytes, sizeof(bytes) - 1, 0);
+		MUST(n > 0);
+		for (ssize_t i = 0; i < n; i++)
+			bytes[i] = (char)(bytes[i] ? bytes[i] : '.');
+		bytes[n] = '\0';
+	} while (!strstr(bytes, field));
+	return bytes;
 }
 
-Test(log, the_journal_gets_levels)
+static void expect_part(const char *message, const char *part)
 {
-	daemon_prepare = stream_is_the_journal;
+	cr_assert(strstr(message, part), "no %s in %s", part, message);
+}
+
+Test(log, the_journal_gets_fields)
+{
+	if (!sandbox_can_mount())
+		cr_skip_test("a mount namespace is not allowed here");
+	int journal = sandbox_open_journal();
+	daemon_prepare = sandbox_journal;
+	daemon_start(BASE "log { level = \"debug\" }\n");
+	const char *message = await_message(journal, "\nMESSAGE=ready: ");
+	expect_part(message, "PRIORITY=5\n");
+	expect_part(message, "\nSKELD_GENERATION\n\x01.......1\n");
+	cr_assert(log_contains("<6>listening: "), "%s", log_text());
+	client_echo(client_connect("main"), "hello\n");
+	message = await_message(journal, "\x08.......accepted\n");
+	expect_part(message, "\nSKELD_PEER\n");
+	expect_part(message, "\nSKELD_LISTENER\n\x04.......main\n");
+	config_write("nonsense\n");
+	daemon_reload_and_wait();
+	message = await_message(journal, "SKELD_EVENT\n\x0c.......reload_error\n");
+	expect_part(message, "PRIORITY=3\n");
+	expect_part(message, "\nSKELD_LINE\n\x01.......1\n");
+	daemon_signal(SIGTERM);
+	await_message(journal, "\nMESSAGE=stopped: ");
+	cr_assert_eq(daemon_wait_exit(), 0);
+	cr_assert(!log_contains("ready") && !log_contains("stopped"), "%s", log_text());
+	close(journal);
+}
+
+Test(log, lines_have_levels_while_the_journal_takes_no_messages)
+{
+	if (!sandbox_can_mount())
+		cr_skip_test("a mount namespace is not allowed here");
+	daemon_prepare = sandbox_journal;
 	daemon_start(BASE);
 	config_write("nonsense\n");
 	daemon_reload_and_wait();

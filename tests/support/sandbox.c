@@ -1,11 +1,19 @@
 #include "sandbox.h"
 
+#include "fixture.h"
+
+#include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,4 +56,28 @@ void sandbox_cover(const char *path)
 {
 	if (!unshare_mounts() || mount("none", path, "tmpfs", 0, NULL) < 0)
 		_exit(125);
+}
+
+void sandbox_journal(void)
+{
+	char value[64], path[PATH_IN_MAX];
+	struct stat st;
+	sandbox_cover("/run");
+	if (mkdir("/run/systemd", 0755) < 0 || mkdir("/run/systemd/journal", 0755) < 0 ||
+	    symlink(path_in("journal", path), "/run/systemd/journal/socket") < 0 ||
+	    fstat(STDERR_FILENO, &st) < 0)
+		_exit(125);
+	snprintf(value, sizeof(value), "%lu:%lu", (unsigned long)st.st_dev,
+		 (unsigned long)st.st_ino);
+	setenv("JOURNAL_STREAM", value, 1);
+}
+
+int sandbox_open_journal(void)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	char path[PATH_IN_MAX];
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	strcpy(a.sun_path, path_in("journal", path));
+	MUST(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+	return fd;
 }

@@ -16,4 +16,11 @@ bool sandbox_can_mount(void);
 /* Mount an empty file system on PATH, seen by this process and its children only. */
 void sandbox_cover(const char *path);
 
+/* Let standard error be the stream that systemd's journal reads. The socket of the journal is that
+ * of sandbox_open_journal(). */
+void sandbox_journal(void);
+
+/* In the test, not in the child: returns a socket that receives the messages to the journal. */
+int sandbox_open_journal(void);
+
 #endif

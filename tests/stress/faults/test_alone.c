@@ -1,11 +1,13 @@
 /*
  * Single cases: bare libconfuse exits without memory (therefore a separate process parses); a
  * daemon with a real memory limit; an event loop of libevent that fails; the admin server
- * without memory.
+ * without memory; messages to the journal that cannot be sent.
  */
+/* build: SOURCES ../../support/sandbox.c */
 /* test: LABELS all */
 #include "judge.h"
 #include "observe.h"
+#include "sandbox.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -166,5 +168,124 @@ Test(alone, admin_server_accepts_again_when_there_is_memory)
 	for (int i = 0; i < PLACES; i++)
 		close(held[i]);
 	expect_no_leak(t, 0);
+	trial_free(t);
+}
+
+static void (*inject)(void);
+
+static void inject_and_log_to_journal(void)
+{
+	inject();
+	sandbox_journal();
+}
+
+static struct trial *trial_with_journal(const char *phase, int *journal)
+{
+	if (!sandbox_can_mount())
+		cr_skip_test("a mount namespace is not allowed here");
+	struct trial *t = trial_new(phase);
+	inject = daemon_prepare;
+	daemon_prepare = inject_and_log_to_journal;
+	*journal = sandbox_open_journal();
+	config_write(
+		"workers = 1\nadmin { address = \"\" }\nlisten \"main\" { address = \"%s\" }\n",
+		t->address[MAIN]);
+	return t;
+}
+
+/* Append the messages in the journal to ALL. Is a line with PART there, or on stderr? */
+static bool has_line(int journal, struct text *all, const char *part)
+{
+	char message[16384];
+	ssize_t n;
+	while ((n = recv(journal, message, sizeof(message) - 1, MSG_DONTWAIT)) > 0) {
+		message[n] = '\0';
+		const char *text = strstr(message, "\nMESSAGE=") + 1;
+		text_append(all, text, strcspn(text, "\n") + 1);
+	}
+	return (all->bytes && strstr(all->bytes, part)) || strstr(trial_log(), part);
+}
+
+static size_t count_lines(const char *text)
+{
+	size_t n = 0;
+	while (text && (text = strchr(text, '\n')) && text++)
+		n++;
+	return n;
+}
+
+/* Dump the statistics, with the armed call. Returns the number of lines of the dump. */
+static size_t lines_of_dump(struct trial *t, int journal)
+{
+	struct text all = {0};
+	trial_dump();
+	if (!TRY(has_line(journal, &all, "stats process: ")))
+		trial_wrong(t, "the last line of a dump is lost");
+	has_line(journal, &all, ""); /* the others, if that line is on stderr */
+	trial_disarm(t);
+	size_t n = count_lines(all.bytes) + count_lines(trial_log());
+	t->hits += trial_hit(t);
+	free(all.bytes);
+	return n;
+}
+
+static void start_with_journal(struct trial *t, int journal)
+{
+	struct text all = {0};
+	int code = 0;
+	if (!trial_start(t, &code))
+		t->not_started++;
+	else if (!TRY(has_line(journal, &all, "ready: ")))
+		trial_wrong(t, "a line of the start is lost");
+	free(all.bytes);
+}
+
+Test(alone, a_message_that_the_journal_does_not_take_is_not_lost)
+{
+	static const int errors[] = {EAGAIN, ENOBUFS, ECONNREFUSED, EMSGSIZE, LASTING};
+	int journal;
+	struct trial *t = trial_with_journal("messages to the journal", &journal);
+	start_with_journal(t, journal);
+	trial_forget();
+	size_t clean = lines_of_dump(t, journal);
+	for (size_t e = 0; e < sizeof(errors) / sizeof(*errors); e++) {
+		bool hit = true;
+		for (long n = 1; hit; n++) {
+			trial_forget();
+			trial_arm(t, CALL_sendmsg, errors[e], n);
+			size_t lines = lines_of_dump(t, journal);
+			hit = trial_hit(t);
+			if (lines != clean)
+				trial_wrong(t, "%zu lines, not %zu", lines, clean);
+			else if (*trial_log()) /* stderr */
+				t->reported++;
+			else
+				t->as_if_nothing++;
+		}
+	}
+	if (!t->reported)
+		trial_wrong(t, "no line was on stderr");
+	close(journal);
+	trial_free(t);
+}
+
+Test(alone, a_start_without_a_socket_to_the_journal_loses_no_line)
+{
+	int journal;
+	struct trial *t = trial_with_journal("socket to the journal", &journal);
+	bool hit = true;
+	for (long n = 1; hit; n++) {
+		trial_forget();
+		trial_arm(t, CALL_socket, EMFILE, n);
+		start_with_journal(t, journal);
+		hit = trial_hit(t);
+		if (!daemon_pid)
+			continue;
+		lines_of_dump(t, journal);
+		kill(daemon_pid, SIGTERM);
+		if (trial_end() != 0)
+			trial_wrong(t, "SIGTERM does not end it");
+	}
+	close(journal);
 	trial_free(t);
 }
