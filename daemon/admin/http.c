@@ -354,8 +354,8 @@ void admin_listen(struct admin *a, const struct snapshot *s)
 	if (!l || address_is_local(&l->actual))
 		return;
 	address_format(&l->actual, address);
-	log_warning("admin.address %s can be reached from other machines: anyone who connects "
-		    "reads metrics and status; use a firewall or a loopback address",
+	log_warning("admin.address %s can be reached from other machines: they can read "
+		    "metrics and status; use a firewall or a loopback address",
 		    address);
 }
 

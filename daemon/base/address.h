@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-#define ADDRESS_SYNTAX "host:port, [v6]:port or unix:/path (numbers: names are not looked up)"
+#define ADDRESS_SYNTAX "host:port, [v6]:port or unix:/path (numeric, names are not looked up)"
 
 enum { ADDRESS_TEXT_MAX = 128 }; /* the longest text form, with its NUL */
 

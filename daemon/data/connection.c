@@ -809,8 +809,8 @@ static bool count_outgoing(struct worker *w)
 	atomic_fetch_sub(&w->workers->n_outgoing, 1);
 	unsigned suppressed;
 	if (worker_may_warn(w, WARN_OUTGOING, &suppressed))
-		log_warning("limit of outgoing connections reached (limits.outgoing = %zu): "
-			    "worker=%u suppressed=%u; no new one is made",
+		log_warning("outgoing connection limit reached (limits.outgoing = %zu): "
+			    "worker=%u suppressed=%u; the service cannot make more",
 			    limit, w->index, suppressed);
 	errno = EAGAIN;
 	return false;

@@ -132,8 +132,8 @@ Test(check, a_mistake_in_an_address_is_named_with_its_section)
 {
 	expect_rejected_text(
 		"listen \"one\" {\n\taddress = \"localhost:80\"\n}\n",
-		"skeld.conf:2: listen.address = \"localhost:80\": expected a number as "
-		"the host, such as 127.0.0.1: names are not looked up here (listen "
+		"skeld.conf:2: listen.address = \"localhost:80\": expected an IP "
+		"address, such as 127.0.0.1: host names are not looked up here (listen "
 		"\"one\")\n");
 	expect_rejected_text(
 		"admin { address = \"::1:80\" }\n",
