@@ -375,7 +375,8 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		 "Bytes of connections that are unsent or unconsumed, see limits.memory", "bytes",
 		 "buffered"},
 		{"skeld_worker_lag_seconds", METRIC_GAUGE,
-		 "Time for which a worker has not responded, 0 if it responds", "workers", "lag"}};
+		 "Time for which a worker has not responded, 0 while it responds", "workers",
+		 "lag"}};
 	const struct metric_family families[] = {
 		{&m[0], .n = 1, .value = open_connections, .context = ws},
 		{&m[1], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_ACCEPTED},

@@ -220,13 +220,13 @@ Test(address, each_mistake_is_explained)
 {
 	static const struct {
 		const char *text, *part;
-	} mistakes[] = {{"127.0.0.1", "no port"},
-			{"127.0.0.1:", "no port"},
-			{"localhost", "no port"},
-			{"80", "no port"},
-			{"[::1]", "no port"},
-			{"[::1]:", "no port"},
-			{"[::1]80", "no port"},
+	} mistakes[] = {{"127.0.0.1", "the port is missing"},
+			{"127.0.0.1:", "the port is missing"},
+			{"localhost", "the port is missing"},
+			{"80", "the port is missing"},
+			{"[::1]", "the port is missing"},
+			{"[::1]:", "the port is missing"},
+			{"[::1]80", "the port is missing"},
 			{"127.0.0.1:70000", "70000 is above 65535"},
 			{"[::1]:65536", "65536 is above 65535"},
 			{"127.0.0.1:000080", "000080 is too long"},
