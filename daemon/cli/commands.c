@@ -464,7 +464,7 @@ static int command_stats(struct target *t)
 	return EXIT_SUCCESS;
 }
 
-/* Needs no right but to read the file. What is not known is on stderr. */
+/* Needs only the permission to read the file. Prints to stderr what it cannot verify. */
 static int command_status(const char *dir)
 {
 	struct target t = {.dir = dir};

@@ -27,7 +27,7 @@ static const char *file_of(const struct location *l, const char *file)
 	return l->file ? l->file : file;
 }
 
-/* The log is opened later, by another process. A missing directory does not come back by itself. */
+/* Another process opens the log later. A missing directory is a permanent error: report it now. */
 static void check_log_directory(const struct config *c, const char *file, struct errors *e)
 {
 	struct stat st;

@@ -39,7 +39,8 @@ static enum pid_file check_pid_file(int dir, int fd)
 									  : PID_FILE_FOREIGN;
 }
 
-/* As this file creates it? Not a file of another version, or one that another user has placed. */
+/* Does the file have the mode and owner that this file gives it? Otherwise it belongs to another
+ * version or user. */
 static bool is_private(const struct runtime *r)
 {
 	struct stat st;

@@ -48,7 +48,7 @@ static const struct action outlive = {"ignored, started by nohup(1)", .run = NUL
 static const struct action force = {"stop now", shutdown_now, .if_queued = &ignore};
 
 /* clang-format off */
-/* What every signal does in every state. Until the loop runs, signals wait in the queue. */
+/* The action for each signal in each state. Until the loop runs, signals wait in the queue. */
 static const struct {
 	const char *name;
 	int signal;

@@ -133,7 +133,7 @@ static void set_client_address(struct connection *c, const struct address *clien
 	memcpy(&c->peer, &client->sa, sizeof(c->peer));
 }
 
-/* All that comes before the first byte for the service was received. */
+/* The bytes before the first byte for the service were received. */
 static void open_connection(struct connection *c)
 {
 	connection_move(c, LIST_ACTIVE);
@@ -581,7 +581,7 @@ static void time_out(struct connection *c)
 		give_up(c, CLOSED_IDLE);
 }
 
-/* Is an open connection over? Changes the state then. */
+/* Is the open connection finished? If so, changes the state. */
 static bool is_over(struct connection *c)
 {
 	size_t in = buffered(c->in), limit = connection_buffer_limit(c);
@@ -779,7 +779,8 @@ static void on_connected(void *arg, int fd, const struct address *peer, int erro
 {
 	struct connection *c = arg;
 	c->connector = NULL;
-	if (c->state != CONNECTING) { /* it was ended in this turn, and its machine runs next */
+	if (c->state != CONNECTING) { /* the connection was ended in this turn, and its machine runs
+				       * next */
 		if (fd >= 0)
 			evutil_closesocket(fd);
 		return;

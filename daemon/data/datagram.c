@@ -62,7 +62,7 @@ static void count_dropped(struct worker *w, enum drop_reason reason, uint64_t n)
 
 /* Answers. */
 
-/* Send the N messages. What a full socket does not take is dropped. */
+/* Send the N messages. Messages that a full socket does not accept are dropped. */
 static void send_messages(struct datagram_socket *s, struct mmsghdr *message, unsigned n)
 {
 	while (n) {

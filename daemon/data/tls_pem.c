@@ -111,7 +111,7 @@ void tls_file_free(struct tls_file *f)
 
 /* PEM blocks. */
 
-/* What is between two newlines, without blanks at its end. */
+/* A line without its newline and without blanks at its end. */
 struct line {
 	const char *text;
 	size_t n;
@@ -184,7 +184,7 @@ static bool is_base64(const struct line *l, size_t *padding)
 	return n > 0;
 }
 
-/* Text beside the blocks is allowed, `openssl x509 -text` writes it; but nothing that may be a
+/* Text between the blocks is allowed, `openssl x509 -text` writes it; but no line that may be a
  * part of a block. */
 static bool check_between(const struct reader *r, const struct line *l)
 {

@@ -292,7 +292,7 @@ static void register_rows(struct workers *ws, struct registry *r)
 		register_row(ws, r, row);
 }
 
-/* Only what the service uses is logged. */
+/* Log only the metrics that the service uses. */
 static void register_optional(struct registry *r, const struct metric_family families[], size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
