@@ -195,7 +195,7 @@ Test(statsd, moved_listener_answers_at_the_new_port_and_refuses_at_the_old_one)
 }
 
 /* The daemon stands still while the datagrams arrive. */
-Test(statsd, drain_answers_what_has_arrived)
+Test(statsd, drain_answers_the_datagrams_that_have_arrived)
 {
 	enum { N = 100 };
 	daemon_start(TWO SAMPLES);

@@ -172,7 +172,7 @@ static void add_line(void *context, const char *line)
 	snprintf(lines + strlen(lines), sizeof(lines) - strlen(lines), "%s\n", line);
 }
 
-Test(config_tls, changes_are_reported)
+Test(config_tls, changes_of_sections_are_reported)
 {
 	struct config *old = load_good(SITE("a") SITE("b") "listen x { tls = {a, b} }\n");
 	struct config *new = load_good("tls a { certificate = /c key = /n }\n" SITE(
@@ -190,7 +190,7 @@ Test(config_tls, changes_are_reported)
 
 #else
 
-Test(config_tls, a_build_without_tls_says_so)
+Test(config_tls, a_build_without_tls_is_named_in_the_error)
 {
 	expect_error("tls a { certificate = /c }\n",
 		     "skeld.conf:1: unknown section tls: this build has no TLS (-DSKELD_TLS=OFF)");

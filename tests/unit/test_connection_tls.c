@@ -403,7 +403,7 @@ static int announce(struct connection *c)
 	return connection_write(c, "you", 3) < 0 ? -1 : 0;
 }
 
-Test(connection_tls, what_opened_writes_to_two_connections_reaches_both)
+Test(connection_tls, bytes_that_opened_writes_to_two_connections_reach_both)
 {
 	first = NULL;
 	serving.opened = announce;
