@@ -20,7 +20,7 @@ static int send_command(const char *command)
 	return skeld_run("-r", runtime_dir, "-s", command, NULL);
 }
 
-/* Kills the daemon as soon as it drains, beside the command. */
+/* Kills the daemon as soon as it drains, while the command waits. */
 static pid_t start_killer(void)
 {
 	pid_t pid = fork();

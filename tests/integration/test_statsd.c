@@ -346,7 +346,7 @@ static void pass(void)
 	setenv("LISTEN_FDNAMES", "samples", 1);
 }
 
-/* What arrives between two runs waits in the socket. */
+/* Datagrams that arrive between two runs wait in the socket. */
 Test(statsd, passed_socket_is_used_and_keeps_its_queue)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};

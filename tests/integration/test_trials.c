@@ -1,4 +1,4 @@
-/* What skeld --self-test accepts and prints. */
+/* The arguments and the output of skeld --self-test. */
 #include "observe.h"
 
 #include <criterion/criterion.h>

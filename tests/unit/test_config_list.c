@@ -1,4 +1,4 @@
-/* Lists in the configuration: OPTION_LIST, and OPTION_MODE beside it. */
+/* Lists in the configuration, OPTION_LIST; and OPTION_MODE. */
 #include "fixture.h"
 #include "loading.h"
 

@@ -406,7 +406,7 @@ Test(config_sections, a_secret_appears_in_no_error)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* What an author may get wrong. */
+/* Mistakes of the author of a service. */
 Test(config_sections, a_wrong_table_is_reported)
 {
 	struct service_option rows[3] = {options[0], options[2], {0}};

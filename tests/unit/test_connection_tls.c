@@ -393,7 +393,7 @@ Test(connection_tls, the_name_of_a_client_that_was_not_asked_for_one_is_empty)
 
 static struct connection *first;
 
-/* Tell the first client of each later one. */
+/* Notify the first client of each later one. */
 static int announce(struct connection *c)
 {
 	connection_write(c, "hello ", 6);

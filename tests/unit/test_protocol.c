@@ -1,5 +1,5 @@
-/* data/connection, data/service_api: the callbacks beside `data`, and the calls that end, pause and
- * switch a connection. */
+/* data/connection, data/service_api: the callbacks other than `data`, and the calls that end, pause
+ * and switch a connection. */
 #include "fixture.h"
 #include "serving.h"
 
