@@ -16,7 +16,7 @@
  *	service_option.h    columns and types of the table of options, included below
  *	service_metric.h    the same for metrics, included below
  *	service_thread.h    long work: threads, other workers, timers in a drain, child processes
- *	service_outgoing.h  connections to servers; what a proxy needs
+ *	service_outgoing.h  connections to servers, for example of a proxy
  *	service_datagram.h  datagrams
  *
  * The daemon does the rest: it accepts connections, enforces limits and timeouts, buffers, pauses
@@ -76,7 +76,7 @@ struct protocol {
 	size_t (*data)(struct connection *c, const char *bytes, size_t n);
 
 	/* The output queue has shrunk after connection_write() has returned 1. With this callback,
-	 * the daemon goes on reading from a connection with a full queue; see service_outgoing.h */
+	 * the daemon also reads from a connection with a full queue; see service_outgoing.h */
 	void (*writable)(struct connection *c);
 
 	/* The peer sends no more; called once. All bytes were offered to `data` before; for a held

@@ -90,8 +90,9 @@ void privileges_warn_of_limits(const struct snapshot *s)
 	const struct config *c = s->config;
 	if (c->log.target == LOG_TO_FILE && !can_replace(c->log.file))
 		log_warning("log directory not writable as user=\"%s\" group=\"%s\": %s; after a "
-			    "rotation the daemon would keep the old file, let logrotate create the "
-			    "new one (option create), or change the owner of the directory",
+			    "rotation the daemon keeps writing to the old file, let logrotate "
+			    "create the new one (option create), or change the owner of the "
+			    "directory",
 			    c->user, c->group, c->log.file);
 	for (size_t i = 0; i < s->n_listeners; i++) {
 		const char *path = listener_path(s->listener[i]);

@@ -206,7 +206,7 @@ int signals_start(struct daemon *d)
 		    signal_queue_install(table[i].signal, &set, table[i].merges) < 0)
 			return -1;
 	}
-	/* An empty mask: our parent may have left other signals blocked. */
+	/* An empty mask: the parent process may have left other signals blocked. */
 	sigemptyset(&none);
 	return pthread_sigmask(SIG_SETMASK, &none, NULL);
 }

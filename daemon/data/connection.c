@@ -215,7 +215,7 @@ static void offer(struct connection *c, const char *bytes, size_t n)
 		connection_fail_no_memory(c);
 }
 
-/* The bytes in the queue that counts for reading: a service with `writable` pauses by itself,
+/* The bytes in the queue that makes reading pause: a service with `writable` pauses by itself,
  * because the answers to what it reads may go to another connection. */
 static size_t unsent(const struct connection *c)
 {
