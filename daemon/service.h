@@ -16,7 +16,7 @@
  *	service_option.h    columns and types of the table of options, included below
  *	service_metric.h    the same for metrics, included below
  *	service_thread.h    long work: threads, other workers, timers in a drain, child processes
- *	service_outgoing.h  connections to servers; what a proxy needs
+ *	service_outgoing.h  connections to servers, for example of a proxy
  *	service_datagram.h  datagrams
  *
  * The daemon does the rest: it accepts connections, enforces limits and timeouts, buffers, pauses
@@ -76,16 +76,16 @@ struct protocol {
 	size_t (*data)(struct connection *c, const char *bytes, size_t n);
 
 	/* The output queue has shrunk after connection_write() has returned 1. With this callback,
-	 * the daemon goes on reading from a connection with a full queue; see service_outgoing.h */
+	 * the daemon also reads from a connection with a full queue; see service_outgoing.h */
 	void (*writable)(struct connection *c);
 
-	/* The peer sends no more; called once. `data` was offered everything before, except for a
-	 * held connection: there, the rest follows. Without a hold, the connection is closed when
-	 * all written bytes are sent. The peer may still wait for the answers: do not drop it. */
+	/* The peer sends no more; called once. All bytes were offered to `data` before; for a held
+	 * connection, the last ones follow. Without a hold, the connection is closed when all
+	 * written bytes are sent. The peer may still wait for the answers: do not abort it. */
 	void (*ended)(struct connection *c);
 
 	/* The daemon drains this connection, see `drain`. May write a farewell. connection_close()
-	 * here discards requests that `data` was not yet offered, and refuses later ones. */
+	 * here discards requests that were not yet offered to `data`, and refuses later ones. */
 	void (*draining)(struct connection *c);
 
 	/* The daemon closes this connection now, because it is idle, or because a drain has nothing
@@ -164,7 +164,7 @@ struct service {
 
 	struct protocol protocol; /* of accepted connections */
 
-	/* A datagram has arrived, see service_datagram.h. NULL: a udp: address is an error of the
+	/* A datagram has arrived, see service_datagram.h. NULL: a udp: address is an error in the
 	 * configuration. */
 	void (*datagram)(struct worker *w, const struct datagram_peer *from, const char *bytes,
 			 size_t n);
@@ -176,9 +176,10 @@ struct service {
 extern const struct service service;
 
 /*
- * Send a copy of the N BYTES, in order. What one callback writes to its connection is sent in one
- * piece when the callback returns; what any other code writes is sent at the end of this turn of
- * the event loop. Large pieces are sent at once. The queue takes what the socket does not. Returns
+ * Send a copy of the N BYTES, in order. The bytes that a callback writes to its connection are sent
+ * in one piece when it returns; those that other code writes, at the end of this turn of the event
+ * loop; large pieces, at once. The output queue keeps the bytes that the socket does not accept.
+ * Returns
  *   0: the bytes are or will be sent, unless the connection breaks before: then `closed` follows.
  *   1: the same, but the queue has reached limits.buffer. In `data`, return now: the bytes that
  *      are not consumed are offered again when the queue has shrunk. Or see `writable`.
@@ -227,8 +228,9 @@ void connection_set_data(struct connection *c, void *data);
 void *worker_data(const struct worker *w);
 void worker_set_data(struct worker *w, void *data);
 
-/* The structure that the options fill, and what `load` has returned, NULL without `load`; both
- * immutable. A reload frees them: a service that keeps a pointer replaces it in `reloaded`. */
+/* The structure that the options fill, and the object that `load` has returned (NULL without
+ * `load`). Both are immutable. A reload frees them: a service that keeps a pointer into them
+ * replaces it in `reloaded`. */
 const void *worker_config(const struct worker *w);
 const void *worker_loaded(const struct worker *w);
 

@@ -2,9 +2,9 @@
  * The service API for datagrams, which arrive at addresses that begin with udp:. See service.h
  * first. Worker's thread. tests/integration/services/statsd.c is an example.
  *
- * service.datagram is called for each datagram. Its N bytes, also 0, are valid during the call. One
- * that is longer than limits.buffer is dropped. A drain passes on what the kernel has received, and
- * closes the socket.
+ * service.datagram is called for each datagram. Its N bytes are valid during the call; N may be 0.
+ * A datagram that is longer than limits.buffer is dropped. A drain passes on the datagrams that the
+ * kernel has received, then closes the socket.
  */
 #ifndef SKELD_SERVICE_DATAGRAM_H
 #define SKELD_SERVICE_DATAGRAM_H
@@ -26,7 +26,7 @@ struct datagram_peer {
 	} address;
 	struct in6_addr local; /* the address that received the datagram */
 	unsigned interface;    /* if `local` is a link-local address */
-	uint64_t socket;       /* never used again for another socket */
+	uint64_t socket;       /* a number of the socket, unique in this process */
 	const char *listener;
 };
 
@@ -34,8 +34,8 @@ struct datagram_peer {
  * Send a copy of the N BYTES to the peer TO of W, from the address that received its datagram.
  * Datagrams are sent together at the end of this turn of the event loop. Returns 0; or -1 if the
  * datagram is dropped, because it is too long, the socket is full, or a reload or a drain has
- * removed the address. While W is held (worker_hold()), a removed address can still send. As with
- * every datagram, 0 does not mean that it arrives.
+ * removed the address. While W is held (worker_hold()), a removed address can still send. The
+ * network may lose a datagram for which this returned 0.
  */
 int datagram_send(struct worker *w, const struct datagram_peer *to, const void *bytes, size_t n);
 

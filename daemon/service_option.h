@@ -40,18 +40,19 @@ struct service_option {
 };
 
 /*
- * The field of an OPTION_SECTIONS: sections inside the service's section that have a title, all of
- * them different, and any number of times, at most 256 in all:
+ * The field of an OPTION_SECTIONS: sections inside the service's section. Each has a different
+ * title, and there are at most 256:
  *
  *	proxy {
  *		backend "a" { address = "127.0.0.1:7009" }
  *		backend "b" { address = "127.0.0.1:7010" weight = 2 }
  *	}
  *
- * The row of the option has the name, here "backend", the table of the options in a section, which
- * contains no OPTION_SECTIONS, and the size of the structure that they are in. The first member of
- * this structure is `char *title`. The row needs no default_value. With needs_restart, a reload
- * keeps all sections as they are. No option or section of the daemon or the service has the name.
+ * The row of the option has the name, here "backend"; in `options` the table of a section, without
+ * OPTION_SECTIONS; and in `size` the size of the structure that these options fill. The first
+ * member of this structure is `char *title`. The row needs no default_value. With needs_restart, a
+ * reload keeps all sections unchanged. The name must differ from the names of all other sections
+ * and options, those of the daemon included.
  */
 struct service_sections {
 	size_t n;

@@ -1,10 +1,10 @@
 /*
- * The service API for connections to servers, and for services that pass bytes on. See service.h
- * first. Worker's thread. tests/integration/services/proxy.c is an example.
+ * The service API for connections to servers, for example of a proxy. See service.h first.
+ * Worker's thread. tests/integration/services/proxy.c is an example.
  *
- * A host name is looked up for each connection, and no answer is kept: while DNS fails, connections
- * to a name fail, too. To survive that, configure addresses, names in /etc/hosts, or a caching
- * resolver on the host that serves old answers.
+ * The daemon looks up a host name for each connection, and keeps no answer: while DNS fails, so do
+ * connections to a name. To avoid that, configure addresses, names in /etc/hosts, or a caching
+ * resolver on the host that serves expired answers.
  */
 #ifndef SKELD_SERVICE_OUTGOING_H
 #define SKELD_SERVICE_OUTGOING_H
@@ -12,13 +12,15 @@
 #include "service.h"
 
 /*
- * Connect to ADDRESS: "host:port", where host may be a name, "[v6]:port" or "unix:/path". Returns a
- * connection with the callbacks of P and with connection_data() DATA, to which may be written at
- * once. `opened` is called when it is made, within 5 seconds. If it fails, only `closed` is called,
- * and connection_error() has the reason. The addresses of a name are tried in turn. Returns NULL
- * and errno: EINVAL, the address is malformed; EAGAIN, limits.outgoing is reached; ESHUTDOWN, the
- * daemon stops; ENOMEM. In a drain, it is closed like an accepted connection, as soon as it has
- * nothing to send: hold it while an answer is awaited.
+ * Connect to ADDRESS: "host:port", where host may be a name, "[v6]:port" or "unix:/path". The
+ * addresses of a name are tried in turn. Returns a connection with the callbacks of P and with
+ * connection_data() DATA; the service may write to it at once. `opened` is called when the peer has
+ * accepted the connection. If that fails or takes more than 5 seconds, only `closed` is called, and
+ * connection_error() has the reason. Returns NULL and errno: EINVAL, the address is malformed;
+ * EAGAIN, limits.outgoing is reached; ESHUTDOWN, the daemon stops; ENOMEM.
+ *
+ * A drain closes the connection like an accepted one, as soon as it has nothing to send: hold the
+ * connection while the service waits for an answer.
  */
 struct connection *worker_connect(struct worker *w, const char *address, const struct protocol *p,
 				  void *data);
@@ -31,10 +33,10 @@ const char *connection_error(const struct connection *c);
 void connection_shutdown(struct connection *c);
 
 /*
- * Stop and resume reading from the peer of C. A service with the callback `writable` pauses C while
- * the connection that C's bytes go to has a full queue: connection_write() has returned 1 for it,
- * and its `writable` resumes C. While reading is paused, the end of the stream is not noticed, but
- * a reset is.
+ * Pause and resume reading from the peer of C. A service that copies the bytes of C to another
+ * connection pauses C when connection_write() to the other one returns 1, and resumes C in the
+ * callback `writable` of the other one. While reading is paused, the daemon does not notice the end
+ * of the stream, but it notices a reset.
  */
 void connection_read_pause(struct connection *c);
 void connection_read_resume(struct connection *c);

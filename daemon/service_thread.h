@@ -9,15 +9,16 @@
  *   result, or worker_hold().
  * - The thread returns the result with worker_post(). The posted function writes the answer and
  *   calls connection_release(). If `closed` is called before that, cancel the work.
- * - `stop` makes the thread end, waits with pthread_join(3), and frees what worker_post() refused.
+ * - `stop` makes the thread end, waits for it with pthread_join(3), and frees each ARG that
+ *   worker_post() refused.
  *
  * CHILD PROCESSES. Start a program with service_spawn(), also a shell command, as
  * {"/bin/sh", "-c", command, NULL}. fork(2) is safe, too: its child has default signal handling.
- * Not posix_spawn(3) without such attributes, system(3) or popen(3): their child inherits the mask
- * of the thread, so that kill(1) cannot end it. Open descriptors with O_CLOEXEC, as the daemon
- * does; a child of fork(2) that does not call exec(2) keeps the listening sockets open. The locks
- * of the daemon are not inherited. Wait for the child, for example with waitpid(2) when a
- * pidfd_open(2) in worker_base() is readable.
+ * Do not use system(3), popen(3), or posix_spawn(3) without attributes for signals: the child
+ * inherits the signal mask of the thread, so that kill(1) cannot end it. Open descriptors with
+ * O_CLOEXEC, as the daemon does. A child of fork(2) that does not call exec(2) keeps the listening
+ * sockets open. A child does not inherit the locks of the daemon. Wait for the child, for example
+ * with waitpid(2) when its pidfd_open(2), watched by worker_base(), is readable.
  */
 #ifndef SKELD_SERVICE_THREAD_H
 #define SKELD_SERVICE_THREAD_H

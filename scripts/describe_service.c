@@ -1,5 +1,5 @@
 /*
- * For scripts/new-daemon, which links this with a service: what a test of the service needs.
+ * Prints what the test of a service needs. scripts/new-daemon links this program with the service.
  *
  *     describe           the macros REQUEST and ANSWER of the test
  *     describe NUMBER    the option of this number with a changed value, as a section of the

@@ -90,7 +90,7 @@ static const struct {
 
 /*
  * Prevents DNS rebinding: if the name of a web site resolves to 127.0.0.1, its pages could make a
- * browser on this machine read the answers of this server. Such a name is no number and not
+ * browser on this machine read the answers of this server. Such a name is neither a number nor
  * localhost.
  */
 static bool is_local_host(const char *host)

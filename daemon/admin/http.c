@@ -29,7 +29,7 @@ enum client_state {
 	FREE,
 	DISCARDING, /* the kernel has the whole answer: read until the peer closes */
 	READING,    /* the request is not complete */
-	WRITING,    /* the socket has not taken the whole answer */
+	WRITING,    /* the socket has not accepted the whole answer */
 };
 
 struct client {
@@ -166,13 +166,13 @@ static size_t client_decrypt(struct client *c, char *bytes, size_t size)
 	if (!n)
 		return 0;
 	enum tls_status status = tls_session_receive(c->tls, io, received, n);
-	/* Of a handshake: a new socket takes it. */
+	/* The answer of a handshake fits into the empty buffer of a new socket. */
 	bool sent =
 		!io->n_out || send(c->fd, io->out, io->n_out, MSG_NOSIGNAL) == (ssize_t)io->n_out;
 	io->n_out = 0;
 	if (status == TLS_BROKEN)
 		log_debug("admin: TLS failed: %s", tls_session_error(c->tls));
-	/* A client may end its side behind its request. */
+	/* A client may close its sending side after its request. */
 	bool is_over = status == TLS_BROKEN || (status == TLS_PEER_END && !io->n_plain);
 	if (!sent || is_over) {
 		client_close(c);
@@ -236,7 +236,7 @@ static void pause_accepting(struct admin *a, int error)
 	start_timer(a);
 }
 
-/* Of the connection, not of the listener: that one may have the address 0.0.0.0. */
+/* Use the address of the connection: that of the listener may be 0.0.0.0. */
 static bool is_loopback(int fd)
 {
 	struct address a = {.length = sizeof(a.sa)};
@@ -354,8 +354,8 @@ void admin_listen(struct admin *a, const struct snapshot *s)
 	if (!l || address_is_local(&l->actual))
 		return;
 	address_format(&l->actual, address);
-	log_warning("admin.address %s can be reached from other machines: anyone who connects "
-		    "reads metrics and status; use a firewall or a loopback address",
+	log_warning("admin.address %s can be reached from other machines: they can read "
+		    "metrics and status; use a firewall or a loopback address",
 		    address);
 }
 

@@ -1,5 +1,5 @@
 /*
- * The admin server: metrics, health, status and a page that shows them, over HTTP, read only.
+ * The admin server: metrics, health, status and a page that shows them, over HTTP, read-only.
  *
  * It runs in the event loop of the control thread and never delays it: no call blocks, and one turn
  * of the loop accepts a few clients and reads a few KiB from each. The clients are in a table of
@@ -14,7 +14,7 @@
 
 enum { ADMIN_CLIENTS = 32 }; /* at a time, each with a descriptor */
 
-/* What the server asks of the daemon. */
+/* The functions of the daemon that the server calls. */
 struct daemon;
 struct admin_callbacks {
 	const struct daemon *daemon; /* opaque here: the first argument of each function */

@@ -20,7 +20,7 @@ static bool parse_id(const char *text, uint32_t *id)
 	return *text && !text[strspn(text, "0123456789")] && !errno && n < UINT32_MAX;
 }
 
-/* getpwnam(3) and getgrnam(3) have many numbers for "not found". */
+/* getpwnam(3) and getgrnam(3) return different errors for "not found". */
 static int lookup_error(int error)
 {
 	return errors_is_transient(error) ? -error : -ENOENT;

@@ -118,7 +118,7 @@ static void explain_port(const char *port, char *out, size_t size)
 {
 	size_t digits = strspn(port, "0123456789");
 	if (port[digits])
-		snprintf(out, size, "a number as the port: names of ports are not looked up");
+		snprintf(out, size, "a port number: names of ports are not looked up");
 	else if (digits > 5 || strtoul(port, NULL, 10) > 65535)
 		snprintf(out, size, "a port from 0 to 65535: %.20s is %s", port,
 			 *port == '0' ? "too long" : "above 65535");
@@ -131,8 +131,10 @@ static void explain_host(const char *host, size_t n, const char *port, char *out
 {
 	bool digits = strspn(host, "0123456789.") >= n;
 	if (n == 0 || (n == 1 && *host == '*'))
-		snprintf(out, size, "a host: 0.0.0.0:%s for all addresses of IPv4, [::]:%s of IPv6",
-			 port, port);
+		snprintf(
+			out, size,
+			"a host: 0.0.0.0:%s for all IPv4 addresses, [::]:%s for all IPv6 addresses",
+			port, port);
 	else if (*host == '[')
 		snprintf(out, size, "an IPv6 address in brackets, such as [::1]:%s", port);
 	else if (digits)
@@ -141,7 +143,7 @@ static void explain_host(const char *host, size_t n, const char *port, char *out
 		snprintf(out, size, "an address: " ADDRESS_SYNTAX);
 	else
 		snprintf(out, size,
-			 "a number as the host, such as 127.0.0.1: names are not looked up here");
+			 "an IP address, such as 127.0.0.1: host names are not looked up here");
 }
 
 void address_explain(const char *text, char *out, size_t size)
@@ -159,7 +161,7 @@ void address_explain(const char *text, char *out, size_t size)
 	else if (is_v6(text, strlen(text)))
 		snprintf(out, size, "brackets around the IPv6 address, and a port: [%s]:80", text);
 	else if (!colon || !colon[1] || (bracket && colon < bracket))
-		snprintf(out, size, "a port, there is no port: " ADDRESS_SYNTAX);
+		snprintf(out, size, "a port, the port is missing: " ADDRESS_SYNTAX);
 	else if (!parse_port(colon + 1, &port))
 		explain_port(colon + 1, out, size);
 	else

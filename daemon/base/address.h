@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-#define ADDRESS_SYNTAX "host:port, [v6]:port or unix:/path (numbers: names are not looked up)"
+#define ADDRESS_SYNTAX "host:port, [v6]:port or unix:/path (numeric, names are not looked up)"
 
 enum { ADDRESS_TEXT_MAX = 128 }; /* the longest text form, with its NUL */
 
@@ -14,7 +14,7 @@ struct address {
 	struct sockaddr_storage sa;
 	socklen_t length;
 	bool datagram;	   /* udp:, otherwise a stream */
-	bool no_interface; /* [fe80::1%eth9]:80, and there is no eth9 at present */
+	bool no_interface; /* [fe80::1%eth9]:80, and there is no eth9 now */
 };
 
 /* Parse ADDRESS_SYNTAX, or udp:host:port. Names are rejected, because a slow name server would

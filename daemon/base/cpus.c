@@ -51,7 +51,7 @@ static double group_quota(const char *root, const char *group)
 	return 0;
 }
 
-/* In a container, the path may name a group outside of what is mounted. Then the root counts. */
+/* In a container, the path may name a group outside of what is mounted. Then use the root. */
 static double lowest_quota(const char *root, char *group)
 {
 	double lowest = 0;

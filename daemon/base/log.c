@@ -46,9 +46,11 @@ static const int crash_signals[N_CRASH_SIGNALS] = {SIGSEGV, SIGBUS, SIGFPE,
  * The log is global: every function on every thread may log, and the process has one log. A
  * parameter for it in nearly every function would add nothing.
  */
-static pthread_mutex_t lock = ADAPTIVE_MUTEX_INITIALIZER; /* of all that follows, but for atomics */
+/* Protects all variables below, except atomics. */
+static pthread_mutex_t lock = ADAPTIVE_MUTEX_INITIALIZER;
 
-static uint64_t dropped; /* lines that did not fit, not reported yet; others are dropped, too */
+/* Lines that did not fit and are not reported yet. Until then, further lines are dropped, too. */
+static uint64_t dropped;
 static _Atomic uint64_t n_in;  /* lines that were put into the queue */
 static _Atomic uint64_t n_out; /* and those that have left it */
 
@@ -182,7 +184,7 @@ static void reopen(void)
 			    current->file, strerror(error));
 }
 
-/* Do one thing of what is to be done, without the lock. Returns false if there is nothing. */
+/* Carry out one pending task, without the lock. Returns false if there is none. */
 static bool write_some(void)
 {
 	uint64_t n;
@@ -286,7 +288,7 @@ static void *run_writer(void *arg)
 	return arg;
 }
 
-/* Is there something to do for which the writer has to be woken? If so, the caller does that. */
+/* Must the caller wake the writer? If so, the caller does. */
 static bool must_wake(void)
 {
 	bool wakes =
@@ -298,7 +300,8 @@ static bool must_wake(void)
 	return wakes;
 }
 
-/* Called with the lock, releases it: there may be something to do, if URGENT without delay. */
+/* Called with the lock, releases it. If a task is pending, write or wake the writer; without delay
+ * if URGENT. */
 static void write_or_wake_and_unlock(bool urgent)
 {
 	is_urgent = is_urgent || urgent;
@@ -401,8 +404,8 @@ static void on_fork_in_child(void)
 }
 
 /*
- * The writer is another thread and still runs: wait for it. Then fall back to what happened
- * before: a fault occurs again when this returns, any other signal is sent again.
+ * The writer is another thread and still runs: wait for it. Then restore the previous action: a
+ * fault occurs again when this returns, any other signal is sent again.
  */
 static void on_crash(int signal, siginfo_t *info, void *context)
 {

@@ -59,12 +59,12 @@ struct log_field {
 
 enum { LOG_FIELDS_MAX = 6 };
 
-/* What an event is about, beside its format. */
+/* The parts of an event that its format does not have. */
 struct log_about {
 	const char *event;  /* its identifier; NULL: the format has it, see log_json.h */
 	const char *prefix; /* the line begins with it, the object does not have it; or NULL */
 	const char *pairs;  /* "key=number key=number": fields, and the end of the line; or NULL */
-	struct log_field field[LOG_FIELDS_MAX + 1]; /* the line has no more than FORMAT says */
+	struct log_field field[LOG_FIELDS_MAX + 1]; /* the line has nothing beyond FORMAT */
 };
 
 /* Like log_line(). */

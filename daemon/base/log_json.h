@@ -4,7 +4,7 @@
  * The text of an event follows a convention, "event: key=value key=value; remark", and its format
  * separates the parts, so that a value cannot forge a field. The object gets
  *   event    an identifier: the words of the format before the first ": " or "; ", without values,
- *            in snake case. What is behind them can be reworded without a change.
+ *            in snake case. The rest can be reworded without a change of the identifier.
  *   message  the same part as text, with its values
  *   fields   of struct log_about; and each key=value, also "key = value" and key="value". Dots in
  *            a key become underscores. A value is a number if its conversion is one, except an

@@ -18,7 +18,7 @@ struct log_line {
 	char text[]; /* LENGTH bytes, then the fields */
 };
 
-/* Append a line, with the present time. Returns false if there is no room. */
+/* Append a line, with the current time. Returns false if there is no room. */
 bool log_queue_put(const struct log_text *text);
 
 /* A run of at most *N lines at the tail, not all of a long queue at once. *N becomes their number,

@@ -104,7 +104,7 @@ void log_target_free(struct log_target *t)
 	free(t);
 }
 
-/* The thread that opens, and the one that waits for it. The last of them frees this. */
+/* Shared by the thread that opens and the thread that waits. The last of them frees it. */
 struct opening {
 	pthread_mutex_t lock;	/* of DONE and ABANDONED */
 	pthread_cond_t changed; /* CLOCK_MONOTONIC */
@@ -277,8 +277,8 @@ static size_t format_time_and_level(char *out, const struct log_head *head)
 	return n + 8;
 }
 
-/* Writes what precedes the text. syslog(3) is no option, because it cannot fall back to stderr and
- * counts no losses: this is its format, RFC 3164. */
+/* Write the part before the text, in the format of syslog(3), RFC 3164. Do not call syslog(3): it
+ * cannot fall back to stderr and counts no losses. */
 static size_t format_prefix(char *out, size_t size, struct log_target *t,
 			    const struct log_head *head)
 {

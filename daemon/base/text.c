@@ -19,7 +19,7 @@ static size_t decode(const unsigned char *s, size_t n, uint32_t *code)
 			return 0;
 		c = c << 6 | (s[i] & 0x3fu);
 	}
-	/* By length: a smaller code is an overlong form. */
+	/* By length; an overlong form has a smaller code. */
 	static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
 	bool surrogate = c >= 0xd800 && c <= 0xdfff;
 	*code = c;

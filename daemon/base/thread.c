@@ -14,7 +14,7 @@ enum {
 		0x08, /* SCHED_FLAG_KEEP_POLICY of linux/sched.h, which conflicts with sched.h */
 	SHORT_SLICE_NS = 100000,
 	DEFERRED_NICE =
-		10, /* in addition. A reload must not starve: SCHED_IDLE delays it up to 1 s */
+		10, /* added to the current value; SCHED_IDLE would delay a reload by up to 1 s */
 	NICE_MAX = 19
 };
 

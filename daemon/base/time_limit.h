@@ -1,7 +1,7 @@
 /*
  * A time limit for something that runs in another thread or process, for a caller that polls. An
- * interval between two polls counts as one second at most: if this process was suspended, so was
- * what it waits for.
+ * interval between two polls counts as one second at most: if this process was suspended, the other
+ * thread or process was, too.
  */
 #ifndef SKELD_TIME_LIMIT_H
 #define SKELD_TIME_LIMIT_H

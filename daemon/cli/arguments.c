@@ -10,16 +10,17 @@
 
 static const char usage[] =
 	"usage: skeld [-c FILE] [-r DIR]   run in the foreground\n"
-	"  -c, --config FILE        default " SKELD_SYSCONFDIR "/skeld.conf\n"
-	"  -r, --runtime-dir DIR    default $RUNTIME_DIRECTORY, else /run/skeld as root, else\n"
-	"                           $XDG_RUNTIME_DIR/skeld; created if missing\n"
+	"  -c, --config FILE        configuration; default " SKELD_SYSCONFDIR "/skeld.conf\n"
+	"  -r, --runtime-dir DIR    runtime files; default $RUNTIME_DIRECTORY, else /run/skeld as\n"
+	"                           root, else $XDG_RUNTIME_DIR/skeld; created if missing\n"
 	"  -t, --check              check the configuration: exit 0, or 78 and FILE:LINE: text\n"
 	"  -T, --dump-config        check, then print the effective configuration\n"
 	"  -s, --signal COMMAND     reload | stats | stop | status: send it to the running "
 	"daemon,\n"
 	"                           wait for the outcome and print it\n"
 	"  --self-test[=LIST]       order,burst,storm (all by default); with --tap: TAP output\n"
-	"  -h, --help   -V, --version\n"
+	"  -h, --help               print this help\n"
+	"  -V, --version            print the versions and the options of the build\n"
 	"exit: 0 success, 1 failure or forced stop, 3 not running (-s), 64 usage,\n"
 	"      75 no outcome in time (-s), 78 configuration\n";
 

@@ -464,7 +464,7 @@ static int command_stats(struct target *t)
 	return EXIT_SUCCESS;
 }
 
-/* Needs no right but to read the file. What is not known is on stderr. */
+/* Needs only the permission to read the file. Prints to stderr what it cannot verify. */
 static int command_status(const char *dir)
 {
 	struct target t = {.dir = dir};
@@ -478,7 +478,7 @@ static int command_status(const char *dir)
 		if (kill((pid_t)strtol(pid, NULL, 10), 0) < 0 && errno == ESRCH)
 			return not_running(dir);
 		fprintf(stderr,
-			"skeld: not verified that the daemon runs: cannot read %s/skeld.pid: %s\n",
+			"skeld: cannot verify that the daemon runs: cannot read %s/skeld.pid: %s\n",
 			dir, strerror(EACCES));
 	} else if (owner == RUNTIME_ELSEWHERE) {
 		fprintf(stderr, "skeld: the daemon runs in another pid namespace\n");

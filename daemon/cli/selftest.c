@@ -187,7 +187,7 @@ static void set_text(char **field, const char *text)
 
 /*
  * Keep the real configuration, but one plain listener on a free port, no admin server, the log in
- * the private directory, the present user, and no lame duck, which only costs time.
+ * the private directory, the current user, and no lame duck, which would only cost time.
  */
 static void on_adjust(void *context, struct config *c)
 {

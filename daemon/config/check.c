@@ -27,7 +27,7 @@ static const char *file_of(const struct location *l, const char *file)
 	return l->file ? l->file : file;
 }
 
-/* The log is opened later, by another process. A missing directory does not come back by itself. */
+/* Another process opens the log later. A missing directory is a permanent error: report it now. */
 static void check_log_directory(const struct config *c, const char *file, struct errors *e)
 {
 	struct stat st;
@@ -66,10 +66,10 @@ static void check_kind(const struct config *c, const struct listen_config *l, st
 			   l->address);
 	if (l->proxy)
 		errors_add(e, where->file, where->line,
-			   "listen.proxy = \"true\": expected \"false\" beside a udp: address");
+			   "listen.proxy = \"true\": expected \"false\" with a udp: address");
 	if (l->backlog != CONFIG_BACKLOG)
 		errors_add(e, where->file, where->line,
-			   "listen.backlog = \"%lld\": expected the default, %d, beside a udp: "
+			   "listen.backlog = \"%lld\": expected the default, %d, with a udp: "
 			   "address",
 			   (long long)l->backlog, CONFIG_BACKLOG);
 }
@@ -86,7 +86,7 @@ static void check_access(struct listen_config *l, struct errors *e)
 	for (size_t i = 0; i < 2; i++)
 		if (*values[i] && *l->address && !has_file)
 			errors_add(e, where->file, where->line,
-				   "listen.%s = %s: expected \"\" beside an address without unix: "
+				   "listen.%s = %s: expected \"\" with an address without unix: "
 				   "(listen \"%s\")",
 				   names[i], option_quote(values[i], quoted), l->title);
 	int error = *l->group ? account_find_group(l->group, &gid) : 0;
@@ -178,8 +178,8 @@ static void check_tls(struct config *c, const char *file, struct errors *e)
 		snprintf(name, sizeof(name), "listen.tls (listen \"%s\")", l->title);
 		check_titles(c, l->tls, name, in, l->location.line, used, e);
 		if (*l->tls && address_parse(l->address, &a) && a.datagram)
-			errors_add(e, in, l->location.line,
-				   "%s: expected \"\" beside a udp: address", name);
+			errors_add(e, in, l->location.line, "%s: expected \"\" with a udp: address",
+				   name);
 	}
 	check_titles(c, c->admin.tls, "admin.tls", file_of(&c->admin.location, file),
 		     c->admin.location.line, used, e);
@@ -199,12 +199,12 @@ static void check_log_and_admin(struct config *c, const char *file, struct error
 	const struct location *log_section = &c->log.location;
 	if (c->log.target == LOG_TO_FILE && !*c->log.file)
 		errors_add(e, file_of(log_section, file), log_section->line,
-			   "log.target = \"file\": expected log.file = \"/path\" beside it");
+			   "log.target = \"file\": log.file is missing, expected an absolute path");
 	else if (c->log.target == LOG_TO_FILE)
 		check_log_directory(c, file, e);
 	else if (*c->log.file)
 		errors_add(&c->warnings, file_of(log_section, file), log_section->line,
-			   "log.file = %s has no effect: expected log.target = \"file\" beside it",
+			   "log.file = %s has no effect: set log.target = \"file\" to use it",
 			   option_quote(c->log.file, quoted));
 	if (!SKELD_ADMIN && *c->admin.address)
 		errors_add(e, file_of(&c->admin.location, file), c->admin.location.line,

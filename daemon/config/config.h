@@ -93,7 +93,7 @@ struct config {
 	struct location service_location;
 };
 
-/* What the configuration has to know about the service, see config/service_schema.h. */
+/* The facts about the service that the configuration needs, see config/service_schema.h. */
 struct service_schema {
 	const char *name;		      /* of its section */
 	const struct service_option *options; /* NULL: none */
@@ -137,7 +137,7 @@ void config_print(const struct config *c, FILE *out);
 bool config_compare(const struct config *old, struct config *new,
 		    void (*report)(void *context, const char *line), void *context);
 
-/* Log what the file has in warnings. */
+/* Log the warnings about the file. */
 void config_log_warnings(const struct config *c);
 
 /* The syslog level for log.level. */

@@ -2,9 +2,8 @@
  * The configuration loader: a child process that reads and parses the configuration for the daemon.
  *
  * libconfuse ends the process if memory is short, and a read from a hung file system may never
- * return. In the loader process both cost a reload at most: it is rejected, after
- * `timeout_seconds` in the latter case. The daemon does not trust the answer either, see
- * config/codec.h.
+ * return. In the loader process, both only cause the reload to be rejected, in the latter case
+ * after `timeout_seconds`. The daemon does not trust the answer either, see config/codec.h.
  *
  * The loader waits for requests. For each it forks a parser, which writes its answer to a pipe and
  * exits; then the loader reports the parser's wait status. A parser thus starts from a process with

@@ -13,7 +13,7 @@ struct scan {
 	unsigned list_line;
 	const char *file;
 	struct errors *errors;
-	bool variable_unset; /* reported; the scan goes on, to find all of them */
+	bool variable_unset; /* errors were reported; the scan continues, to find all of them */
 	void (*include)(void *context, const char *path, unsigned line);
 	void *context;
 };

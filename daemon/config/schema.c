@@ -32,7 +32,7 @@ static const struct service_option log_options[] = {
 	{"format", OPTION_CHOICE, AT(log.format), "text", 0, 0, NULL, "text json", false,
 	 .help = "One line of text for each event, or one JSON object"},
 	{"file", OPTION_PATH, AT(log.file), "", 0, 0, NULL, NULL, false,
-	 .help = "Log file for target = \"file\"; every reload opens it again"},
+	 .help = "Log file for target = \"file\"; each SIGHUP reopens it"},
 	{0}};
 
 static const struct service_option listen_options[] = {
@@ -41,13 +41,12 @@ static const struct service_option listen_options[] = {
 	{"backlog", OPTION_NUMBER, AT_LISTEN(backlog), "1024", 1, 65535, "connections", NULL, false,
 	 .help = "Connections that wait to be accepted, see listen(2)"},
 	{"proxy", OPTION_FLAG, AT_LISTEN(proxy), "false", 0, 0, NULL, NULL, false,
-	 .help = "Connections begin with a PROXY protocol version 2 header, which gives the "
-		 "client's "
-		 "address: only for an address that clients can reach through the balancer alone"},
+	 .help = "Connections begin with a PROXY protocol version 2 header, which contains the "
+		 "client's address; use it where only the balancer can reach the address"},
 #if SKELD_TLS
 	{"tls", OPTION_LIST, AT_LISTEN(tls), "", 0, 0, NULL, NULL, false,
-	 .help = "Titles of tls sections: connections use TLS, and the name that the client asks "
-		 "for selects one of them, else the first"},
+	 .help = "Titles of tls sections: connections use TLS, and the server name that the client "
+		 "sends selects a section; the first one is the default"},
 #endif
 	{"mode", OPTION_MODE, AT_LISTEN(mode), "", 0, 0, NULL, NULL, false,
 	 .help = "Mode of the file of a unix socket, \"\" = as the umask permits"},
@@ -60,15 +59,14 @@ static const struct service_option limits[] = {
 	 NULL, false, .help = "Open connections, over all workers"},
 	{"idle_timeout", OPTION_NUMBER, AT(limits.idle_timeout), "300", 0, 31536000, "seconds",
 	 NULL, false,
-	 .help = "Time without a complete request or a sent byte that closes a connection, 0 = "
-		 "never"},
+	 .help = "Time without a complete request or a sent byte after which a connection is "
+		 "closed, 0 = never"},
 	{"buffer", OPTION_NUMBER, AT(limits.buffer), "64K", 4096, 1073741824, "bytes", NULL, false,
-	 .help = "Unsent bytes on one connection that pause reading from it"},
+	 .help = "Unsent bytes on one connection above which reading from it pauses"},
 	{"memory", OPTION_NUMBER, AT(limits.memory), "256M", 1048576, 1LL << 40, "bytes", NULL,
 	 false,
 	 .help = "Unsent and unconsumed bytes of all connections, an equal part for each worker; "
-		 "beyond "
-		 "it, the connection with the most is closed"},
+		 "above it, the connection with the most bytes is closed"},
 	{"outgoing", OPTION_NUMBER, AT(limits.outgoing), "1000", 0, 10000000, "connections", NULL,
 	 false, .help = "Connections that the service makes to other servers, over all workers"},
 	{0}};
@@ -86,12 +84,12 @@ static const struct service_option admin[] = {
 #if SKELD_TLS
 static const struct service_option tls[] = {
 	{"certificate", OPTION_PATH, AT_TLS(certificate), "", 0, 0, NULL, NULL, false,
-	 .help = "PEM file with the certificate, followed by those of its issuers"},
+	 .help = "PEM file with the certificate, followed by the certificates of its issuers"},
 	{"key", OPTION_PATH, AT_TLS(key), "", 0, 0, NULL, NULL, false,
 	 .help = "PEM file with the private key of the certificate"},
 	{"client_ca", OPTION_PATH, AT_TLS(client_ca), "", 0, 0, NULL, NULL, false,
-	 .help = "PEM file with certificates of authorities: each client needs a certificate of "
-		 "one of them, \"\" = no certificate"},
+	 .help = "PEM file with certificates of authorities: each client needs a certificate that "
+		 "one of them has issued, \"\" = clients need no certificate"},
 	{"min_version", OPTION_CHOICE, AT_TLS(min_version), "1.2", 0, 0, NULL, "1.2 1.3", false,
 	 .help = "Oldest version of TLS that is accepted"},
 	{0}};

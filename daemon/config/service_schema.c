@@ -1,6 +1,6 @@
 #include "config/service_schema.h"
 
-/* Has the service a callback for what arrives at a listener? */
+/* Does the service have a callback for connections or datagrams? */
 static bool has_listeners(const struct service *svc)
 {
 	return svc->protocol.data || svc->datagram;

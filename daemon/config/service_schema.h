@@ -1,4 +1,4 @@
-/* Finds in the service what its configuration has to know. Any thread. */
+/* Extracts from the service the facts that the configuration needs. Any thread. */
 #ifndef SKELD_SERVICE_SCHEMA_H
 #define SKELD_SERVICE_SCHEMA_H
 

@@ -9,7 +9,7 @@
 
 enum { DISTANCE_MAX = 2 };
 
-/* What is accepted in place of an unknown name. */
+/* The names that are accepted in place of an unknown one. */
 struct names {
 	const char *unknown, *nearest; /* nearest: NULL if no name is similar */
 	size_t distance;	       /* of the nearest */

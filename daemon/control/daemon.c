@@ -447,7 +447,7 @@ int daemon_run(const struct daemon_settings *settings, const struct service *svc
 	event_set_log_callback(on_libevent_message);
 	event_set_fatal_callback(on_libevent_fatal);
 	d.reload.last_success = d.started;
-	/* First, before a descriptor of ours can be mistaken for one that was passed. */
+	/* First, before a descriptor of the daemon can be mistaken for a passed one. */
 	systemd_sockets_take(&d.passed, &e);
 	errors_log(&e, LOG_ERR, "start_error");
 	errors_clear(&e);

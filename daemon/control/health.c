@@ -55,7 +55,7 @@ void health_check_socket_files(struct daemon *d)
 			continue;
 		l->reported_missing = true;
 		log_warning("socket file missing: %s (%s); clients cannot connect, a reload "
-			    "creates it anew",
+			    "creates it again",
 			    listener_path(l), l->title);
 	}
 }

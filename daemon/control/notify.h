@@ -14,7 +14,7 @@ enum { NOTIFY_MAX = 4096 };
 
 struct notify {
 	int fd;	     /* -1: no service manager */
-	bool stores; /* the manager keeps descriptors for us, FDSTORE */
+	bool stores; /* the manager keeps descriptors for the daemon, FDSTORE */
 	bool warned; /* the last datagram failed, and the failure is logged */
 	struct sockaddr_un address;
 	socklen_t length;

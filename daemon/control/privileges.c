@@ -90,15 +90,16 @@ void privileges_warn_of_limits(const struct snapshot *s)
 	const struct config *c = s->config;
 	if (c->log.target == LOG_TO_FILE && !can_replace(c->log.file))
 		log_warning("log directory not writable as user=\"%s\" group=\"%s\": %s; after a "
-			    "rotation the daemon writes to the old file, unless logrotate creates "
-			    "the file (create), or the directory belongs to this user",
+			    "rotation the daemon keeps writing to the old file, let logrotate "
+			    "create the new one (option create), or change the owner of the "
+			    "directory",
 			    c->user, c->group, c->log.file);
 	for (size_t i = 0; i < s->n_listeners; i++) {
 		const char *path = listener_path(s->listener[i]);
 		if (path && !can_replace(path))
 			log_warning(
 				"socket directory not writable as user=\"%s\" group=\"%s\": %s; "
-				"the file cannot be removed at the end or created anew, "
+				"the daemon cannot remove the file or create it again, "
 				"use a directory that belongs to this user",
 				c->user, c->group, path);
 	}

@@ -19,15 +19,15 @@ int privileges_find_owner(const struct config *c, struct account *owner, struct 
 int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e);
 
 /*
- * After privileges_drop(): warn of what works once, at the start as root, and fails later: a log
- * or a unix socket in a directory in which the user cannot create files.
+ * After privileges_drop(): warn of an access that succeeds at the start, as root, and fails later:
+ * a log or a unix socket in a directory in which the user cannot create files.
  */
 void privileges_warn_of_limits(const struct snapshot *s);
 
 /*
- * Raise RLIMIT_NOFILE to what limits.connections, N workers and the daemon itself need, so that
- * clients never use the last descriptor. Returns the number of connections that are possible; warns
- * if that is less than limits.connections.
+ * Raise RLIMIT_NOFILE to the number that limits.connections, N workers and the daemon itself need,
+ * so that clients never use the last descriptor. Returns the number of connections that are
+ * possible; warns if that is less than limits.connections.
  */
 size_t privileges_raise_nofile(const struct config *c, unsigned n);
 

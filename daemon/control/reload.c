@@ -81,7 +81,7 @@ static void switch_listeners(struct daemon *d, struct snapshot *new, const struc
 	daemon_log_listeners(new, old);
 }
 
-/* Free what a reload has between the parse and the commit. */
+/* Free the data that a reload has between the parse and the commit. */
 static void forget(struct reload_state *r)
 {
 	config_unref(r->config);
@@ -215,7 +215,7 @@ static void prepare_and_commit(struct daemon *d, struct loaded *loaded, struct e
 	}
 }
 
-/* Assign the event anew: the descriptor may be another one. The interval is for the time limit. */
+/* Assign the event again: the descriptor may have changed. The interval serves the time limit. */
 static bool watch(struct daemon *d, struct event *ev, int fd, event_callback_fn run)
 {
 	const struct timeval interval = {.tv_usec = POLL_MS * 1000L};

@@ -262,23 +262,22 @@ static double lost_lines(const struct metric_family *f, unsigned i)
 void report_register_metrics(struct daemon *d)
 {
 	static const struct service_metric rows[] = {
-		{"skeld_build_info", METRIC_GAUGE, "The version that runs", NULL, NULL},
-		{"skeld_state", METRIC_GAUGE, "1 for the state that the daemon is in", "config",
+		{"skeld_build_info", METRIC_GAUGE, "Version of the daemon", NULL, NULL},
+		{"skeld_state", METRIC_GAUGE, "1 for the current state, 0 for all others", "config",
 		 "state"},
-		{"skeld_config_generation", METRIC_GAUGE, "Configurations loaded since the start",
-		 "config", "generation"},
+		{"skeld_config_generation", METRIC_GAUGE,
+		 "Generation of the configuration in force", "config", "generation"},
 		{"skeld_config_reloads_total", METRIC_COUNTER, "Reloads, by result", "config",
 		 "reloads"},
 		{"skeld_config_last_reload_successful", METRIC_GAUGE,
 		 "1 unless the last reload was rejected", NULL, NULL},
 		{"skeld_config_last_reload_success_timestamp_seconds", METRIC_GAUGE,
-		 "When the present configuration was loaded, in seconds since the epoch", NULL,
+		 "When the configuration in force was loaded, in seconds since the epoch", NULL,
 		 NULL},
 		{"skeld_tls_certificate_expiry_timestamp_seconds", METRIC_GAUGE,
 		 "When the first certificate of the chain expires, in seconds since the epoch",
 		 NULL, NULL},
-		{"skeld_log_lost_total", METRIC_COUNTER, "Log lines that could not be written",
-		 "log", "lost"}};
+		{"skeld_log_lost_total", METRIC_COUNTER, "Log lines dropped", "log", "lost"}};
 	static const char *const versions[] = {SKELD_VERSION};
 	static const char *const results[] = {"ok", "rejected"};
 	const struct metric_family families[] = {

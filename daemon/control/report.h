@@ -1,6 +1,6 @@
 /*
- * What the daemon publishes about itself: the status file, STATUS= for the service manager, the
- * dump of statistics, and its own metrics. Control thread.
+ * Publishes the state of the daemon: the status file, STATUS= for the service manager, the dump of
+ * statistics, and its own metrics. Control thread.
  */
 #ifndef SKELD_REPORT_H
 #define SKELD_REPORT_H

@@ -23,8 +23,8 @@ enum { N_FILES = sizeof(files) / sizeof(*files) };
 static const struct flock whole_file = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
 /*
- * Is the pid file in the directory still the one that we have open? Its last owner may have removed
- * it before we got the lock, and an operator may remove it at any time.
+ * Is the pid file in the directory still the one that is open? Its last owner may have removed it
+ * before this process got the lock, and an operator may remove it at any time.
  */
 enum pid_file { PID_FILE_OURS, PID_FILE_MISSING, PID_FILE_FOREIGN };
 
@@ -39,7 +39,8 @@ static enum pid_file check_pid_file(int dir, int fd)
 									  : PID_FILE_FOREIGN;
 }
 
-/* As this file creates it? Not a file of another version, or one that another user has placed. */
+/* Does the file have the mode and owner that this file gives it? Otherwise it belongs to another
+ * version or user. */
 static bool is_private(const struct runtime *r)
 {
 	struct stat st;

@@ -31,7 +31,7 @@ struct runtime {
 int runtime_open(struct runtime *r, const char *path, const struct account *owner,
 		 struct errors *e);
 
-/* Write our pid into the locked file, for scripts: the daemon has started. */
+/* Write the pid of this process into the locked file, for scripts: the daemon has started. */
 int runtime_announce(const struct runtime *r, struct errors *e);
 
 /* Replace file NAME by TEXT atomically: a reader sees the old file or the new one. */

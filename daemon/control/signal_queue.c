@@ -10,7 +10,7 @@
 static struct {
 	struct signal_arrival arrivals[SIGNAL_QUEUE_SIZE];
 	volatile size_t n;
-	volatile sig_atomic_t woken; /* libevent was called for the arrivals in the queue */
+	volatile sig_atomic_t woken; /* libevent's handler was called for the queued arrivals */
 	uint64_t received[NSIG];
 	unsigned in_turn[NSIG]; /* deliveries since signal_queue_resume() */
 	bool merges[NSIG];	/* see signal_queue_install() */

@@ -29,7 +29,7 @@ struct signal_arrival {
 
 /*
  * A flood must neither starve the loop nor hide another signal: the kernel delivers the lowest
- * number first, so a flood of SIGHUP would keep SIGINT pending for ever. So the handler blocks a
+ * number first, so a flood of SIGHUP would keep SIGINT pending forever. So the handler blocks a
  * signal after MAX_PER_TURN deliveries, until signal_queue_resume(). Until then the kernel keeps
  * one and discards the rest: standard signals do not queue, signal(7). Discarded signals are not
  * deliveries, and nothing counts them.

@@ -48,7 +48,7 @@ static const struct action outlive = {"ignored, started by nohup(1)", .run = NUL
 static const struct action force = {"stop now", shutdown_now, .if_queued = &ignore};
 
 /* clang-format off */
-/* What every signal does in every state. Until the loop runs, signals wait in the queue. */
+/* The action for each signal in each state. Until the loop runs, signals wait in the queue. */
 static const struct {
 	const char *name;
 	int signal;
@@ -206,7 +206,7 @@ int signals_start(struct daemon *d)
 		    signal_queue_install(table[i].signal, &set, table[i].merges) < 0)
 			return -1;
 	}
-	/* An empty mask: our parent may have left other signals blocked. */
+	/* An empty mask: the parent process may have left other signals blocked. */
 	sigemptyset(&none);
 	return pthread_sigmask(SIG_SETMASK, &none, NULL);
 }

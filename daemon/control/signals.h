@@ -1,6 +1,6 @@
 /*
- * The signals that the daemon handles. One table in signals.c says what each does in each state.
- * Control thread.
+ * The signals that the daemon handles. One table in signals.c has the action for each signal in
+ * each state. Control thread.
  */
 #ifndef SKELD_SIGNALS_H
 #define SKELD_SIGNALS_H

@@ -33,8 +33,8 @@ void systemd_sockets_take(struct listeners *passed, struct errors *e)
 	long n = pid && count && strtol(pid, NULL, 10) == (long)getpid() ? strtol(count, &end, 10)
 									 : 0;
 	if (n < 0 || n > 4096 || (end && *end)) {
-		errors_add(e, NULL, 0, "LISTEN_FDS=%s: expected a number; no descriptor was taken",
-			   count);
+		errors_add(e, NULL, 0,
+			   "LISTEN_FDS=%s: expected a number; passed sockets are ignored", count);
 		n = 0;
 	}
 	for (int fd = FIRST_FD; fd < FIRST_FD + n; fd++) {

@@ -24,7 +24,8 @@ void systemd_sockets_sort(struct listeners *passed, const struct snapshot *s, st
 
 /*
  * Store NEW's sockets in the manager, and remove those that only OLD (may be NULL) had. Does
- * nothing unless FDSTORE is set, which systemd 254 does; our unit sets it for older versions.
+ * nothing unless FDSTORE is set, which systemd 254 does; the shipped unit sets it for older
+ * versions.
  */
 void systemd_sockets_keep(struct notify *n, const struct snapshot *new, const struct snapshot *old);
 #else

@@ -22,7 +22,7 @@ struct acceptor {
 	struct worker *worker;
 	struct listener *listener;
 	struct event event;
-	bool emptying; /* to be freed, but its queue waits for a free descriptor */
+	bool emptying; /* to be freed, but connections in its queue wait for a free descriptor */
 	struct opening opening;
 	struct tls_sites *sites; /* of opening.tls */
 	/* Connections to accept in the next turn. One, and so no accept(2) that finds an empty

@@ -138,7 +138,7 @@ static void set_client_address(struct connection *c, const struct address *clien
 	memcpy(&c->peer, &client->sa, sizeof(c->peer));
 }
 
-/* All that comes before the first byte for the service was received. */
+/* The bytes before the first byte for the service were received. */
 static void open_connection(struct connection *c)
 {
 	connection_move(c, LIST_ACTIVE);
@@ -220,7 +220,7 @@ static void offer(struct connection *c, const char *bytes, size_t n)
 		connection_fail_no_memory(c);
 }
 
-/* The bytes in the queue that counts for reading: a service with `writable` pauses by itself,
+/* The bytes in the queue that makes reading pause: a service with `writable` pauses by itself,
  * because the answers to what it reads may go to another connection. */
 static size_t unsent(const struct connection *c)
 {
@@ -579,7 +579,7 @@ static void time_out(struct connection *c)
 		give_up(c, CLOSED_IDLE);
 }
 
-/* Is an open connection over? Changes the state then. */
+/* Is the open connection finished? If so, changes the state. */
 static bool is_over(struct connection *c)
 {
 	size_t in = buffered(c->in), limit = connection_buffer_limit(c);

@@ -263,7 +263,8 @@ static void send_gathered(struct connection *c, const char *bytes, size_t n)
 		append(c, &c->out, bytes + (sent - sent_gathered), n - (sent - sent_gathered));
 }
 
-/* TLS. worker->tls.out belongs to `running`: it is sent or queued before another machine runs. */
+/* TLS. worker->tls.out belongs to `running`: its bytes are sent or queued before another machine
+ * runs. */
 
 enum tls_status connection_decrypt(struct connection *c, const char *bytes, size_t n)
 {

@@ -67,7 +67,7 @@ static void on_connected(void *arg, int fd, const struct address *peer, int erro
 {
 	struct connection *c = arg;
 	c->connector = NULL;
-	if (c->state != CONNECTING) { /* it was ended in this turn, and its machine runs next */
+	if (c->state != CONNECTING) { /* ended in this turn: its machine runs next */
 		if (fd >= 0)
 			evutil_closesocket(fd);
 		return;
@@ -97,8 +97,8 @@ static bool count_outgoing(struct worker *w)
 	atomic_fetch_sub(&w->workers->n_outgoing, 1);
 	unsigned suppressed;
 	if (worker_may_warn(w, WARN_OUTGOING, &suppressed))
-		log_warning("limit of outgoing connections reached (limits.outgoing = %zu): "
-			    "worker=%u suppressed=%u; no new one is made",
+		log_warning("outgoing connection limit reached (limits.outgoing = %zu): "
+			    "worker=%u suppressed=%u; the service cannot make more",
 			    limit, w->index, suppressed);
 	errno = EAGAIN;
 	return false;

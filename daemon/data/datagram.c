@@ -22,8 +22,8 @@ struct datagram_socket {
 	struct event event;
 	uint64_t id; /* datagram_peer.socket */
 	const char *title;
-	uint32_t drops; /* of the kernel, counted so far */
-	bool full;	/* it took no more answers in this turn of the loop */
+	uint32_t drops; /* drops of the kernel, counted so far */
+	bool full;	/* the socket accepted no more answers in this turn of the loop */
 	bool retired;
 	TAILQ_ENTRY(datagram_socket) entry;
 };
@@ -46,7 +46,7 @@ struct datagrams {
 	TAILQ_HEAD(, datagram_socket) sockets;
 	uint64_t last_id;
 	bool in_callback;   /* the answers are sent when it has returned */
-	struct event flush; /* sends answers that were given elsewhere */
+	struct event flush; /* sends answers that the service gave outside of `datagram` */
 	struct batch in, out;
 	struct datagram_socket *out_socket[BATCH];
 	unsigned n_out;
@@ -62,13 +62,13 @@ static void count_dropped(struct worker *w, enum drop_reason reason, uint64_t n)
 
 /* Answers. */
 
-/* Send the N messages. What a full socket does not take is dropped. */
+/* Send the N messages. Messages that a full socket does not accept are dropped. */
 static void send_messages(struct datagram_socket *s, struct mmsghdr *message, unsigned n)
 {
 	while (n) {
 		int sent =
 			sendmmsg(event_get_fd(&s->event), message, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-		unsigned done = sent > 0 ? (unsigned)sent : 1; /* a failure is of the first one */
+		unsigned done = sent > 0 ? (unsigned)sent : 1; /* the first message failed */
 		if (sent > 0) {
 			worker_add(s->worker, COUNT_DATAGRAMS_SENT, done);
 		} else {

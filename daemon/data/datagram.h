@@ -5,9 +5,9 @@
  * Each turn of the loop receives one batch from a socket, so that datagrams do not starve
  * connections. Answers are gathered while callbacks run, and sent in batches.
  *
- * A socket whose listener was removed is retired: what the kernel has queued is passed to the
- * service, then the socket is closed. While the service holds the worker, it stays open for
- * answers.
+ * A socket whose listener was removed is retired: the service receives the datagrams that the
+ * kernel has queued, then the socket is closed. While the service holds the worker, the socket
+ * stays open for answers.
  *
  * data/datagram.c also implements service_datagram.h.
  */

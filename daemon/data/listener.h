@@ -26,7 +26,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What keeps the sockets open besides this process. */
+/* The owner that keeps the sockets open, besides this process. */
 enum keeper {
 	KEEPER_NONE,  /* nothing: the address is free once this process has closed them */
 	KEEPER_STORE, /* the descriptor store of the service manager, sd_notify(3) FDSTORE=1 */

@@ -5,7 +5,7 @@
  *
  * A file system may hang, so the control thread never waits for a load. If the time limit is over,
  * or the daemon stops, it abandons the load: the thread continues until it is done, and then frees
- * what it has loaded itself. No other load starts before that: a file system that hangs costs one
+ * the loaded data itself. No other load starts before that: a file system that hangs costs one
  * thread, not one for each reload.
  *
  * The interface is that of the configuration loader (config/loader.h). Only one thread uses a

@@ -22,7 +22,7 @@ struct worker;
 enum { POSTS_PER_TURN = 64 };
 
 struct post_queue {
-	pthread_mutex_t lock; /* of the next three fields */
+	pthread_mutex_t lock; /* guards the next three fields */
 	struct post *first, **last;
 	bool closed;
 

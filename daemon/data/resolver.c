@@ -22,7 +22,8 @@ struct lookup {
 	char host[HOST_MAX], port[PORT_MAX];
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all below, and of lookup->state */
+/* Guards all variables below, and lookup->state. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t arrived = PTHREAD_COND_INITIALIZER;
 static TAILQ_HEAD(lookup_queue, lookup) queue = {NULL, &queue.tqh_first};
 static unsigned n_queued, n_threads, n_idle;

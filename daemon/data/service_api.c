@@ -71,7 +71,7 @@ void worker_gauge(struct worker *w, unsigned row, double value)
 void worker_observe(struct worker *w, unsigned row, double seconds)
 {
 	double sum = worker_number(w, N_COUNTERS + row);
-	if (!(seconds > 0)) /* or NAN, which would make the sum NAN for ever */
+	if (!(seconds > 0)) /* or NAN, which would make the sum NAN forever */
 		seconds = 0;
 	worker_add(w, first_bucket(w->workers, row) + histogram_bucket(seconds), 1);
 	worker_set_number(w, N_COUNTERS + row, sum + seconds);

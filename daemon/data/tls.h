@@ -7,7 +7,7 @@
  * of one recv(2) go through the session at once, so that no decrypted bytes stay in it.
  *
  * struct tls_sites has the certificates, keys and settings of all tls sections. It is immutable and
- * reference-counted, and part of a snapshot. A session keeps what it needs of it: a reload that
+ * reference-counted, and part of a snapshot. A session keeps the parts that it needs: a reload that
  * renews a certificate changes no open session.
  *
  * Without -DSKELD_TLS=ON, this file supplies functions that do nothing: no configuration has a tls
@@ -54,10 +54,10 @@ enum tls_status {
 #if SKELD_TLS
 
 /*
- * Read and check the files of all tls sections of C. OLD (may be NULL) is the set in force: what
- * has not changed is taken over from it. Returns a reference; or NULL, with every mistake appended
- * to E with its FILE:LINE. Accepted mistakes, for example a certificate that expires soon, are
- * appended to WARNINGS. May block on a file system: for a helper thread.
+ * Read and check the files of all tls sections of C. OLD (may be NULL) is the set in force:
+ * unchanged sites are taken over from OLD. Returns a reference; or NULL, with every mistake
+ * appended to E with its FILE:LINE. Accepted mistakes, for example a certificate that expires soon,
+ * are appended to WARNINGS. May block on a file system: for a helper thread.
  */
 struct tls_sites *tls_sites_load(const struct config *c, const struct tls_sites *old,
 				 struct errors *warnings, struct errors *e);

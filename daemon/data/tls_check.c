@@ -143,15 +143,16 @@ static bool check_key(const struct tls_place *p, STACK_OF(X509) * chain, EVP_PKE
 	ERR_clear_error();
 	if (match > 0)
 		tls_report(p, LOG_ERR,
-			   "the private key belongs to certificate %d (%s): it has to be the first "
-			   "one in the file",
+			   "the private key belongs to certificate %d (%s): move this certificate "
+			   "to the beginning of the file",
 			   match + 1, subject_text(sk_X509_value(chain, match), name));
 	else if (match < 0)
-		tls_report(p, LOG_ERR,
-			   "the private key does not belong to the certificate (%s): expected the "
-			   "key with which it was requested; if one of them was just renewed, the "
-			   "other may not be written yet",
-			   subject_text(sk_X509_value(chain, 0), name));
+		tls_report(
+			p, LOG_ERR,
+			"the private key does not belong to the certificate (%s): expected the "
+			"key for which it was issued; if a program is renewing both files, reload "
+			"when it has ended",
+			subject_text(sk_X509_value(chain, 0), name));
 	return match == 0;
 }
 
@@ -164,8 +165,8 @@ static bool check_issuer(const struct tls_place *p, STACK_OF(X509) * chain, int 
 	if (has_issued(sk_X509_value(chain, i + 1), x))
 		return true;
 	tls_report(p, LOG_ERR,
-		   "certificate %d (%s) was not issued by certificate %d (%s): expected the one of "
-		   "%s next",
+		   "certificate %d (%s) was not issued by certificate %d (%s): expected the "
+		   "certificate of %s next",
 		   i + 1, subject_text(x, name), i + 2,
 		   subject_text(sk_X509_value(chain, i + 1), next), issuer_text(x, issuer));
 	return false;
@@ -207,10 +208,11 @@ bool tls_check_not_cut(const struct tls_place *p, STACK_OF(X509) * chain,
 	X509 *lost = find_issuer(had, last);
 	if (!lost || is_self_issued(lost))
 		return true;
-	tls_report(p, LOG_ERR,
-		   "the chain has lost the certificate of %s: the file may be half-written, "
-		   "expected it as in the file that is in force; a restart accepts it without",
-		   issuer_text(last, issuer));
+	tls_report(
+		p, LOG_ERR,
+		"the chain lacks the certificate of %s, which the file in force has: the file may "
+		"be half-written; if it is complete, restart the daemon",
+		issuer_text(last, issuer));
 	return false;
 }
 
@@ -223,7 +225,8 @@ bool tls_check_client_ca(const struct tls_place *p, STACK_OF(X509) * all)
 		int64_t expiry = seconds(X509_get0_notAfter(x));
 		if (X509_check_ca(x) == 0) {
 			tls_report(p, LOG_ERR,
-				   "certificate %d (%s) cannot issue others: expected those of "
+				   "certificate %d (%s) cannot issue certificates: expected "
+				   "certificates of "
 				   "certificate authorities",
 				   i + 1, subject_text(x, name));
 			good = false;
@@ -263,9 +266,10 @@ static void warn_of_must_staple(const struct tls_place *p, X509 *leaf)
 			must_staple = true;
 	TLS_FEATURE_free(features);
 	if (must_staple)
-		tls_report(p, LOG_WARNING,
-			   "the certificate requires OCSP stapling (must-staple), which is not "
-			   "supported: some clients will reject it; request one without");
+		tls_report(
+			p, LOG_WARNING,
+			"the certificate requires OCSP stapling (must-staple), which is not "
+			"supported: some clients will reject it; request a certificate without it");
 }
 
 /* Does the system trust the issuer of X? */
@@ -300,7 +304,7 @@ static void warn_of_incomplete_chain(const struct tls_place *p, const struct tls
 	if (s->is_incomplete)
 		tls_report(p, LOG_WARNING,
 			   "the chain may be incomplete: it ends before %s, which is not a root of "
-			   "this system; clients that do not have it reject the certificate",
+			   "this system; clients without this root reject the certificate",
 			   issuer_text(last, name));
 }
 

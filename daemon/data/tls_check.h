@@ -14,9 +14,9 @@ enum { TLS_SECURITY_LEVEL = 2 }; /* SSL_CTX_set_security_level(3): 112 bits, RSA
 bool tls_check_chain(const struct tls_place *p, STACK_OF(X509) * chain, EVP_PKEY *key, int level);
 
 /*
- * CHAIN is not half of what it should become: it may be that a program has only written the first
- * certificate so far. Returns false with an error if it lacks the certificate of an issuer that the
- * chain of OLD has. OLD is the site with the same title, or NULL.
+ * Detect a half-written CHAIN: a program may have written only the first certificate so far.
+ * Returns false with an error if CHAIN lacks the certificate of an issuer that the chain of OLD
+ * has. OLD is the site with the same title, or NULL.
  */
 bool tls_check_not_cut(const struct tls_place *p, STACK_OF(X509) * chain,
 		       const struct tls_site *old);
@@ -24,7 +24,7 @@ bool tls_check_not_cut(const struct tls_place *p, STACK_OF(X509) * chain,
 /* The certificates of ALL, of the file P, can be trusted as issuers of client certificates. */
 bool tls_check_client_ca(const struct tls_place *p, STACK_OF(X509) * all);
 
-/* Warn about what S serves and clients may not accept, now or soon. P is its certificate file. */
+/* Warn about certificates of S that clients may reject, now or soon. P is its certificate file. */
 void tls_warn(const struct tls_place *p, const struct tls_site *s);
 
 /* Does CHAIN end before a certificate that clients have? ROOTS are those that this system trusts;

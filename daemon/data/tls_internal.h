@@ -1,4 +1,4 @@
-/* What the files data/tls_*.c share. Other files use data/tls.h. */
+/* Declarations that the files data/tls_*.c share. Other files use data/tls.h. */
 #ifndef SKELD_TLS_INTERNAL_H
 #define SKELD_TLS_INTERNAL_H
 
@@ -18,7 +18,7 @@ struct tls_site {
 	size_t n_names;
 	char **names; /* of the leaf, in lower case: "a.example", "*.b.example" */
 	bool needs_client_certificate;
-	bool is_incomplete;	  /* the chain: it was, when the site was loaded */
+	bool is_incomplete;	  /* the chain was incomplete when the site was loaded */
 	int min_version;	  /* TLS1_2_VERSION or TLS1_3_VERSION */
 	unsigned char digest[32]; /* SHA-256 of the files and settings: equal ones are shared */
 };

@@ -16,7 +16,7 @@
 /*
  * TLS 1.2 only: forward secrecy and authenticated encryption. The cipher suites of TLS 1.3 are all
  * good. The client's order is followed: it knows whether its processor has instructions for AES,
- * and no cipher here is to be avoided.
+ * and all ciphers here are good.
  */
 static const char ciphers[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
 

@@ -111,7 +111,7 @@ void tls_file_free(struct tls_file *f)
 
 /* PEM blocks. */
 
-/* What is between two newlines, without blanks at its end. */
+/* A line without its newline and without blanks at its end. */
 struct line {
 	const char *text;
 	size_t n;
@@ -184,7 +184,7 @@ static bool is_base64(const struct line *l, size_t *padding)
 	return n > 0;
 }
 
-/* Text beside the blocks is allowed, `openssl x509 -text` writes it; but nothing that may be a
+/* Text between the blocks is allowed, `openssl x509 -text` writes it; but no line that may be a
  * part of a block. */
 static bool check_between(const struct reader *r, const struct line *l)
 {
@@ -350,8 +350,8 @@ STACK_OF(X509) * tls_file_certificates(const struct tls_place *p, const struct t
 			   "swapped?");
 	else if (good)
 		tls_report(p, LOG_ERR,
-			   "the file has no certificate: expected PEM, a line -----BEGIN "
-			   "CERTIFICATE----- and what follows");
+			   "the file has no certificate: expected a PEM block, -----BEGIN "
+			   "CERTIFICATE-----");
 	sk_X509_pop_free(c.chain, X509_free);
 	return NULL;
 }
@@ -405,8 +405,8 @@ EVP_PKEY *tls_file_key(const struct tls_place *p, const struct tls_file *f)
 			   "swapped?");
 	else if (good)
 		tls_report(p, LOG_ERR,
-			   "the file has no private key: expected PEM, a line -----BEGIN PRIVATE "
-			   "KEY----- and what follows");
+			   "the file has no private key: expected a PEM block, -----BEGIN PRIVATE "
+			   "KEY-----");
 	EVP_PKEY_free(k.key);
 	return NULL;
 }

@@ -26,8 +26,8 @@ enum { SILENT_RECORDS_MAX = 32 };
 enum { TEXT_MAX = 256 };
 
 /*
- * Memory of a session, as measured. HELLO: OpenSSL allocates it for a whole message, of up to
- * 128 KiB, when its first 9 bytes have arrived.
+ * Memory of a session, as measured. HELLO: OpenSSL allocates the memory for a whole message, of up
+ * to 128 KiB, when the first 9 bytes of the message have arrived.
  */
 enum { OPEN_KIB = 16, HANDSHAKE_KIB = 64, HELLO_KIB = 160 };
 
@@ -97,7 +97,7 @@ static bool create_method(void)
 
 /*
  * OpenSSL 3 creates all algorithms of a kind when the first of them is used. If memory is short
- * then, those that lack stay unknown, and every later handshake fails. So use each kind before
+ * then, the missing ones stay unknown, and every later handshake fails. So use each kind before
  * there are clients.
  */
 static bool create_algorithms(void)
@@ -232,7 +232,7 @@ int tls_session_on_client_hello(SSL *ssl, int *alert, void *arg)
 
 /* Failures. */
 
-/* The words for what OpenSSL calls otherwise. */
+/* Plain words for the errors of OpenSSL. */
 static const char *reason_text(struct tls_session *s, unsigned long error)
 {
 	switch (ERR_GET_REASON(error)) {
@@ -391,7 +391,7 @@ void tls_session_end(struct tls_session *s, struct tls_io *io)
 	ERR_clear_error();
 	io->n_in = 0;
 	BIO_set_data(s->bio, io);
-	SSL_shutdown(s->ssl); /* once: another call would read */
+	SSL_shutdown(s->ssl); /* only once: a second call would read */
 	ERR_clear_error();
 }
 

@@ -27,12 +27,12 @@ struct ticket_key {
 	int64_t created_ns; /* CLOCK_MONOTONIC; 0: there is no key */
 };
 
-/* Process-wide: OpenSSL passes the callback no argument of ours. Guarded by the lock. */
+/* Global: OpenSSL passes the callback no argument of the daemon. Guarded by the lock. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ticket_keys {
 	struct ticket_key current, previous;
 } * keys;		   /* in a separate mapping; never freed */
-static EVP_CIPHER *cipher; /* fetched once: a fetch for each ticket would cost more than it */
+static EVP_CIPHER *cipher; /* fetched once: a fetch is slower than the encryption of a ticket */
 
 /* The next three functions are called with the lock. */
 

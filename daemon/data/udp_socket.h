@@ -1,4 +1,4 @@
-/* The sockets of a UDP listener: what they need beside socket(2) and bind(2). */
+/* The sockets of a UDP listener: their options, and their retirement. */
 #ifndef SKELD_UDP_SOCKET_H
 #define SKELD_UDP_SOCKET_H
 

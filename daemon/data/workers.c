@@ -292,7 +292,7 @@ static void register_rows(struct workers *ws, struct registry *r)
 		register_row(ws, r, row);
 }
 
-/* Only what the service uses is logged. */
+/* Log only the metrics that the service uses. */
 static void register_optional(struct registry *r, const struct metric_family families[], size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -375,7 +375,8 @@ void workers_register_metrics(struct workers *ws, struct registry *r)
 		 "Bytes of connections that are unsent or unconsumed, see limits.memory", "bytes",
 		 "buffered"},
 		{"skeld_worker_lag_seconds", METRIC_GAUGE,
-		 "Time for which a worker has not responded, 0 if it responds", "workers", "lag"}};
+		 "Time for which a worker has not responded, 0 while it responds", "workers",
+		 "lag"}};
 	const struct metric_family families[] = {
 		{&m[0], .n = 1, .value = open_connections, .context = ws},
 		{&m[1], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_ACCEPTED},

@@ -212,7 +212,7 @@ static bool is_unused(const struct metric_family *first, const struct metric_fam
 	return true;
 }
 
-/* Log the families from FIRST up to END, which are all of one group. */
+/* Log the families from FIRST up to END, which belong to one group. */
 static void log_families(const struct metric_family *first, const struct metric_family *end)
 {
 	const char *group = first->metric->log_group;

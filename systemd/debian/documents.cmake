@@ -1,4 +1,4 @@
-# cpack runs this script after the install and before packing. It adds the files that only a package has.
+# cpack runs this script after the install and before packing. The script adds the files that only a package has.
 if(NOT CPACK_PACKAGING_INSTALL_PREFIX STREQUAL "/usr")
 	message(FATAL_ERROR "This build is for ${CPACK_PACKAGING_INSTALL_PREFIX}. For a Debian package, configure it with "
 		"-DCMAKE_INSTALL_PREFIX=/usr -DCMAKE_INSTALL_SYSCONFDIR=/etc")
@@ -21,5 +21,5 @@ file(WRITE ${share}/lintian/overrides/${CPACK_PACKAGE_NAME}
 file(GLOB manual ${share}/man/man*/*.[1-8])
 execute_process(COMMAND gzip -9n ${doc}/changelog.Debian ${manual} COMMAND_ERROR_IS_FATAL ANY)
 
-# The umask of the builder must not decide who may read the files.
+# The permissions of the files must not depend on the umask of the builder.
 execute_process(COMMAND chmod -R u=rwX,go=rX ${CPACK_TEMPORARY_INSTALL_DIRECTORY} COMMAND_ERROR_IS_FATAL ANY)

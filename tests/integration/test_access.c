@@ -57,7 +57,7 @@ Test(access, only_clients_in_the_list_are_served)
 	daemon_finish();
 }
 
-Test(access, an_empty_list_allows_nobody_and_no_list_allows_everyone)
+Test(access, an_empty_list_rejects_all_clients_and_no_list_accepts_all)
 {
 	start("");
 	EXPECT_DENIED(V4);

@@ -98,7 +98,7 @@ Test(chat, a_silent_client_is_pinged_then_dropped)
 	daemon_finish();
 }
 
-Test(chat, a_drain_says_goodbye)
+Test(chat, a_drain_sends_a_farewell)
 {
 	daemon_start(ROOM);
 	int client = log_in("last");

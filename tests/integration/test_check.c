@@ -66,7 +66,7 @@ Test(check, variable_with_a_default_or_an_empty_value_is_accepted)
 	expect_accepted("echo { banner = \"a${FULL}c\" }\n", "banner = \"afullc\"");
 }
 
-Test(check, what_is_not_a_variable_needs_no_value)
+Test(check, a_variable_in_a_comment_or_in_single_quotes_needs_no_value)
 {
 	unsetenv("UNSET");
 	expect_accepted("# ${UNSET}\necho { banner = '${UNSET}' }\n", "banner = \"\\${UNSET}\"");
@@ -132,8 +132,8 @@ Test(check, a_mistake_in_an_address_is_named_with_its_section)
 {
 	expect_rejected_text(
 		"listen \"one\" {\n\taddress = \"localhost:80\"\n}\n",
-		"skeld.conf:2: listen.address = \"localhost:80\": expected a number as "
-		"the host, such as 127.0.0.1: names are not looked up here (listen "
+		"skeld.conf:2: listen.address = \"localhost:80\": expected an IP "
+		"address, such as 127.0.0.1: host names are not looked up here (listen "
 		"\"one\")\n");
 	expect_rejected_text(
 		"admin { address = \"::1:80\" }\n",
@@ -152,7 +152,7 @@ static void expect_start_fails(const char *config, int code, const char *part)
 	cr_assert(log_contains(part), "%s", log_text());
 }
 
-Test(check, what_the_check_finds_fails_the_start_with_the_same_code)
+Test(check, errors_of_the_check_fail_the_start_with_the_same_code)
 {
 	expect_start_fails(BASE "user = \"no-such-user\"\n", 78,
 			   "skeld.conf:4: user = \"no-such-user\"");

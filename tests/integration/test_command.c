@@ -335,7 +335,7 @@ Test(command, other_users_cannot_signal_the_daemon)
 	cr_assert(err_contains("Permission denied"), "%s", command_err.bytes);
 	cr_assert_eq(send_command("status"), 0, "%s", command_err.bytes);
 	cr_assert(out_contains("state=running\n"), "%s", command_out.bytes);
-	cr_assert(err_contains("not verified that the daemon runs: "), "%s", command_err.bytes);
+	cr_assert(err_contains("cannot verify that the daemon runs: "), "%s", command_err.bytes);
 	cr_assert_eq(daemon_stop(SIGKILL), 128 + SIGKILL);
 	cr_assert_eq(send_command("status"), 3, "%s", command_out.bytes);
 }

@@ -20,7 +20,7 @@ static int send_command(const char *command)
 	return skeld_run("-r", runtime_dir, "-s", command, NULL);
 }
 
-/* Kills the daemon as soon as it drains, beside the command. */
+/* Kills the daemon as soon as it drains, while the command waits. */
 static pid_t start_killer(void)
 {
 	pid_t pid = fork();
@@ -34,7 +34,7 @@ static pid_t start_killer(void)
 	return pid;
 }
 
-Test(command_outcome, stop_of_a_daemon_that_is_killed_is_no_success)
+Test(command_outcome, stop_of_a_daemon_that_is_killed_fails)
 {
 	config_write(BASE LISTEN_BUSY "limits { buffer = 1M }\ndrain_timeout = 3600\n", test_dir);
 	daemon_spawn();
@@ -59,7 +59,7 @@ static void into_pid_namespace(void)
 	_exit(waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 98);
 }
 
-Test(command_outcome, commands_in_another_pid_namespace_say_so)
+Test(command_outcome, commands_report_a_daemon_in_another_pid_namespace)
 {
 	static const char *const commands[] = {"reload", "stats", "stop"};
 	daemon_start(BASE);

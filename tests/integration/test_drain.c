@@ -1,4 +1,4 @@
-/* Drain: every received request is answered, and no client delays the stop for ever. */
+/* Drain: every received request is answered, and no client delays the stop forever. */
 /* test: TIMEOUT 180 */
 #include "observe.h"
 #include "trace.h"

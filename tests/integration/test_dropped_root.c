@@ -1,4 +1,5 @@
-/* Root's daemon with a user: what the user can do to it, and what is left of root. Root only. */
+/* A daemon that root starts with `user`: the access of this user to it, and the privileges that
+ * remain. Root only. */
 #include "client.h"
 #include "observe.h"
 

@@ -324,7 +324,7 @@ Test(http, a_method_that_is_not_allowed_is_answered_with_those_that_are)
 #define EXPECT_100 "Expect: 100-Continue\r\n"
 #define CONTINUE   "HTTP/1.1 100 Continue\r\n\r\n"
 
-Test(http, a_client_that_waits_is_told_once_to_continue)
+Test(http, a_client_that_expects_100_continue_receives_it_once)
 {
 	daemon_start(BASE);
 	int client = client_connect("main");

@@ -133,7 +133,7 @@ Test(http_clients, curl_uploads_with_a_length_and_in_chunks)
 	daemon_finish();
 }
 
-Test(http_clients, curl_is_told_to_continue)
+Test(http_clients, curl_receives_100_continue)
 {
 	need("curl");
 	write_upload(30000);
@@ -198,7 +198,7 @@ Test(http_clients, ab_is_served_with_and_without_keep_alive)
 
 /* h2load keeps -m requests in flight on each connection. */
 
-Test(http_clients, h2load_pipelines)
+Test(http_clients, h2load_receives_all_pipelined_answers)
 {
 	need("h2load");
 	write_upload(3000);

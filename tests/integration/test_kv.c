@@ -50,7 +50,7 @@ Test(kv, append_and_prepend_keep_the_flags)
 	daemon_finish();
 }
 
-Test(kv, cas_stores_only_if_nobody_has_stored_since)
+Test(kv, cas_stores_only_over_an_unchanged_value)
 {
 	daemon_start(BASE);
 	exchange("cas a 0 0 1 1\r\nx\r\nset a 0 0 1\r\nx\r\ngets a b\r\n",

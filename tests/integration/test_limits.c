@@ -122,7 +122,7 @@ Test(limits, a_start_without_descriptors_fails_with_the_reason_and_leaves_nothin
 {
 	char path[64];
 	bool started = false;
-	/* Without a free descriptor, accept(2) does not tell that no client waits: the drain goes
+	/* Without a free descriptor, accept(2) does not report that no client waits: the drain goes
 	 * on. */
 	config_write(BASE "drain_timeout = 1\nlisten \"unix\" { address = \"unix:%s\" }\n",
 		     path_in("socket", path));

@@ -130,7 +130,7 @@ static void stream_is_another(void)
 	setenv("JOURNAL_STREAM", "1:2", 1);
 }
 
-Test(log, another_stream_than_that_of_the_journal_gets_no_levels)
+Test(log, a_stream_other_than_that_of_the_journal_gets_no_levels)
 {
 	daemon_prepare = stream_is_another;
 	daemon_start(BASE);
@@ -404,7 +404,7 @@ Test(log, a_reload_changes_the_format)
 	daemon_finish();
 }
 
-Test(log, a_dump_leaves_out_what_is_not_used)
+Test(log, a_dump_omits_unused_groups)
 {
 	daemon_start(BASE);
 	daemon_signal(SIGUSR1);

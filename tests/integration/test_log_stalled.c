@@ -52,7 +52,7 @@ static void expect_all_well(void)
 	client_close(client);
 }
 
-Test(log_stalled, a_terminal_that_nobody_reads_blocks_nothing)
+Test(log_stalled, a_terminal_that_is_not_read_blocks_nothing)
 {
 	enum { CLIENTS = 300 }; /* each logs some lines: more than a terminal takes */
 	int reader, terminal;

@@ -1,5 +1,5 @@
-/* What works once, at the start as root, and fails later as the user. Skipped unless run as root.
- */
+/* Accesses that succeed at the start, as root, and fail later, as the user. Skipped unless run as
+ * root. */
 #include "client.h"
 #include "observe.h"
 

@@ -43,7 +43,7 @@ static const char *read_terminal(void)
 	return output.bytes ? output.bytes : "";
 }
 
-/* What the terminal shows in the end: each line, without blanks at its end. */
+/* The final content of the terminal: each line, without blanks at its end. */
 static const char *screen(void)
 {
 	static char shown[4096];

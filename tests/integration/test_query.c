@@ -176,7 +176,7 @@ Test(query, running_statements_are_cancelled_by_a_forced_stop)
 }
 
 /* The answer is longer than limits.buffer, and ends with an error. */
-Test(query, answer_has_a_limit)
+Test(query, an_answer_above_the_limit_ends_with_an_error)
 {
 	char row[1008];
 	daemon_start(BASE SLOW);

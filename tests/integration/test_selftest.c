@@ -51,7 +51,7 @@ Test(selftest, order_prints_each_step_of_each_signal)
 }
 
 /* The service chat has no probe, and greets each client. */
-Test(selftest, the_self_test_passes_with_a_service_that_speaks_first)
+Test(selftest, the_self_test_passes_with_a_service_that_sends_first)
 {
 	daemon_use(CHAT_BINARY);
 	expect_passed(skeld_run("--self-test=order", NULL));

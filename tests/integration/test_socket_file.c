@@ -35,7 +35,7 @@ static void remove_file(const char *name)
 	MUST(unlink(path_in(name, path)) == 0);
 }
 
-Test(socket_file, a_reload_creates_a_removed_socket_anew)
+Test(socket_file, a_reload_creates_a_removed_socket_again)
 {
 	start_on_unix_sockets();
 	int before = client_unix("u");

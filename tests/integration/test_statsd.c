@@ -195,7 +195,7 @@ Test(statsd, moved_listener_answers_at_the_new_port_and_refuses_at_the_old_one)
 }
 
 /* The daemon stands still while the datagrams arrive. */
-Test(statsd, drain_answers_what_has_arrived)
+Test(statsd, drain_answers_the_datagrams_that_have_arrived)
 {
 	enum { N = 100 };
 	daemon_start(TWO SAMPLES);
@@ -346,7 +346,7 @@ static void pass(void)
 	setenv("LISTEN_FDNAMES", "samples", 1);
 }
 
-/* What arrives between two runs waits in the socket. */
+/* Datagrams that arrive between two runs wait in the socket. */
 Test(statsd, passed_socket_is_used_and_keeps_its_queue)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};

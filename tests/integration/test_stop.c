@@ -61,7 +61,7 @@ Test(stop, an_idle_connection_is_closed_at_once)
 	cr_assert_eq(daemon_wait_exit(), 0);
 }
 
-Test(stop, drain_answers_what_was_received)
+Test(stop, drain_answers_the_received_requests)
 {
 	enum { BYTES = 40000 }; /* fits the first window: all of it is received */
 	char *bytes = malloc(BYTES);

@@ -366,7 +366,7 @@ Test(tls, an_idle_connection_ends_with_close_notify)
 	daemon_finish();
 }
 
-Test(tls, a_drain_answers_what_was_sent_and_ends_with_close_notify)
+Test(tls, a_drain_answers_the_sent_requests_and_ends_with_close_notify)
 {
 	issue("a", "a", "DNS:a.example");
 	start(PLAIN SITE("a", "") LISTEN("\"a\""));

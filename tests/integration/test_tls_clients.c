@@ -131,7 +131,7 @@ Test(tls_clients, curl_uploads_a_file)
 	daemon_finish();
 }
 
-Test(tls_clients, redis_cli_has_its_answers)
+Test(tls_clients, redis_cli_receives_its_answers)
 {
 	start("redis-cli", RESP_BINARY, false);
 	file_write("commands", "PING\nSET a 1\nINCR a\nGET a\n");

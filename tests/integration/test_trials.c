@@ -1,4 +1,4 @@
-/* What skeld --self-test accepts and prints. */
+/* The arguments and the output of skeld --self-test. */
 #include "observe.h"
 
 #include <criterion/criterion.h>
@@ -17,7 +17,7 @@ Test(trials, empty_part_of_the_list_is_a_usage_error)
 	}
 }
 
-Test(trials, tap_is_for_the_self_test)
+Test(trials, tap_without_the_self_test_is_a_usage_error)
 {
 	cr_assert_eq(skeld_run("--tap", "-c", config_path, NULL), 64);
 	cr_assert(strstr(command_err.bytes, "--tap is for --self-test"), "%s", command_err.bytes);

@@ -1,4 +1,4 @@
-/* The service as its clients see it. This file is yours: add what the service has to do. */
+/* The service, as its clients see it. Edit this file: add tests of your service. */
 #include "client.h"
 #include "observe.h"
 

@@ -1,4 +1,4 @@
-/* What a daemon does with any service: self-test, reload, limits, stop. */
+/* The behaviour of a daemon with any service: self-test, reload, limits, stop. */
 #include "client.h"
 #include "observe.h"
 
@@ -48,7 +48,7 @@ Test(skeleton, a_bad_reload_is_rejected_with_file_and_line)
 	daemon_finish();
 }
 
-/* The service may speak first, write last words, and reset the connection. */
+/* The service may send first, send bytes before the close, and reset the connection. */
 static void await_end(int client)
 {
 	char bytes[256];

@@ -1,5 +1,5 @@
-# SKELD_ECHO: the daemon that the tests of the skeleton drive. It always serves echo, so that a service of
-# your own breaks no test. Where daemon/service/ is echo it is the daemon itself; otherwise it is built from
+# SKELD_ECHO: the daemon that the tests of the skeleton drive. It always serves echo, so that another
+# service breaks no test. Where daemon/service/ is echo it is the daemon itself; otherwise it is built from
 # tests/integration/services/echo.c.
 set(SKELD_ECHO skeld)
 set(SKELD_ECHO_SOURCE ${PROJECT_SOURCE_DIR}/daemon/service/echo.c)

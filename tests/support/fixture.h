@@ -1,5 +1,4 @@
-/*
- * What unit tests and integration tests share: a private working directory, waiting, and failing.
+/* Shared by unit tests and integration tests: a private working directory, waiting, and failing.
  *
  * Criterion runs each test in a separate process, in which the test enters a new directory; so
  * files can be named without a path. A failed check ends the test: no function returns an error. A

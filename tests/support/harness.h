@@ -66,7 +66,7 @@ void read_notices(void); /* read all datagrams without waiting */
 #define NO_LISTENER "workers = 1\nadmin { address = \"\" }\n"
 #define BASE	    NO_LISTENER LISTEN_MAIN
 
-/* Has the service of the daemon connections, so that it may have a listener? */
+/* Does the service of the daemon have connections, so that it may have a listener? */
 bool service_listens(void);
 /* A configuration for any service. MORE is a string literal. */
 #define SERVICE_CONFIG(more) (service_listens() ? BASE more : NO_LISTENER more)

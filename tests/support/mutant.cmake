@@ -1,7 +1,7 @@
 # skeld_mutants(prefix SOURCES source... LINK library...)
 #
 # Programs with a mistake each, that a test has to find: PREFIX_NAME for each line "NAME FILE ..." that
-# ./mutants prints, of SOURCES and its mutant of daemon/FILE; see checks/mutant.sh. The target `mutants` builds
+# ./mutants prints, of SOURCES and its mutant of daemon/FILE; see mutant.sh. The target `mutants` builds
 # all of them: they are many, and their tests are among those of `scripts/test --all`.
 add_custom_target(mutants)
 

@@ -1,6 +1,5 @@
-/*
- * What a daemon on bare libevent and plain libconfuse does: the negative control. Handlers are
- * evsignal events and nothing stands in front of them; the configuration is parsed in place.
+/* The negative control: a daemon on bare libevent and plain libconfuse. Handlers are evsignal
+ * events and nothing stands in front of them; the configuration is parsed in place.
  *
  *   naive burst FILE   SIGHUP reads FILE; print each signal as it is handled, end after SIGINT
  *   naive storm N      from within a callback raise SIGUSR1 N times, SIGHUP and SIGINT once each,

@@ -1,7 +1,7 @@
 # Registers tests with CTest. Adding a test is adding a file: skeld_tests() finds every test_*.c, and
 # skeld_scripts() every executable file, of a folder.
 #
-# A file that needs more than the defaults says so in a comment line, in C or in a script:
+# A file that needs more than the defaults states that in a comment line, in C or in a script:
 #
 #	/* build: WRAP listen strdup SOURCES ../x.c LINK skeld_service DEFINE A=1 */
 #	/* test: TIMEOUT 300 LABELS all NEEDS ADMIN */

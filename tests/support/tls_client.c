@@ -40,7 +40,7 @@ static void create(struct tls_client *c, const char *title, const struct tls_off
 		MUST(SSL_set_session(c->ssl, o->session) == 1);
 }
 
-/* Wait for what OpenSSL waits for. Returns false if RESULT is the end or a failure. */
+/* Wait for the event that OpenSSL needs. Returns false if RESULT is the end or a failure. */
 static bool await_ready(struct tls_client *c, int result, int64_t until, const char *what)
 {
 	int error = SSL_get_error(c->ssl, result);

@@ -30,7 +30,7 @@ Test(account, a_number_without_an_entry_has_the_group_of_the_same_number)
 	cr_assert_eq(gid, 4000000001u);
 }
 
-Test(account, what_is_neither_a_name_nor_a_number_is_not_found)
+Test(account, text_that_is_neither_a_name_nor_a_number_is_not_found)
 {
 	static const char *const bad[] = {"no-such-account",
 					  "",

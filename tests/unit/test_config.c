@@ -324,8 +324,8 @@ Test(config, addresses_are_numbers_and_ports)
 		expect_shown(section, name, "\"[::]:65535\"", "\"[::]:65535\"");
 		expect_shown(section, name, "\"unix:/run/x\"", "\"unix:/run/x\"");
 		expect_shown(section, name, "\"\"", "\"\"");
-		expect_refused(section, name, "localhost:80", "a number as the host");
-		expect_refused(section, name, "127.0.0.1", "a port, there is no port");
+		expect_refused(section, name, "localhost:80", "an IP address, such as");
+		expect_refused(section, name, "127.0.0.1", "a port, the port is missing");
 	}
 	EXPECT_NOTHING_LEFT();
 }

@@ -310,7 +310,7 @@ static void expect_for(const struct service_schema *s, const char *text, const c
 	errors_clear(&e);
 }
 
-Test(config_errors, the_service_takes_what_arrives_at_the_address)
+Test(config_errors, an_address_of_a_kind_without_a_callback_is_rejected)
 {
 	static const struct service_schema connections = {"s", .datagrams = false},
 					   datagrams = {"s", .datagrams = true,

@@ -1,4 +1,4 @@
-/* Lists in the configuration: OPTION_LIST, and OPTION_MODE beside it. */
+/* Lists in the configuration, OPTION_LIST; and OPTION_MODE. */
 #include "fixture.h"
 #include "loading.h"
 
@@ -120,7 +120,7 @@ Test(config_list, a_list_that_is_set_twice_is_rejected)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_list, other_options_take_no_list)
+Test(config_list, a_list_for_an_option_with_one_value_is_rejected)
 {
 	expect_error("thing { name = {} }\n", "skeld.conf:1: name = {}: expected one value");
 	expect_error("\nworkers = {}\n", "skeld.conf:2: workers = {}: expected one value");

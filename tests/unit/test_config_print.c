@@ -129,7 +129,7 @@ Test(config_print, each_option_is_printed_with_its_help)
 		"\t# What to call it.\n\t# Any text; default \"it's \\\"\\$it\\\"\"; live.\n"
 		"\tname = \"\"\n",
 		"\t# Its place.\n\t# An absolute path or \"\"; default \"/srv\"; live.\n",
-		"\t# The peer.\n\t# An address: host:port, [v6]:port or unix:/path (numbers: "
+		"\t# The peer.\n\t# An address: host:port, [v6]:port or unix:/path (numeric, "
 		"names are not looked up), or \"\" for off; default \"[::1]:7\"; live.\n"};
 	struct config *c = load_good("workers = 3\nthing { colour = red name = \"\" }\n");
 	char *text = printed(c);

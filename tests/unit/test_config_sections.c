@@ -195,7 +195,7 @@ Test(config_sections, the_service_reads_an_array_in_the_order_of_the_file)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_sections, none_is_the_default)
+Test(config_sections, there_are_no_sections_by_default)
 {
 	struct config *c = parse_good("proxy { }\n");
 	cr_assert(proxy_of(c)->backends.n == 0 && !proxy_of(c)->backends.item);
@@ -274,7 +274,7 @@ Test(config_sections, duplicates_are_rejected)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_sections, there_are_at_most_256)
+Test(config_sections, more_than_256_sections_are_rejected)
 {
 	static char text[16384];
 	strcpy(text, "proxy {\n");
@@ -317,7 +317,7 @@ static struct config *expect_changes(const char *old_text, const char *new_text,
 	return new;
 }
 
-Test(config_sections, changes_are_reported_by_title)
+Test(config_sections, changes_are_reported_with_the_title_of_the_section)
 {
 	config_unref(expect_changes(
 		"proxy { backend a { weight = 1 token = x } backend b { } }\n",
@@ -371,7 +371,7 @@ Test(config_sections, sections_that_need_a_restart_stay)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(config_sections, the_output_of_print_loads)
+Test(config_sections, printed_sections_load_to_the_same)
 {
 	struct config *c = parse_good("proxy { backend \"a \\\"b\" { weight = 2 token = t }\n"
 				      "backend c { tags = x } }\n");
@@ -406,7 +406,7 @@ Test(config_sections, a_secret_appears_in_no_error)
 	EXPECT_NOTHING_LEFT();
 }
 
-/* What an author may get wrong. */
+/* Mistakes of the author of a service. */
 Test(config_sections, a_wrong_table_is_reported)
 {
 	struct service_option rows[3] = {options[0], options[2], {0}};

@@ -19,9 +19,9 @@ Test(config_tls, mode_and_group_are_for_unix_sockets)
 	cr_assert_eq(c->listen[0].gid, 0);
 	config_unref(c);
 	static const char *const begins[] = {
-		"skeld.conf:4: listen.mode = \"0660\": expected \"\" beside an address without "
+		"skeld.conf:4: listen.mode = \"0660\": expected \"\" with an address without "
 		"unix: (listen \"a\")",
-		"skeld.conf:4: listen.group = \"root\": expected \"\" beside"};
+		"skeld.conf:4: listen.group = \"root\": expected \"\" with"};
 	expect_errors("listen a {\nmode = 0660\ngroup = root\n}\n", begins, 2);
 	expect_error("listen a { address = \"unix:/a\"\ngroup = no-such-group }\n",
 		     "skeld.conf:2: listen.group = \"no-such-group\": expected an existing group");
@@ -134,7 +134,7 @@ Test(config_tls, a_section_needs_a_certificate_and_a_key)
 Test(config_tls, datagrams_have_no_tls)
 {
 	expect_error(SITE("a") "listen x { address = \"udp:127.0.0.1:1\" tls = a }\n",
-		     "skeld.conf:2: listen.tls (listen \"x\"): expected \"\" beside a udp:");
+		     "skeld.conf:2: listen.tls (listen \"x\"): expected \"\" with a udp:");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -172,7 +172,7 @@ static void add_line(void *context, const char *line)
 	snprintf(lines + strlen(lines), sizeof(lines) - strlen(lines), "%s\n", line);
 }
 
-Test(config_tls, changes_are_reported)
+Test(config_tls, changes_of_sections_are_reported)
 {
 	struct config *old = load_good(SITE("a") SITE("b") "listen x { tls = {a, b} }\n");
 	struct config *new = load_good("tls a { certificate = /c key = /n }\n" SITE(
@@ -190,7 +190,7 @@ Test(config_tls, changes_are_reported)
 
 #else
 
-Test(config_tls, a_build_without_tls_says_so)
+Test(config_tls, a_build_without_tls_is_named_in_the_error)
 {
 	expect_error("tls a { certificate = /c }\n",
 		     "skeld.conf:1: unknown section tls: this build has no TLS (-DSKELD_TLS=OFF)");

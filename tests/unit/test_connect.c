@@ -178,7 +178,7 @@ Test(connect, bytes_flow_both_ways_also_those_written_early)
 	serving_end();
 }
 
-Test(connect, a_refused_connection_says_why)
+Test(connect, a_refused_connection_reports_the_reason)
 {
 	unsigned port;
 	serve("");
@@ -188,7 +188,7 @@ Test(connect, a_refused_connection_says_why)
 	serving_end();
 }
 
-Test(connect, a_unix_socket)
+Test(connect, a_unix_socket_is_connected)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "server.sock"};
 	char path[PATH_MAX], address[PATH_MAX + 8];
@@ -231,7 +231,7 @@ Test(connect, the_second_address_of_a_name_is_tried)
 	serving_end();
 }
 
-Test(connect, an_unknown_name_says_so)
+Test(connect, an_unknown_name_is_reported)
 {
 	serve("");
 	connect_to("none.test", 80);

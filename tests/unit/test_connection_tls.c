@@ -393,7 +393,7 @@ Test(connection_tls, the_name_of_a_client_that_was_not_asked_for_one_is_empty)
 
 static struct connection *first;
 
-/* Tell the first client of each later one. */
+/* Notify the first client of each later one. */
 static int announce(struct connection *c)
 {
 	connection_write(c, "hello ", 6);
@@ -403,7 +403,7 @@ static int announce(struct connection *c)
 	return connection_write(c, "you", 3) < 0 ? -1 : 0;
 }
 
-Test(connection_tls, what_opened_writes_to_two_connections_reaches_both)
+Test(connection_tls, bytes_that_opened_writes_to_two_connections_reach_both)
 {
 	first = NULL;
 	serving.opened = announce;

@@ -290,7 +290,7 @@ Test(datagram, datagrams_that_the_kernel_drops_are_counted)
 	serving_end();
 }
 
-Test(datagram, reload_keeps_the_socket_and_what_it_has_received)
+Test(datagram, reload_keeps_the_socket_and_its_received_datagrams)
 {
 	serve_udp(answer, UDP);
 	int client = client_of("udp:127.0.0.1:0"), fd = udp_listener()->fds[0];
@@ -330,7 +330,7 @@ Test(datagram, removed_listener_passes_on_its_queue_then_refuses)
 	serving_end();
 }
 
-Test(datagram, drain_answers_what_has_arrived)
+Test(datagram, drain_answers_the_datagrams_that_have_arrived)
 {
 	serve_udp(answer, UDP);
 	int client = client_of("udp:127.0.0.1:0");

@@ -24,7 +24,7 @@ int __wrap_accept4(int fd, struct sockaddr *a, socklen_t *n, int flags)
 	return c;
 }
 
-/* A unix socket: what was connected and sent is there at once. */
+/* A unix socket: connections and bytes arrive at once. */
 static const struct address *serve_unix(void)
 {
 	char conf[256], path[PATH_IN_MAX];

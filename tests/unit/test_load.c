@@ -232,7 +232,7 @@ Test(load, a_load_that_is_abandoned_after_it_has_returned_is_unloaded)
 }
 
 /* The caller abandons each load at about the moment at which it returns. */
-Test(load, an_object_is_unloaded_once_whichever_comes_first)
+Test(load, an_object_is_unloaded_once_if_abandon_and_return_race)
 {
 	enum { TIMES = 2000 };
 	for (unsigned i = 1; i <= TIMES; i++) {

@@ -176,7 +176,7 @@ Test(load_tls, a_late_load_names_the_step_that_hangs)
 }
 
 /* The caller abandons each load at about the moment at which it returns. */
-Test(load_tls, what_is_loaded_is_freed_once_whichever_comes_first)
+Test(load_tls, certificates_and_object_are_freed_once_if_abandon_and_return_race)
 {
 	enum { TIMES = 2000 };
 	struct tls_sites *old = tls_sites_new();

@@ -51,7 +51,7 @@ static void *hold_lock(void *arg)
 }
 
 /* Such a lock exists in glibc 2.36: strerror(3) holds a lock that libconfuse needs in
- * bindtextdomain(3). Negative control: a child forked by this process waits for ever. */
+ * bindtextdomain(3). Negative control: a child forked by this process waits forever. */
 Test(loader_lock, a_loader_restarts_while_another_thread_holds_a_lock)
 {
 	enum { PATIENCE_MS = 500 };

@@ -1,4 +1,4 @@
-/* base/log without its writer thread: what a line looks like, and losses are reported. */
+/* base/log without its writer thread: the form of a line, and the report of losses. */
 #include "base/log.h"
 #include "fixture.h"
 

@@ -115,7 +115,7 @@ Test(log_json, integers_above_2_53_are_strings)
 	end();
 }
 
-Test(log_json, what_is_no_text_is_escaped)
+Test(log_json, controls_and_malformed_utf8_are_escaped)
 {
 	log_info("text: a=%s", "\x01\x7f\xc2\x9b\xff\xe2\x80\xae\xc3\xa9\xf0\x9f\x98\x80\\\"");
 	expect_members("info", "\"event\":\"text\",\"message\":\"text\",\"a\":\"\\u0001\\u007f"

@@ -258,7 +258,7 @@ Test(log_writer, a_full_socket_blocks_no_thread)
 }
 
 /* A terminal that is not read is full after some KiB; poll(2) reports room all the same. */
-Test(log_writer, a_terminal_that_nobody_reads_blocks_no_thread)
+Test(log_writer, a_terminal_that_is_not_read_blocks_no_thread)
 {
 	int reader, terminal;
 	struct termios raw = {0};
@@ -427,24 +427,24 @@ static void expect_all_lines_from(void (*run)(void), int signal)
 	EXPECT_NOTHING_LEFT();
 }
 
-Test(log_writer, what_was_logged_before_an_abort_is_written)
+Test(log_writer, lines_logged_before_an_abort_are_written)
 {
 	expect_all_lines_from(log_and_abort, SIGABRT);
 }
 
-Test(log_writer, what_was_logged_before_a_fault_is_written)
+Test(log_writer, lines_logged_before_a_fault_are_written)
 {
 	if (ADDRESS_SANITIZED)
 		cr_skip_test("the sanitizer handles the signal");
 	expect_all_lines_from(log_and_fault, SIGSEGV);
 }
 
-Test(log_writer, what_was_logged_before_the_abort_of_a_watchdog_is_written)
+Test(log_writer, lines_logged_before_the_abort_of_a_watchdog_are_written)
 {
 	expect_all_lines_from(log_and_receive_signal, SIGABRT);
 }
 
-Test(log_writer, what_was_logged_before_an_exit_is_written)
+Test(log_writer, lines_logged_before_an_exit_are_written)
 {
 	expect_all_lines_from(log_and_exit, 0);
 }

@@ -45,7 +45,7 @@ static void expect_served(size_t i)
 	client_expect(client[i], "a");
 }
 
-Test(memory, unsent_bytes_are_limited_and_the_largest_debtor_is_closed)
+Test(memory, unsent_bytes_are_limited_and_the_connection_with_the_most_is_closed)
 {
 	serving.data = answer_or_keep;
 	serve_clients();

@@ -110,7 +110,7 @@ Test(notify, a_missing_manager_is_not_an_error)
 	notify_open(&n);
 	close(fd);
 	notify_send(&n, "READY=1");
-	cr_assert_eq(n.pending[0], '\0', "it would be kept for ever");
+	cr_assert_eq(n.pending[0], '\0', "it would be kept forever");
 	notify_close(&n);
 	EXPECT_NOTHING_LEFT();
 }

@@ -1,4 +1,4 @@
-/* data/connection_io: what is written in one turn of the loop is sent in one piece. */
+/* data/connection_io: the bytes written in one turn of the loop are sent in one piece. */
 #include "fixture.h"
 #include "serving.h"
 

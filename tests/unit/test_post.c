@@ -119,7 +119,7 @@ static void post_again(struct worker *w, void *arg)
 		cr_assert_eq(errno, ESHUTDOWN);
 }
 
-Test(post, close_runs_what_was_accepted_and_refuses_the_rest)
+Test(post, close_runs_the_accepted_functions_and_refuses_others)
 {
 	const unsigned n = 3 * POSTS_PER_TURN;
 	serve("");

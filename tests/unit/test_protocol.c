@@ -1,5 +1,5 @@
-/* data/connection, data/service_api: the callbacks beside `data`, and the calls that end, pause and
- * switch a connection. */
+/* data/connection, data/service_api: the callbacks other than `data`, and the calls that end, pause
+ * and switch a connection. */
 #include "fixture.h"
 #include "serving.h"
 
@@ -199,7 +199,7 @@ static void note_ending(struct connection *c, enum ending_reason why)
 	connection_write(c, "the end", 7);
 }
 
-Test(protocol, an_idle_connection_may_say_last_words)
+Test(protocol, an_idle_connection_can_write_before_it_is_closed)
 {
 	serving.ending = note_ending;
 	int client = serve_one(echo, "limits { idle_timeout = 5 }", "hi");
@@ -215,7 +215,7 @@ Test(protocol, an_idle_connection_may_say_last_words)
 	serving_end();
 }
 
-Test(protocol, a_drained_connection_may_say_last_words)
+Test(protocol, a_drained_connection_can_write_before_it_is_closed)
 {
 	serving.ending = note_ending;
 	int client = serve_one(echo, "drain_timeout = 0", "hi");

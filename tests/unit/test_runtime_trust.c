@@ -1,4 +1,4 @@
-/* control/runtime: what other users place in the way changes nothing outside of the directory. */
+/* control/runtime: files and links of other users change nothing outside of the directory. */
 #include "control/runtime.h"
 #include "fixture.h"
 #include "runtime_open.h"

@@ -48,14 +48,14 @@ static void teardown(void)
 
 TestSuite(tls_session, .init = setup, .fini = teardown);
 
-/* What the client has sent so far. */
+/* The bytes that the client has sent so far. */
 static void collect(void)
 {
 	int n = BIO_read(SSL_get_wbio(client), wire + n_wire, (int)(MOST - n_wire));
 	n_wire += n > 0 ? (size_t)n : 0;
 }
 
-/* Pass bytes FROM to TO of the wire. What the session answers goes to the client. */
+/* Pass bytes FROM to TO of the wire. The answers of the session go to the client. */
 static enum tls_status pass(size_t from, size_t to)
 {
 	enum tls_status status = tls_session_receive(session, &io, wire + from, to - from);

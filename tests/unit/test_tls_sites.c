@@ -404,7 +404,7 @@ Test(tls_sites, a_chain_in_another_order_is_rejected)
 	certificates_write("chain.pem", leaf, root, intermediate);
 	cr_assert_not(load_sites());
 	cr_assert(strstr(errors_text(&e, 0), "certificate 1 (CN=a.example) was not issued by "
-					     "certificate 2 (CN=Root): expected the one of "
+					     "certificate 2 (CN=Root): expected the certificate of "
 					     "CN=Intermediate next"),
 		  "%s", errors_text(&e, 0));
 	certificates_write("chain.pem", leaf, leaf);
@@ -512,7 +512,8 @@ Test(tls_sites, a_client_ca_requires_a_certificate_and_names_itself)
 Test(tls_sites, a_client_ca_that_cannot_issue_is_rejected)
 {
 	config.tls[0].client_ca = "chain.pem";
-	expect_error("client_ca", "chain.pem", "certificate 1 (CN=a.example) cannot issue others");
+	expect_error("client_ca", "chain.pem",
+		     "certificate 1 (CN=a.example) cannot issue certificates");
 	config.tls[0].client_ca = "missing";
 	cr_assert_not(load_sites());
 }
@@ -619,7 +620,7 @@ Test(tls_sites, a_chain_without_its_intermediate_is_rejected_only_if_it_had_one)
 	load_good(); /* no client needs the root */
 	certificates_write("chain.pem", leaf);
 	expect_error("certificate", "chain.pem",
-		     "the chain has lost the certificate of CN=Intermediate");
+		     "the chain lacks the certificate of CN=Intermediate");
 	struct certificate *other = certificate_new(root, .name = "a.example");
 	certificates_write("chain.pem", other);
 	key_write("key.pem", other);

@@ -60,7 +60,7 @@ struct member {
 	bool pinged;
 };
 
-/* What one worker knows of the room: its own clients. */
+/* The part of the room that one worker has: its clients. */
 struct room {
 	TAILQ_HEAD(, member) members;
 	struct event *tick;

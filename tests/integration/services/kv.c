@@ -199,7 +199,7 @@ static const char *(*const runs[N_VERBS])(struct request *r) = {
 
 /*
  * Run all complete commands. Stop when connection_write() reports that the peer reads too slowly:
- * what is not consumed is offered again.
+ * unconsumed bytes are offered again.
  */
 static size_t kv_data(struct connection *c, const char *bytes, size_t n)
 {

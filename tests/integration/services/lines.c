@@ -113,7 +113,7 @@ static bool is(const char *line, size_t n, const char *word)
 
 /*
  * Answer all complete lines. Stop when an answer is delayed, or when connection_write() reports
- * that the peer reads too slowly: what is not consumed is offered again.
+ * that the peer reads too slowly: unconsumed bytes are offered again.
  */
 static size_t lines_data(struct connection *c, const char *bytes, size_t n)
 {

@@ -236,7 +236,7 @@ static int run(struct request *r)
 
 /*
  * Run all complete requests. Stop when connection_write() reports that the peer reads too slowly:
- * what is not consumed is offered again.
+ * unconsumed bytes are offered again.
  */
 static size_t resp_data(struct connection *c, const char *bytes, size_t n)
 {

@@ -121,7 +121,7 @@ static void try_phase(enum phase phase)
 }
 
 /* Negative control: before main() a signal ends the process, and the test detects it. */
-Test(moments, before_main_a_signal_kills)
+Test(moments, a_signal_before_main_ends_the_process)
 {
 	int code = -1;
 	if (!trace_allowed())
@@ -131,7 +131,7 @@ Test(moments, before_main_a_signal_kills)
 	cr_assert_eq(daemon_wait_exit(), 128 + SIGHUP);
 }
 
-Test(moments, the_first_of_all)
+Test(moments, a_signal_at_the_first_call_of_main_is_handled)
 {
 	if (!trace_allowed())
 		cr_skip_test("ptrace is not allowed here");
@@ -140,27 +140,27 @@ Test(moments, the_first_of_all)
 		try_moment(START, 1, signals[i]);
 }
 
-Test(moments, start)
+Test(moments, signals_at_each_call_of_start_are_handled)
 {
 	try_phase(START);
 }
 
-Test(moments, reload)
+Test(moments, signals_at_each_call_of_reload_are_handled)
 {
 	try_phase(RELOAD);
 }
 
-Test(moments, dump)
+Test(moments, signals_at_each_call_of_dump_are_handled)
 {
 	try_phase(DUMP);
 }
 
-Test(moments, drain)
+Test(moments, signals_at_each_call_of_drain_are_handled)
 {
 	try_phase(DRAIN);
 }
 
-Test(moments, stop)
+Test(moments, signals_at_each_call_of_stop_are_handled)
 {
 	try_phase(STOP);
 }
@@ -181,13 +181,13 @@ static void expect_unhindered(enum phase phase, int stop)
 	daemon_finish();
 }
 
-Test(moments, kill_9)
+Test(moments, the_daemon_starts_again_after_a_kill_at_any_call)
 {
 	if (!trace_allowed())
 		cr_skip_test("ptrace is not allowed here");
 	const char *given = getenv("SKELD_TEST_SEED");
 	unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
-	fprintf(stderr, "# kill_9: SKELD_TEST_SEED=%u\n", seed);
+	fprintf(stderr, "# kill at any call: SKELD_TEST_SEED=%u\n", seed);
 	configure();
 	int moments[N_PHASES], code, kills = all() ? ALL_KILLS : KILLS;
 	for (enum phase p = LOADING; p < N_PHASES; p++) {

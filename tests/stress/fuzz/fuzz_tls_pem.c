@@ -1,6 +1,6 @@
 /*
- * The files of a tls section. Each input is read as certificates and as a key. What is accepted is
- * what OpenSSL's own reader finds in the file; what is rejected has one error.
+ * The files of a tls section. Each input is read as certificates and as a key. If the file is
+ * accepted, OpenSSL's own reader finds the same in it; if it is rejected, there is one error.
  */
 /* fuzz: 20000 3000 */
 #include "data/tls.h"

@@ -1,4 +1,4 @@
-/* Hostile clients of all kinds at the same time, and a well-behaved client beside them. */
+/* Hostile clients of all kinds and a well-behaved client at the same time. */
 /* test: ALONE TIMEOUT 300 LABELS all */
 /* test: NAME long ENV SKELD_LONG=1 TIMEOUT 3600 LABELS long */
 #include "http.h"

@@ -29,7 +29,7 @@ enum { PROCESSES = 3, SHORT_SECONDS = 3, LONG_SECONDS = 120 };
 
 #define TWO_WORKERS "workers = 2\nadmin { address = \"\" }\n" LISTEN_MAIN
 
-/* What the hostile clients of a test send; a client sends a part of it. */
+/* The bytes that the hostile clients of a test send; each client sends a part of them. */
 static const char *hostile_lines;
 
 static void be_hostile(struct load *load, unsigned i)

@@ -51,7 +51,7 @@ tested() { # NAME [ARGUMENT...]
 left() { # DIRECTORY
 	find "$1" -iname '*skeld*' -not -path '*/.git/*'
 	grep -rani skeld "$1" --exclude-dir=.git --exclude-dir='build*' | sed "s|^$1/||" |
-		grep -vxF ".upstream:2:from = skeld" | grep -v "^README.md:[0-9]*:The project is made from "
+		grep -vxF ".upstream:2:from = skeld" | grep -v "^README.md:[0-9]*:This project was made from "
 }
 
 if ! git -C "$SKELD_SOURCE" rev-parse &>/dev/null; then

@@ -1,4 +1,4 @@
-/* The service of the watchdog test: echo, but "stick\n" blocks the worker for ever. */
+/* The service of the watchdog test: echo, but "stick\n" blocks the worker forever. */
 #include "service.h"
 
 #include <poll.h>

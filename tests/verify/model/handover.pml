@@ -7,7 +7,7 @@
  *   NEVER_STOPPED no stop signal arrives
  *   TIMERS        each deadline may pass at any time. Without TIMERS no deadline passes: everything
  *                 has to end because of a report.
- *   STUCK         worker 0 may hang in a callback, for some time or (with TIMERS) for ever
+ *   STUCK         worker 0 may hang in a callback, for some time or (with TIMERS) forever
  *   DUCK          a stop may begin with the lame duck state (with TIMERS)
  *   START_FAILS   a thread cannot be created, or its service does not start
  *   FAILS         the event loop of worker 0 may end unexpectedly

@@ -7,10 +7,10 @@
  *   R      number of reloads
  *   MOVES  each listener has another address, and a client connects to one of them. Without MOVES,
  *          all listeners serve the client's address: 0.0.0.0:80 and 127.0.0.1:80
- *   STUCK  worker 0 may hang for ever
+ *   STUCK  worker 0 may hang forever
  *   M_...  a mistake that spin has to find: see tests/verify/model/handover
  *
- * The assertions: no client waits for ever, except in the queue of a stuck worker's socket of the
+ * The assertions: no client waits forever, except in the queue of a stuck worker's socket of the
  * current listener. No client that has an answer to its SYN is reset. No client is refused at an
  * address that is served before and after a reload. Every removed listener is closed, unless a
  * worker is stuck.
