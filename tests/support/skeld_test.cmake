@@ -27,8 +27,8 @@ set(SKELD_TEST_SLOW 10 CACHE STRING "How many times longer than on an idle machi
 #   BUSY         it builds with all processors; such tests start first and run one at a time
 #   NEEDS        an option of the build (ADMIN, SOCKETS), or the library of an example service in capitals (SQLITE3);
 #                without it the test is skipped with this reason
-# The program finds SKELD (the daemon), SKELD_ECHO (the daemon that serves echo, see echo.cmake),
-# SKELD_SOURCE and SKELD_BUILD (directories) in its environment.
+# The program finds SKELD (the daemon), SKELD_ECHO (the daemon that tests drive, unless they use another one), SKELD_SOURCE
+# and SKELD_BUILD (directories) in its environment.
 function(skeld_test)
 	cmake_parse_arguments(PARSE_ARGV 0 arg "CRITERION;ALONE;BUSY" "NAME;TIMEOUT;COST" "COMMAND;LABELS;NEEDS;ENV")
 	if(NOT arg_NAME OR NOT arg_COMMAND OR arg_UNPARSED_ARGUMENTS)
