@@ -27,10 +27,4 @@ void client_close(int fd);
 /* Send TEXT and wait for its echo. */
 void client_echo(int fd, const char *text);
 
-/* A client of the unix listener "busy" that does not read. It sends so much that the daemon must
- * queue a part of the echo. client_read_busy() reads all of it. */
-#define LISTEN_BUSY "listen \"busy\" { address = \"unix:%s/busy\" }\n"
-int client_connect_busy(void);
-void client_read_busy(int fd);
-
 #endif
