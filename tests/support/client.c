@@ -189,6 +189,20 @@ void client_expect_eof(int fd)
 	client_close(fd);
 }
 
+void client_await_end(int fd)
+{
+	char bytes[4096];
+	ssize_t n;
+	int64_t until = deadline();
+	do {
+		await_fd(fd, POLLIN, until, "the end of the connection");
+		n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	} while (n > 0);
+	if (n < 0 && errno != ECONNRESET)
+		fail_test("recv while waiting for the end: %s", strerror(errno));
+	client_close(fd);
+}
+
 void client_echo(int fd, const char *text)
 {
 	client_send(fd, text);

@@ -23,6 +23,8 @@ void client_send_bytes(int fd, const void *bytes, size_t n);
 void client_expect(int fd, const char *text);
 void client_expect_bytes(int fd, const void *bytes, size_t n);
 void client_expect_eof(int fd); /* and close */
+/* Discard what the service still writes, until it closes or resets the connection. And close. */
+void client_await_end(int fd);
 void client_close(int fd);
 /* Send TEXT and wait for its echo. */
 void client_echo(int fd, const char *text);
