@@ -1,7 +1,7 @@
 /*
  * Prints what the test of a service needs. scripts/new-daemon links this program with the service.
  *
- *     describe           the macros REQUEST and ANSWER of the test
+ *     describe           the macros REQUEST, ANSWER and LAST_WORDS of the test
  *     describe NUMBER    the option of this number with a changed value, as a section of the
  *                        configuration; nothing if a reload cannot change it; exit status 3 if
  *                        there is no such option
@@ -57,6 +57,8 @@ int main(int argc, char **argv)
 	if (argc < 2) {
 		print_macro("REQUEST", service.probe);
 		print_macro("ANSWER", service.answer);
+		printf("#define LAST_WORDS %s\n",
+		       service.protocol.draining || service.protocol.ending ? "true" : "false");
 		return 0;
 	}
 	for (const struct service_option *o = service.options; o && o->name; o++)

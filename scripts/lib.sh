@@ -41,6 +41,7 @@ is_available() { # PACKAGE
 	libcriterion-dev) pkg-config --exists 'criterion >= 2.3' ;;
 	libclang-rt-dev) echo 'int main(void) { return 0; }' | clang -fsanitize=address -xc - -o /dev/null ;;
 	dpkg-dev) has_command dpkg-shlibdeps ;;
+	# full-only: begin
 	chromium-driver) has_command chromedriver ;;
 	man-db) has_command man ;;
 	groff-base) has_command groff ;;
@@ -56,6 +57,7 @@ is_available() { # PACKAGE
 	musl-tools) has_command musl-gcc ;;
 	qemu-user-static) has_command qemu-aarch64-static ;;
 	gcc-*-linux-gnu) has_command "${1#gcc-}-gcc" ;;
+	# full-only: end
 	*) has_command "$1" ;;
 	esac &>/dev/null
 }

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
-#ifndef CONFIG_SIZE_MAX /* the fuzzers set it lower, see tests/stress/fuzz/CMakeLists.txt */
+#ifndef CONFIG_SIZE_MAX		  /* a test may set it lower */
 #define CONFIG_SIZE_MAX (1 << 20) /* bytes in a configuration file and its includes together */
 #endif
 

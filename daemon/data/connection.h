@@ -97,7 +97,7 @@ struct connection {
 	uint64_t received, sent;  /* bytes, for the log */
 };
 
-/* The memory of an idle connection, which scripts/bench measures. */
+/* The memory of an idle connection. */
 _Static_assert(sizeof(struct connection) <= sizeof(struct event) + 152,
 	       "an idle connection must stay small");
 

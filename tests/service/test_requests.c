@@ -8,6 +8,8 @@
 /* A request and its answer: `probe` and `answer` of the service. */
 #define REQUEST "are you there?\n"
 #define ANSWER	"are you there?\n"
+/* May more follow behind the last answer: `draining` or `ending` of the service? */
+#define LAST_WORDS false
 
 /* An option, and a configuration in which it does not have its default. */
 #define OPTION	"echo.banner"
@@ -75,6 +77,9 @@ Test(service, a_drain_answers_a_request_that_was_received)
 	request(client);
 	daemon_signal(SIGTERM);
 	expect_answer(client);
-	client_expect_eof(client);
+	if (LAST_WORDS)
+		client_await_end(client);
+	else
+		client_expect_eof(client);
 	cr_assert_eq(daemon_wait_exit(), 0);
 }

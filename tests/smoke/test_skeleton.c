@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 DAEMON_SUITE(skeleton, daemon_use(SERVICE_BINARY));
 
@@ -34,6 +33,22 @@ Test(skeleton, a_good_reload_changes_an_option)
 	daemon_finish();
 }
 
+/* The service may reset the connection before connect(2) returns. Returns -1 then. */
+static int connect_client(void)
+{
+	int client = client_try(listener_address("main"));
+	if (client < 0 && errno != ECONNRESET)
+		fail_test("connect: %s", strerror(errno));
+	return client;
+}
+
+/* The service may send first, send bytes before the close, and reset the connection. */
+static void await_end(int client)
+{
+	if (client >= 0)
+		client_await_end(client);
+}
+
 Test(skeleton, a_bad_reload_is_rejected_with_file_and_line)
 {
 	char place[32];
@@ -44,17 +59,8 @@ Test(skeleton, a_bad_reload_is_rejected_with_file_and_line)
 	cr_assert(strstr(command_err.bytes, place), "%s", command_err.bytes);
 	expect_rejected(1, place);
 	if (service_listens())
-		client_connect("main");
+		connect_client();
 	daemon_finish();
-}
-
-/* The service may send first, send bytes before the close, and reset the connection. */
-static void await_end(int client)
-{
-	char bytes[256];
-	ssize_t n;
-	AWAIT((n = recv(client, bytes, sizeof(bytes), MSG_DONTWAIT)) == 0 ||
-	      (n < 0 && errno == ECONNRESET));
 }
 
 Test(skeleton, connections_above_the_limit_are_closed)
@@ -64,8 +70,8 @@ Test(skeleton, connections_above_the_limit_are_closed)
 		cr_skip_test("the service has no connections");
 	daemon_start(BASE "limits { connections = 3 }\n");
 	for (int i = 0; i < LIMIT; i++)
-		client_connect("main");
-	await_end(client_connect("main"));
+		connect_client();
+	await_end(connect_client());
 	AWAIT((stats_dump(),
 	       stats_value("skeld_connections_open") < LIMIT ||
 		       stats_value("skeld_connections_closed_total{reason=\"limit\"}") == 1));
@@ -77,11 +83,10 @@ Test(skeleton, connections_above_the_limit_are_closed)
 Test(skeleton, sigterm_drains_and_exits_with_0)
 {
 	daemon_start(SERVICE_CONFIG(""));
-	int client = service_listens() ? client_connect("main") : -1;
+	int client = service_listens() ? connect_client() : -1;
 	daemon_signal(SIGTERM);
 	notify_wait("STOPPING=1");
-	if (client >= 0)
-		await_end(client);
+	await_end(client);
 	cr_assert_eq(daemon_wait_exit(), 0);
 }
 

@@ -15,8 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* More than both directions of a unix socket hold, but by less than limits.buffer. */
-enum { BUSY_BYTES = 900000, CHUNK = 10000, QUOTED_MAX = 160 };
+enum { QUOTED_MAX = 160 };
 
 const char *listener_address(const char *title)
 {
@@ -190,34 +189,22 @@ void client_expect_eof(int fd)
 	client_close(fd);
 }
 
+void client_await_end(int fd)
+{
+	char bytes[4096];
+	ssize_t n;
+	int64_t until = deadline();
+	do {
+		await_fd(fd, POLLIN, until, "the end of the connection");
+		n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	} while (n > 0);
+	if (n < 0 && errno != ECONNRESET)
+		fail_test("recv while waiting for the end: %s", strerror(errno));
+	client_close(fd);
+}
+
 void client_echo(int fd, const char *text)
 {
 	client_send(fd, text);
 	client_expect_bytes(fd, text, strlen(text));
-}
-
-static void fill(char chunk[static CHUNK], size_t round)
-{
-	for (size_t i = 0; i < CHUNK; i++)
-		chunk[i] = (char)('a' + (i + round) % 26);
-}
-
-int client_connect_busy(void)
-{
-	char chunk[CHUNK];
-	int fd = client_connect("busy");
-	for (size_t i = 0; i < BUSY_BYTES / CHUNK; i++) {
-		fill(chunk, i);
-		client_send_bytes(fd, chunk, sizeof(chunk));
-	}
-	return fd;
-}
-
-void client_read_busy(int fd)
-{
-	char chunk[CHUNK];
-	for (size_t i = 0; i < BUSY_BYTES / CHUNK; i++) {
-		fill(chunk, i);
-		client_expect_bytes(fd, chunk, sizeof(chunk));
-	}
 }

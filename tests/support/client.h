@@ -23,14 +23,10 @@ void client_send_bytes(int fd, const void *bytes, size_t n);
 void client_expect(int fd, const char *text);
 void client_expect_bytes(int fd, const void *bytes, size_t n);
 void client_expect_eof(int fd); /* and close */
+/* Discard what the service still writes, until it closes or resets the connection. And close. */
+void client_await_end(int fd);
 void client_close(int fd);
 /* Send TEXT and wait for its echo. */
 void client_echo(int fd, const char *text);
-
-/* A client of the unix listener "busy" that does not read. It sends so much that the daemon must
- * queue a part of the echo. client_read_busy() reads all of it. */
-#define LISTEN_BUSY "listen \"busy\" { address = \"unix:%s/busy\" }\n"
-int client_connect_busy(void);
-void client_read_busy(int fd);
 
 #endif

@@ -1,5 +1,7 @@
 #include "crowd.h"
 
+#include "skeleton.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>

@@ -1,6 +1,5 @@
 #include "fixture.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -14,21 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifdef __has_feature
-#define ADDRESS_SANITIZER __has_feature(address_sanitizer)
-#elif defined(__SANITIZE_ADDRESS__)
-#define ADDRESS_SANITIZER 1
-#else
-#define ADDRESS_SANITIZER 0
-#endif
-#if ADDRESS_SANITIZER
-#include <sanitizer/lsan_interface.h>
-#endif
-
 enum { WAIT_MS = 10000, HANGS_SECONDS = 100, SLOW = 10 };
 
 char test_dir[] = "/tmp/test-XXXXXX";
-size_t descriptors_before;
 void (*fixture_on_wait)(void);
 void (*fixture_on_failure)(struct text *details);
 
@@ -70,7 +57,9 @@ void fixture_enter(void)
 	MUST(mkdtemp(test_dir));
 	start_janitor();
 	MUST(chdir(test_dir) == 0);
+	/* full-only: begin */
 	descriptors_before = open_descriptors();
+	/* full-only: end */
 }
 
 void fixture_leave(void)
@@ -149,26 +138,6 @@ char *fd_text(int fd)
 		text_append(&text, piece, (size_t)n);
 	MUST(fcntl(fd, F_SETFL, flags) == 0);
 	return text.bytes;
-}
-
-size_t open_descriptors(void)
-{
-	size_t n = 0;
-	DIR *d = opendir("/proc/self/fd");
-	MUST(d);
-	for (const struct dirent *e; (e = readdir(d));)
-		n += e->d_name[0] != '.';
-	closedir(d);
-	return n - 1; /* the descriptor of this directory */
-}
-
-bool memory_leaks(void)
-{
-#if ADDRESS_SANITIZER
-	return __lsan_do_recoverable_leak_check();
-#else
-	return false;
-#endif
 }
 
 static int64_t now_ms(void)

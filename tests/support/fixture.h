@@ -34,17 +34,6 @@ bool file_exists(const char *name);
 /* Everything that can be read from FD without waiting. The caller frees the text. */
 char *fd_text(int fd);
 
-size_t open_descriptors(void);
-extern size_t descriptors_before; /* counted by fixture_enter() */
-bool memory_leaks(void);	  /* without the address sanitizer: false */
-
-/* The end of a unit test: no descriptor and no memory is left. */
-#define EXPECT_NOTHING_LEFT()                                                                      \
-	do {                                                                                       \
-		cr_assert_eq(open_descriptors(), descriptors_before, "a descriptor was left");     \
-		cr_assert_not(memory_leaks(), "memory was lost, see the sanitizer's report");      \
-	} while (0)
-
 int64_t deadline(void);
 bool is_past(int64_t until);
 /* Wait until FD is ready for EVENTS (poll). WHAT is the reason of the failure. */
@@ -71,13 +60,8 @@ bool text_read(struct text *t, const char *name);
 extern void (*fixture_on_wait)(void);
 extern void (*fixture_on_failure)(struct text *details);
 
-/* Was this program built with AddressSanitizer? */
-#if defined(__SANITIZE_ADDRESS__)
-#define ADDRESS_SANITIZED true
-#elif defined(__has_feature)
-#define ADDRESS_SANITIZED __has_feature(address_sanitizer)
-#else
-#define ADDRESS_SANITIZED false
-#endif
+/* full-only: begin */
+#include "leaks.h"
+/* full-only: end */
 
 #endif

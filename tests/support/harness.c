@@ -4,14 +4,11 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -82,23 +79,6 @@ void daemon_fixture_leave(void)
 void daemon_use(const char *binary)
 {
 	snprintf(daemon_binary, sizeof(daemon_binary), "%s", binary);
-}
-
-void daemon_run_as(uid_t uid)
-{
-	int in = open(SKELD_BINARY, O_RDONLY | O_CLOEXEC);
-	snprintf(daemon_binary, sizeof(daemon_binary), "%s/skeld", test_dir);
-	int out = open(daemon_binary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
-	MUST(in >= 0 && out >= 0);
-	ssize_t n;
-	while ((n = sendfile(out, in, NULL, 1 << 30)) > 0)
-		;
-	MUST(n == 0);
-	close(in);
-	close(out);
-	MUST(chmod(test_dir, 0755) == 0);
-	MUST(chown(test_dir, uid, uid) == 0 && chown(runtime_dir, uid, uid) == 0);
-	daemon_uid = uid;
 }
 
 void config_write(const char *format, ...)

@@ -51,9 +51,6 @@ void daemon_fixture_leave(void);
 /* Spawn this binary instead of skeld. */
 void daemon_use(const char *binary);
 
-/* Run the daemon as UID, which owns the directory and a copy of the binary. Root only. */
-void daemon_run_as(uid_t uid);
-
 /* Wait until CONDITION holds. It is checked at every datagram and every 2 ms. */
 #define AWAIT(condition)                                                                           \
 	for (int64_t until_ = deadline(); !(condition);)                                           \
@@ -92,8 +89,5 @@ void daemon_finish(void);
 int skeld_run(const char *argument, ...) __attribute__((sentinel));
 /* The same for a shell command. */
 int shell_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Start a process that sends SIGNO N times in a tight loop. Returns its pid, for reap(). */
-pid_t storm(int signo, long n);
-void reap(pid_t pid);
 
 #endif

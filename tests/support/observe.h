@@ -4,6 +4,9 @@
 #define SKELD_TESTS_OBSERVE_H
 
 #include "harness.h"
+/* full-only: begin */
+#include "skeleton.h"
+/* full-only: end */
 
 /*
  * Another thread of the daemon writes the log. It waits when it has written all that was logged, or
@@ -15,8 +18,6 @@ void await_log_writer(void);
 const char *log_text(void);
 bool log_contains(const char *part);
 size_t log_count(const char *part);
-/* The number of warnings, without those that a slow machine causes. */
-size_t log_count_warnings(void);
 /* The last line of the log with PART in it, NULL if none. */
 const char *log_line_with(const char *part);
 /* Expect the parts in the log in this order. */
@@ -31,18 +32,8 @@ void expect_rejected(long generation, const char *part);
 /* Send SIGUSR1 and wait for a new stats.prom. */
 void stats_dump(void);
 double stats_value(const char *metric); /* "name{label=\"value\"}" */
-/*
- * The value of WHAT (received, handled or coalesced) in the last "stats signals:" line of the log.
- */
-long stats_logged(const char *what, const char *signal);
-/* Expect received = handled + coalesced for each signal: in that line; in a new stats.prom. */
-void expect_signals_logged(void);
-void expect_signals_accounted(void);
 bool runtime_file_exists(const char *name);
 
-/* The open descriptors of the daemon and their targets, one per line. */
-const char *proc_fds(void);
 long proc_number(const char *key); /* of /proc/PID/status */
-pid_t loader_pid(void);		   /* the pid of the configuration loader, 0: none */
 
 #endif

@@ -176,25 +176,3 @@ int shell_run(const char *format, ...)
 	va_end(ap);
 	return run((const char *const[]){"/bin/sh", "-c", command, NULL});
 }
-
-pid_t storm(int signo, long n)
-{
-	pid_t pid = fork();
-	MUST(pid >= 0);
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		while (n-- > 0)
-			kill(daemon_pid, signo);
-		_exit(0);
-	}
-	return pid;
-}
-
-void reap(pid_t pid)
-{
-	int status = 0, pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	MUST(pidfd >= 0);
-	await_fd(pidfd, POLLIN, deadline(), "the end of a helper");
-	close(pidfd);
-	MUST(waitpid(pid, &status, 0) == pid && status == 0);
-}

@@ -22,13 +22,13 @@ set(SKELD_TEST_SLOW 10 CACHE STRING "How many times longer than on an idle machi
 # Criterion program does so by itself, any other program on its standard output.
 #   TIMEOUT      on an idle machine, 120 by default; see SKELD_TEST_SLOW
 #   COST         it waits that long: it starts first, and not last when nothing else is left to do
-#   LABELS all   only scripts/test --all runs it; LABELS long: only --long
+#   LABELS all   only scripts/test --all runs it; LABELS long: only --long; LABELS once: not with the sanitizers
 #   ALONE        no other test runs at the same time, because it measures with all processors
 #   BUSY         it builds with all processors; such tests start first and run one at a time
 #   NEEDS        an option of the build (ADMIN, SOCKETS), or the library of an example service in capitals (SQLITE3);
 #                without it the test is skipped with this reason
-# The program finds SKELD (the daemon), SKELD_ECHO (the daemon that serves echo, see echo.cmake),
-# SKELD_SOURCE and SKELD_BUILD (directories) in its environment.
+# The program finds SKELD (the daemon), SKELD_ECHO (the daemon that tests drive, unless they use another one), SKELD_SOURCE
+# and SKELD_BUILD (directories) in its environment.
 function(skeld_test)
 	cmake_parse_arguments(PARSE_ARGV 0 arg "CRITERION;ALONE;BUSY" "NAME;TIMEOUT;COST" "COMMAND;LABELS;NEEDS;ENV")
 	if(NOT arg_NAME OR NOT arg_COMMAND OR arg_UNPARSED_ARGUMENTS)
@@ -125,10 +125,12 @@ function(skeld_tests prefix)
 		separate_arguments(words UNIX_COMMAND "${lines}")
 		cmake_parse_arguments(build "" "" "WRAP;SOURCES;LINK;DEFINE" ${words})
 		skeld_comments(${source} test tests)
+		# full-only: begin
 		if(NOT SKELD_TLS AND tests MATCHES "NEEDS TLS") # it does not compile without OpenSSL
 			skeld_test(NAME ${prefix}-${name} COMMAND none NEEDS TLS)
 			continue()
 		endif()
+		# full-only: end
 		add_executable(${prefix}_${name} ${source} ${build_SOURCES})
 		target_link_libraries(${prefix}_${name} PRIVATE ${arg_LINK} ${build_LINK})
 		target_compile_definitions(${prefix}_${name} PRIVATE ${build_DEFINE})
@@ -159,6 +161,7 @@ function(skeld_scripts prefix)
 	endforeach()
 endfunction()
 
+# full-only: begin
 # A daemon for tests: main.c and the SOURCES of a service, built with the sanitizer as the daemon is.
 function(skeld_test_daemon name) # SOURCES...
 	add_executable(${name} ${PROJECT_SOURCE_DIR}/daemon/main.c ${ARGN})
@@ -169,6 +172,7 @@ function(skeld_test_daemon name) # SOURCES...
 	endif()
 endfunction()
 
+# full-only: end
 # Criterion's runner does not start under the thread sanitizer. So only the daemon is built with it: the
 # tests that drive the daemon are not, and the unit tests, which link its code, are left out.
 if(SKELD_SANITIZE STREQUAL "thread")

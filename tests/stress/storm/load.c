@@ -1,5 +1,7 @@
 #include "load.h"
 
+#include "skeleton.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
