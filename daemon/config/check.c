@@ -107,7 +107,7 @@ static const struct tls_config *find_tls(const struct config *c, const char *tit
 	*nearest = NULL;
 	for (size_t i = 0; i < c->n_tls; i++) {
 		size_t distance = text_distance(title, c->tls[i].title);
-		if (distance == 0 && strcmp(title, c->tls[i].title) == 0)
+		if (strcmp(title, c->tls[i].title) == 0)
 			return &c->tls[i];
 		if (distance < best && 2 * distance <= strlen(title)) {
 			best = distance;
