@@ -5,6 +5,7 @@
 #include "config/loader.h"
 #include "config/service_schema.h"
 #include "control/runtime.h"
+#include "control/signals.h"
 #include "data/load.h"
 
 #include <confuse.h>
@@ -86,6 +87,7 @@ int command_check(const struct arguments *a, const struct service *svc)
 	struct errors e = {0};
 	struct config *c;
 	unblock_signals();
+	signals_protect_children(); /* of `load`; a failure matters only if the check hangs */
 	int code = read_config(a->config_file, &schema, &c, &e);
 	if (code == 0 && a->mode == MODE_CHECK && load_is_needed(svc, c))
 		code = check_load(&load, c, &e);

@@ -123,6 +123,14 @@ static int start_log(struct errors *e)
 	return error ? EXIT_FAILURE : 0;
 }
 
+static int protect_children(struct errors *e)
+{
+	int error = signals_protect_children();
+	if (error)
+		errors_add(e, NULL, 0, "cannot install the signal handlers: %s", strerror(error));
+	return error ? EXIT_FAILURE : 0;
+}
+
 static int open_configuration(struct daemon *d, struct config **config, struct errors *e)
 {
 	struct config *c = *config = daemon_adjust_config(d, loader_load(&d->loader, e));
@@ -216,7 +224,7 @@ static int begin_service(struct daemon *d, struct errors *e)
 static int start_workers(struct daemon *d, unsigned n, struct errors *e)
 {
 	d->reported_stuck = calloc(n, sizeof(*d->reported_stuck));
-	if (!d->reported_stuck || !make_events(d) || (errno = signals_protect_children()) != 0) {
+	if (!d->reported_stuck || !make_events(d)) {
 		errors_add(e, NULL, 0, "cannot create the event loop: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
@@ -255,6 +263,8 @@ static int start(struct daemon *d, struct errors *e)
 	struct loaded *loaded = NULL;
 	unsigned n = 0;
 	int code = start_log(e);
+	if (code == 0)
+		code = protect_children(e);
 	if (code == 0)
 		code = open_configuration(d, &c, e);
 	if (code == 0)
