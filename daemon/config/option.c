@@ -155,24 +155,25 @@ static bool append(char ***list, const char *text, size_t length)
 	while (*list && (*list)[n])
 		n++;
 	char **longer = realloc(*list, (n + 2) * sizeof(*longer));
-	if (longer)
-		*list = longer;
-	char *copy = longer ? strndup(text, length) : NULL;
-	if (longer)
-		longer[n] = copy;
-	if (copy)
-		longer[n + 1] = NULL;
-	return copy;
+	if (!longer)
+		return false;
+	*list = longer;
+	longer[n + 1] = NULL;
+	longer[n] = strndup(text, length); /* NULL: the list ends here, as before */
+	return longer[n];
 }
 
-static void replace_list(char ***list, char **by)
+/* Put BY in place of LIST if BY is COMPLETE, else free it. Returns COMPLETE. */
+static bool replace_list(char ***list, char **by, bool complete)
 {
-	free_list(*list);
-	*list = by;
+	free_list(complete ? *list : by);
+	if (complete)
+		*list = by;
+	return complete;
 }
 
-/* Set the list to the words of TEXT. */
-static bool set_list(const struct service_option *o, void *base, const char *text)
+/* Make TO the list of the words of TEXT. */
+static bool set_list(char ***to, const char *text)
 {
 	char **list = calloc(1, sizeof(*list));
 	bool good = list;
@@ -183,24 +184,16 @@ static bool set_list(const struct service_option *o, void *base, const char *tex
 			break;
 		good = append(&list, word, length);
 	}
-	if (good)
-		replace_list(list_at(o, base), list);
-	else
-		free_list(list);
-	return good;
+	return replace_list(to, list, good);
 }
 
-static bool copy_list(const struct service_option *o, void *to, const void *from)
+static bool copy_list(char ***to, char *const *from)
 {
 	char **list = calloc(1, sizeof(*list));
 	bool good = list;
-	for (char **element = *list_at(o, from); good && *element; element++)
-		good = append(&list, *element, strlen(*element));
-	if (good)
-		replace_list(list_at(o, to), list);
-	else
-		free_list(list);
-	return good;
+	for (; good && *from; from++)
+		good = append(&list, *from, strlen(*from));
+	return replace_list(to, list, good);
 }
 
 static bool equal_lists(char *const *a, char *const *b)
@@ -300,7 +293,7 @@ const char *option_set(const struct service_option *o, void *base, const char *t
 		valid = !*text || is_mode(text);
 		break;
 	case OPTION_LIST:
-		if (set_list(o, base, text))
+		if (set_list(list_at(o, base), text))
 			return NULL;
 		break;
 	case OPTION_SECTIONS: /* without sections at first */
@@ -392,18 +385,14 @@ void option_print_quoted(const struct service_option *o, const void *base, FILE 
 
 void option_print_default(const struct service_option *o, FILE *out)
 {
-	struct {
-		char **list;
-	} field = {NULL};
-	struct service_option of_field = *o;
-	of_field.offset = 0;
+	char **list = NULL;
 	if (o->type == OPTION_NUMBER) {
 		fputs(o->default_value, out);
 	} else if (o->type != OPTION_LIST) {
 		option_print_text(o->default_value, out);
-	} else if (set_list(&of_field, &field, o->default_value)) {
-		print_list(field.list, out);
-		free_list(field.list);
+	} else if (set_list(&list, o->default_value)) {
+		print_list(list, out);
+		free_list(list);
 	}
 }
 
@@ -453,7 +442,7 @@ bool option_copy(const struct service_option *o, void *to, const void *from)
 	if (o->type == OPTION_SECTIONS)
 		return copy_sections(o, to, from);
 	if (o->type == OPTION_LIST)
-		return copy_list(o, to, from);
+		return copy_list(list_at(o, to), *list_at(o, from));
 	if (is_string(o))
 		return set_string(o, to, *string_at(o, from));
 	*number_at(o, to) = *number_at(o, from);
