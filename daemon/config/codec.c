@@ -159,10 +159,8 @@ static bool read_titles(struct reader *r, struct config *c, const struct section
 
 static bool read_list(struct reader *r, const struct service_option *o, void *base)
 {
-	char expected[256];
 	unsigned long long n;
-	bool good = read_number(r, OPTION_LIST_MAX, &n) &&
-		    !option_set(o, base, "", expected, sizeof(expected));
+	bool good = read_number(r, OPTION_LIST_MAX, &n) && option_set(o, base, "") == 0;
 	for (; good && n > 0; n--) {
 		const char *text = read_string(r);
 		good = text && *text && option_append(o, base, text);
@@ -172,11 +170,10 @@ static bool read_list(struct reader *r, const struct service_option *o, void *ba
 
 static bool read_value(struct reader *r, const struct service_option *o, void *base)
 {
-	char expected[256];
 	if (o->type == OPTION_LIST)
 		return read_list(r, o, base);
 	const char *text = read_string(r);
-	return text && !option_set(o, base, text, expected, sizeof(expected));
+	return text && option_set(o, base, text) == 0;
 }
 
 /* C holds the defaults. Returns false if the bytes are wrong or memory is short. */

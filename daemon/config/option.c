@@ -266,21 +266,29 @@ void option_describe(const struct service_option *o, char *out, size_t size)
 		snprintf(out, size, "%s", accepted[o->type]);
 }
 
-const char *option_set(const struct service_option *o, void *base, const char *text, char *expected,
-		       size_t size)
+void option_explain(const struct service_option *o, const char *text, char *out, size_t size)
+{
+	if (o->type == OPTION_ADDRESS)
+		address_explain(text, out, size);
+	else
+		option_describe(o, out, size);
+}
+
+int option_set(const struct service_option *o, void *base, const char *text)
 {
 	struct address address;
 	bool valid = true;
 	switch (o->type) {
 	case OPTION_NUMBER:
-		valid = set_number(o, base, text);
-		break;
+		return set_number(o, base, text) ? 0 : -EINVAL;
 	case OPTION_CHOICE:
-		valid = set_choice(o, base, text);
-		break;
+		return set_choice(o, base, text) ? 0 : -EINVAL;
 	case OPTION_FLAG:
-		valid = set_flag(o, base, text);
-		break;
+		return set_flag(o, base, text) ? 0 : -EINVAL;
+	case OPTION_LIST:
+		return set_list(list_at(o, base), text) ? 0 : -ENOMEM;
+	case OPTION_SECTIONS: /* without sections at first */
+		return 0;
 	case OPTION_TEXT:
 	case OPTION_SECRET:
 	case OPTION_USER: /* option_resolve() looks it up */
@@ -292,25 +300,14 @@ const char *option_set(const struct service_option *o, void *base, const char *t
 	case OPTION_MODE:
 		valid = !*text || is_mode(text);
 		break;
-	case OPTION_LIST:
-		if (set_list(list_at(o, base), text))
-			return NULL;
-		break;
-	case OPTION_SECTIONS: /* without sections at first */
-		return NULL;
 	case OPTION_ADDRESS:
 		valid = !*text || (address_parse(text, &address) &&
 				   (!address.datagram || takes_datagrams(o)));
 		break;
 	}
-	if (valid && (is_number(o) || (is_string(o) && set_string(o, base, text))))
-		return NULL;
-	errno = valid ? ENOMEM : EINVAL;
-	if (!valid && o->type == OPTION_ADDRESS)
-		address_explain(text, expected, size);
-	else
-		option_describe(o, expected, size);
-	return expected;
+	if (!valid)
+		return -EINVAL;
+	return set_string(o, base, text) ? 0 : -ENOMEM;
 }
 
 int option_resolve(const struct service_option *o, const void *base)
@@ -484,9 +481,8 @@ void *option_add_section(const struct service_option *o, void *base, const char 
 
 bool options_init(const struct service_option *options, void *base)
 {
-	char expected[256];
 	for (const struct service_option *o = options; o->name; o++)
-		if (option_set(o, base, o->default_value, expected, sizeof(expected)))
+		if (option_set(o, base, o->default_value) < 0)
 			return false;
 	return true;
 }

@@ -279,14 +279,11 @@ static bool add_element(const cfg_t *cfg, const struct section *s, const struct 
 			void *base, const char *value, unsigned n)
 {
 	struct parse *p = running;
-	char expected[256];
 	bool is_blank = !*value || is_empty_list(cfg, value);
 	p->has_element = true;
 	if (n == 1) {
 		p->has_blank = is_blank;
-		if (option_set(o, base, "", expected, sizeof(expected)))
-			return false;
-		return is_blank || option_append(o, base, value);
+		return option_set(o, base, "") == 0 && (is_blank || option_append(o, base, value));
 	}
 	if (is_blank || (n == 2 && p->has_blank))
 		report_wrong_value(cfg, s, o, "", "elements of the list that are not empty");
@@ -309,16 +306,16 @@ static void set_option(const cfg_t *cfg, const struct section *s, const cfg_opt_
 	} else if (is_empty_list(cfg, value)) {
 		WRONG(cfg, "%s = {}: expected one value", o->name);
 	} else {
-		const char *wrong = option_set(o, base, value, expected, sizeof(expected));
-		error = wrong ? -errno : option_resolve(o, base);
+		error = option_set(o, base, value);
+		if (!error)
+			error = option_resolve(o, base);
 	}
-	if (error == -ENOENT)
-		option_describe(o, expected, sizeof(expected));
-	if (error == -ENOMEM)
+	if (error == -ENOMEM) {
 		errors_add_no_memory(running->errors, running->file->name, (unsigned)cfg->line);
-	else if (error == -EINVAL || error == -ENOENT)
+	} else if (error == -EINVAL || error == -ENOENT) {
+		option_explain(o, value, expected, sizeof(expected));
 		report_wrong_value(cfg, s, o, value, expected);
-	else if (error) {
+	} else if (error) {
 		WRONG(cfg, "cannot look up %s = %s: %s", o->name, option_quote(value, quoted),
 		      strerror(-error));
 		running->errors->transient = true;
