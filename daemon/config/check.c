@@ -216,7 +216,7 @@ static void check_listen(struct config *c, size_t index, const char *file, struc
 {
 	struct listen_config *l = &c->listen[index];
 	const struct location *where = l->location.file ? &l->location : &c->admin.location;
-	if (c->schema->has_no_listeners) {
+	if (c->schema->no_connections && !c->schema->datagrams) {
 		errors_add(e, l->location.file, l->location.line,
 			   "listen \"%s\": expected no listen section, the service %s has no "
 			   "connections",

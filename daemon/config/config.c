@@ -77,8 +77,8 @@ struct config *config_parse(const char *file, const struct service_schema *servi
 	if (file)
 		parse_file(file, c, e);
 	/* A configuration without a listen section has one with the defaults. */
-	if (e->n == before && c->n_listen == 0 && !service->has_no_listeners &&
-	    !service->no_connections && !schema_add_listen(c, "main"))
+	if (e->n == before && c->n_listen == 0 && !service->no_connections &&
+	    !schema_add_listen(c, "main"))
 		errors_add_no_memory(e, file, 0);
 	if (e->n == before)
 		config_check(c, file, e);

@@ -98,9 +98,8 @@ struct service_schema {
 	const char *name;		      /* of its section */
 	const struct service_option *options; /* NULL: none */
 	size_t size;			      /* of the service's structure, in bytes */
-	bool has_no_listeners;
-	bool datagrams;	     /* listen.address may be a udp: address */
-	bool no_connections; /* and has to be one */
+	bool datagrams;			      /* listen.address may be a udp: address */
+	bool no_connections; /* listen.address may be nothing else; without both, no listeners */
 };
 
 /*
