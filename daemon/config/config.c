@@ -52,15 +52,18 @@ void config_unref(struct config *c)
 bool config_reset_listen(struct config *c, size_t n)
 {
 	struct section s;
-	bool good = true;
-	for (size_t i = 0; schema_section(c->schema, i, &s); i++) {
-		if (strcmp(s.name, "listen") != 0)
-			continue;
-		schema_clear(&s, c, n);
-		for (size_t j = 0; good && j < n; j++)
-			good = options_init(s.options, &c->listen[j]);
-	}
+	bool good = schema_find_section(c->schema, "listen", &s);
+	schema_clear(&s, c, n);
+	for (size_t i = 0; good && i < n; i++)
+		good = options_init(s.options, &c->listen[i]);
 	return good;
+}
+
+/* A configuration without a listen section has one with the defaults. */
+static bool add_listen(struct config *c)
+{
+	struct section s;
+	return schema_find_section(c->schema, "listen", &s) && schema_add(&s, c, "main");
 }
 
 struct config *config_parse(const char *file, const struct service_schema *service,
@@ -76,9 +79,7 @@ struct config *config_parse(const char *file, const struct service_schema *servi
 	}
 	if (file)
 		parse_file(file, c, e);
-	/* A configuration without a listen section has one with the defaults. */
-	if (e->n == before && c->n_listen == 0 && !service->no_connections &&
-	    !schema_add_listen(c, "main"))
+	if (e->n == before && c->n_listen == 0 && !service->no_connections && !add_listen(c))
 		errors_add_no_memory(e, file, 0);
 	if (e->n == before)
 		config_check(c, file, e);

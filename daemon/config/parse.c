@@ -108,10 +108,14 @@ static bool is_end(const cfg_t *cfg, const char *word)
 
 static bool find_section(const char *name, struct section *s)
 {
-	for (size_t i = 0; schema_section(running->config->schema, i, s); i++)
-		if (strcmp(s->name, name) == 0)
-			return true;
-	return false;
+	return schema_find_section(running->config->schema, name, s);
+}
+
+/* Returns the row of OPT and sets S to its section; NULL if the name is unknown. */
+static const struct service_option *find_option(const cfg_t *cfg, const cfg_opt_t *opt,
+						struct section *s)
+{
+	return find_section(section_name(cfg), s) ? schema_find(s, opt->name) : NULL;
 }
 
 /* Unknown names and syntax errors. */
@@ -327,8 +331,7 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
 	const char *section = section_name(cfg);
 	struct section s;
-	const struct service_option *o =
-		find_section(section, &s) ? schema_find(&s, opt->name) : NULL;
+	const struct service_option *o = find_option(cfg, opt, &s);
 	*(const char **)result = "";
 	if (o && o->type == OPTION_SECRET)
 		running->secret_line = (unsigned)cfg->line;
@@ -361,8 +364,7 @@ static int on_list(cfg_t *cfg, cfg_opt_t *opt)
 	struct section s;
 	bool is_end = !running->has_element;
 	running->has_element = false;
-	const struct service_option *o =
-		find_section(section_name(cfg), &s) ? schema_find(&s, opt->name) : NULL;
+	const struct service_option *o = find_option(cfg, opt, &s);
 	if (!running->collecting && o && is_end && opt->nvalues == 1 && running->has_blank)
 		report_wrong_value(cfg, &s, o, "", "elements of the list that are not empty");
 	return 0;

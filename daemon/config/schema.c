@@ -163,6 +163,14 @@ bool schema_section(const struct service_schema *service, size_t i, struct secti
 	return true;
 }
 
+bool schema_find_section(const struct service_schema *service, const char *name, struct section *s)
+{
+	for (size_t i = 0; schema_section(service, i, s); i++)
+		if (strcmp(s->name, name) == 0)
+			return true;
+	return false;
+}
+
 const char *schema_name(const struct section *s, const char *option,
 			char out[static SCHEMA_NAME_MAX])
 {
@@ -240,15 +248,6 @@ void *schema_add(const struct section *s, struct config *c, const char *title)
 	++*n;
 	void *added = schema_struct(s, c, *n - 1);
 	return options_init(s->options, added) ? added : NULL;
-}
-
-struct listen_config *schema_add_listen(struct config *c, const char *title)
-{
-	struct section s;
-	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
-		if (s.options == listen_options)
-			break;
-	return schema_add(&s, c, title);
 }
 
 size_t schema_n_nested(const struct config *c)

@@ -30,6 +30,9 @@ struct section {
  * service's come last, directly after it. */
 bool schema_section(const struct service_schema *service, size_t i, struct section *s);
 
+/* Set S to the section with this NAME. Returns false if there is none. */
+bool schema_find_section(const struct service_schema *service, const char *name, struct section *s);
+
 /* Write the name of an option of S to OUT, with the names of its sections ("limits.buffer"); if
  * OPTION is NULL, that of the section. Returns OUT. */
 enum { SCHEMA_NAME_MAX = 256 };
@@ -55,9 +58,6 @@ size_t schema_index(const struct section *s, const struct config *c, const char 
 /* Add a section with this title and default values; there must be room. Returns its structure, or
  * NULL if out of memory. */
 void *schema_add(const struct section *s, struct config *c, const char *title);
-
-/* Add a listen section, as schema_add() does. */
-struct listen_config *schema_add_listen(struct config *c, const char *title);
 
 /* The sections of all kinds inside the service's. */
 size_t schema_n_nested(const struct config *c);
