@@ -94,7 +94,7 @@ struct config *config_parse(const char *file, const struct service_schema *servi
 /* A secret becomes a comment, so that the output is a valid file. */
 static void print_value(const struct service_option *o, const void *base, FILE *out)
 {
-	if (o->type == OPTION_SECRET && !option_is_empty(o, base)) {
+	if (option_is_hidden(o, base)) {
 		fprintf(out, "# %s = (secret)\n", o->name);
 		return;
 	}

@@ -401,10 +401,9 @@ bool option_equal(const struct service_option *o, const void *a, const void *b)
 			    : *number_at(o, a) == *number_at(o, b);
 }
 
-bool option_is_empty(const struct service_option *o, const void *base)
+bool option_is_hidden(const struct service_option *o, const void *base)
 {
-	return (is_string(o) && !**string_at(o, base)) ||
-	       (o->type == OPTION_LIST && !**list_at(o, base));
+	return o->type == OPTION_SECRET && **string_at(o, base);
 }
 
 static void clear_sections(const struct service_option *o, struct service_sections *sections)

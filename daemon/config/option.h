@@ -50,8 +50,8 @@ const char *option_quote(const char *text, char out[static OPTION_QUOTED_MAX]);
 void option_describe(const struct service_option *o, char *out, size_t size);
 void option_explain(const struct service_option *o, const char *text, char *out, size_t size);
 
-/* Is the value ""? */
-bool option_is_empty(const struct service_option *o, const void *base);
+/* Is the value a secret, and not ""? */
+bool option_is_hidden(const struct service_option *o, const void *base);
 
 bool option_equal(const struct service_option *o, const void *a, const void *b);
 
