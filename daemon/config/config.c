@@ -190,16 +190,25 @@ struct comparison {
 	void (*report)(void *context, const char *line);
 	void *context;
 	bool complete; /* memory sufficed so far */
+	char *line;    /* that begin_line() has begun */
+	size_t size;
 };
 
-/* Close OUT, an open_memstream(3) to LINE, or NULL; report the line, and free it. */
-static void finish_line(FILE *out, char **line, struct comparison *to)
+/* Returns NULL if out of memory. */
+static FILE *begin_line(struct comparison *to)
 {
-	if (text_close_stream(out, line))
-		to->report(to->context, *line);
+	FILE *out = open_memstream(&to->line, &to->size);
+	to->complete = to->complete && out;
+	return out;
+}
+
+static void finish_line(struct comparison *to, FILE *out)
+{
+	if (text_close_stream(out, &to->line))
+		to->report(to->context, to->line);
 	else
 		to->complete = false;
-	free(*line);
+	free(to->line);
 }
 
 /* limits, listen "main", proxy.backend "a" */
@@ -220,15 +229,9 @@ static bool keeps_sections(const struct section *s)
 static void compare_option(const struct service_option *o, const struct section *s,
 			   const char *title, const void *old, void *new, struct comparison *to)
 {
-	if (option_equal(o, old, new))
+	FILE *out = option_equal(o, old, new) ? NULL : begin_line(to);
+	if (!out)
 		return;
-	char *line = NULL;
-	size_t size;
-	FILE *out = open_memstream(&line, &size);
-	if (!out) {
-		to->complete = false;
-		return;
-	}
 	print_name(s, title, out);
 	fprintf(out, "%s%s: ", *s->name ? "." : "", o->name);
 	if (o->type == OPTION_SECRET) {
@@ -246,7 +249,7 @@ static void compare_option(const struct service_option *o, const struct section 
 		else
 			option_print_quoted(o, new, out);
 	}
-	finish_line(out, &line, to);
+	finish_line(to, out);
 }
 
 /* Report that the structure number INDEX of S was added or removed. A section of the daemon is
@@ -254,13 +257,9 @@ static void compare_option(const struct service_option *o, const struct section 
 static void report_section(const char *what, const struct section *s, const struct config *c,
 			   size_t index, struct comparison *to)
 {
-	char *line = NULL;
-	size_t size;
-	FILE *out = open_memstream(&line, &size);
-	if (!out) {
-		to->complete = false;
+	FILE *out = begin_line(to);
+	if (!out)
 		return;
-	}
 	print_name(s, schema_title(s, c, index), out);
 	if (s->nested) {
 		fprintf(out, ": %s%s", what, keeps_sections(s) ? " needs a restart" : "");
@@ -268,7 +267,7 @@ static void report_section(const char *what, const struct section *s, const stru
 		fprintf(out, " %s: ", what);
 		option_print(s->options, schema_struct(s, c, index), out);
 	}
-	finish_line(out, &line, to);
+	finish_line(to, out);
 }
 
 static void compare_structs(const struct section *s, const struct config *old, size_t i,
@@ -321,7 +320,7 @@ static void compare_titled(const struct section *s, const struct config *old, st
 bool config_compare(const struct config *old, struct config *new,
 		    void (*report)(void *context, const char *line), void *context)
 {
-	struct comparison to = {report, context, true};
+	struct comparison to = {report, context, .complete = true};
 	struct section s;
 	for (size_t i = 0; schema_section(new->schema, i, &s); i++)
 		if (s.max)
