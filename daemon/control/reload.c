@@ -10,7 +10,6 @@
 #include "control/systemd_sockets.h"
 
 #include <errno.h>
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,7 +33,7 @@ static bool compare(struct daemon *d, struct errors *e)
 	for (size_t i = 0; i < errors_stored(changes); i++)
 		good = good && changes->text[i];
 	if (!good)
-		errors_add(e, NULL, 0, "out of memory");
+		errors_add_no_memory(e, NULL, 0);
 	return good;
 }
 
@@ -49,22 +48,20 @@ static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 {
 	int64_t began = now_ns();
 	struct config *c = d->reload.config;
-	bool good = true;
-	if (log_differs(d->current->config, c))
-		good = (p->log = daemon_open_log(c, e));
-	size_t connections = privileges_raise_nofile(c, workers_count(d->workers));
-	if (good)
-		p->snapshot = snapshot_new(c, d->current, &d->passed, &d->retired,
-					   workers_count(d->workers), e);
-	if (p->snapshot) {
-		d->reload.config = NULL; /* the snapshot owns it */
-		p->snapshot->connections = connections;
-		log_debug("reload: prepared duration_ms=%.3f", (double)(now_ns() - began) / 1e6);
-		memory_check(c);
-		return true;
+	unsigned n = workers_count(d->workers);
+	if (log_differs(d->current->config, c) && !(p->log = daemon_open_log(c, e)))
+		return false;
+	size_t connections = privileges_raise_nofile(c, n); /* listeners need some, too */
+	p->snapshot = snapshot_new(c, d->current, &d->passed, &d->retired, n, e);
+	if (!p->snapshot) {
+		log_discard(p->log);
+		return false;
 	}
-	log_discard(p->log);
-	return false;
+	d->reload.config = NULL; /* the snapshot owns it */
+	p->snapshot->connections = connections;
+	log_debug("reload: prepared duration_ms=%.3f", (double)(now_ns() - began) / 1e6);
+	memory_check(c);
+	return true;
 }
 
 static void switch_listeners(struct daemon *d, struct snapshot *new, const struct snapshot *old)
