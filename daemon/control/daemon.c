@@ -198,15 +198,13 @@ static void warn_of_unreadable_files(struct daemon *d, struct config *c)
 static int drop_privileges(struct daemon *d, struct errors *e)
 {
 	struct config *c = d->current->config;
-	if (*c->user || *c->group) /* the loader still runs as root; the next one will not */
-		loader_stop(&d->loader);
-	if (privileges_drop(d->current, &d->runtime, e) < 0 ||
-	    (!d->loader.pid && loader_start(&d->loader, e) < 0))
+	if (!*c->user && !*c->group)
+		return 0;
+	loader_stop(&d->loader); /* it runs as root; the next one will not */
+	if (privileges_drop(d->current, &d->runtime, e) < 0 || loader_start(&d->loader, e) < 0)
 		return EXIT_FAILURE;
-	if (*c->user || *c->group) {
-		privileges_warn_of_limits(d->current);
-		warn_of_unreadable_files(d, c);
-	}
+	privileges_warn_of_limits(d->current);
+	warn_of_unreadable_files(d, c);
 	return 0;
 }
 
