@@ -330,12 +330,6 @@ bool config_compare(const struct config *old, struct config *new,
 	return to.complete;
 }
 
-void config_log_warnings(const struct config *c)
-{
-	for (size_t i = 0; i < errors_stored(&c->warnings); i++)
-		log_warning("%s", errors_text(&c->warnings, i));
-}
-
 int config_log_level(const struct config *c)
 {
 	return LOG_DEBUG - (int)c->log.level; /* the choices begin with "debug" */

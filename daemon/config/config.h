@@ -136,9 +136,6 @@ void config_print(const struct config *c, FILE *out);
 bool config_compare(const struct config *old, struct config *new,
 		    void (*report)(void *context, const char *line), void *context);
 
-/* Log what the file has in warnings. */
-void config_log_warnings(const struct config *c);
-
 /* The syslog level for log.level. */
 int config_log_level(const struct config *c);
 

@@ -144,7 +144,7 @@ static int open_configuration(struct daemon *d, struct config **config, struct e
 	}
 	log_notice("starting: skeld " SKELD_VERSION " pid=%d config=\"%s\" runtime_dir=\"%s\"",
 		   (int)getpid(), c->file ? c->file : d->config_file, d->runtime_dir);
-	config_log_warnings(c);
+	errors_log(&c->warnings, LOG_WARNING, "config_warning");
 	return log ? 0 : EXIT_FAILURE;
 }
 

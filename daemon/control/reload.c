@@ -140,7 +140,7 @@ static void commit(struct daemon *d, struct prepared *p)
 	admin_listen(d->admin, new);
 	log_changes(&d->reload.changes);
 	forget(&d->reload);
-	config_log_warnings(new->config);
+	errors_log(&new->config->warnings, LOG_WARNING, "config_warning");
 	tls_sites_log(new->tls, old->tls);
 	errors_log(loaded_warnings(new->loaded), LOG_WARNING, "tls_warning");
 	snapshot_unref(old);

@@ -353,8 +353,10 @@ Test(log, every_line_in_json_is_an_object_that_jq_reads)
 Test(log, a_reload_changes_the_format)
 {
 	daemon_start(BASE);
-	config_write(BASE "log { format = \"json\" }\n");
+	config_write(BASE "log { format = \"json\" file = \"/unused\" }\n");
 	daemon_reload_and_wait();
+	cr_assert(log_contains("\"event\":\"config_warning\"") && log_contains("\"line\":4"), "%s",
+		  log_text());
 	cr_assert(log_contains("\"event\":\"reloaded\",\"message\":\"reloaded\",\"generation\":2,"),
 		  "%s", log_text());
 	config_write(BASE);
