@@ -241,7 +241,7 @@ static void register_metrics(struct daemon *d)
 	report_register_metrics(d);
 	signals_register_metrics(d, &d->registry);
 	workers_register_metrics(d->workers, &d->registry);
-	process_metrics_register(&d->registry, &d->process);
+	process_metrics_register(&d->registry, &d->started);
 }
 
 static int begin_control(struct daemon *d, struct errors *e)
@@ -446,14 +446,14 @@ int daemon_run(const struct daemon_settings *settings, const struct service *svc
 		.loader = {settings->config_file, &d.schema,
 			   .timeout_seconds = LOADER_TIMEOUT_SECONDS},
 		.load = {svc, settings->config_file, .timeout_seconds = LOADER_TIMEOUT_SECONDS},
-		.started = time(NULL),
+		.started = clock_seconds(CLOCK_REALTIME),
 		.started_ns = now_ns(),
 		.workers_fd = -1,
 		.runtime = {.dir = -1, .pid = -1}};
 	struct errors e = {0};
 	event_set_log_callback(on_libevent_message);
 	event_set_fatal_callback(on_libevent_fatal);
-	d.reload.last_success = d.started;
+	d.reload.last_success = (time_t)d.started;
 	/* First, before a descriptor of ours can be mistaken for one that was passed. */
 	systemd_sockets_take(&d.passed, &e);
 	errors_log(&e, LOG_ERR, "start_error");
