@@ -23,6 +23,7 @@ struct section {
 	size_t max; /* sections with a title: at most so many. 0: one section, without a title */
 	/* The rest is private. */
 	size_t n, first, size, title; /* offsets in struct config; of the title in the structure */
+	size_t location;	      /* offset in struct config, without a title; 0: none */
 	const struct service_option *nested; /* the row of an OPTION_SECTIONS */
 };
 
