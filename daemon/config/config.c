@@ -216,8 +216,10 @@ static void print_name(const struct section *s, const char *title, FILE *out)
 {
 	char name[SCHEMA_NAME_MAX];
 	fputs(schema_name(s, NULL, name), out);
-	if (title)
-		fprintf(out, " \"%s\"", title);
+	if (title) {
+		fputc(' ', out);
+		option_print_text(title, out);
+	}
 }
 
 /* Does a reload keep all sections of this kind, which are inside of the service's section? */

@@ -129,9 +129,10 @@ bool config_reset_listen(struct config *c, size_t n);
 void config_print(const struct config *c, FILE *out);
 
 /*
- * Call REPORT with a line for each difference ("limits.idle_timeout: 300 -> 60"). An option that
- * needs a restart keeps OLD's value in NEW, and the line adds this. No other thread may use NEW
- * yet. Returns false if memory ran out before everything was reported.
+ * Call REPORT with a line for each difference ("limits.idle_timeout: 300 -> 60"), in which titles
+ * and changed texts have quotes around them. An option that needs a restart keeps OLD's value in
+ * NEW, and the line adds this. No other thread may use NEW yet. Returns false if memory ran out
+ * before everything was reported.
  */
 bool config_compare(const struct config *old, struct config *new,
 		    void (*report)(void *context, const char *line), void *context);

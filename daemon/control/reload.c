@@ -86,6 +86,21 @@ static void forget(struct reload_state *r)
 	errors_clear(&r->changes);
 }
 
+/* As strstr(3), but not inside of quotes: option_print_text() escapes the quotes in a value. */
+static const char *find_separator(const char *text, const char *separator)
+{
+	bool is_quoted = false;
+	for (; *text; text++) {
+		if (!is_quoted && strncmp(text, separator, strlen(separator)) == 0)
+			return text;
+		if (*text == '"')
+			is_quoted = !is_quoted;
+		else if (*text == '\\' && text[1])
+			text++;
+	}
+	return NULL;
+}
+
 /* Copy the value between BEGIN and END to OUT, without the quotes around it. */
 static const char *copy_value(char out[static VALUE_MAX], const char *begin, const char *end)
 {
@@ -100,8 +115,9 @@ static void log_change(const char *change)
 	static const char arrow[] = " -> ", restart[] = " needs a restart, keeping ";
 	char option[VALUE_MAX], old[VALUE_MAX], new[VALUE_MAX];
 	struct log_about about = {.event = "option_changed"};
-	const char *value = strstr(change, ": "), *to = value ? strstr(value, arrow) : NULL;
-	const char *end = to ? strstr(to, restart) : NULL;
+	const char *value = find_separator(change, ": ");
+	const char *to = value ? find_separator(value, arrow) : NULL;
+	const char *end = to ? find_separator(to, restart) : NULL;
 	if (end)
 		about.event = "option_needs_restart";
 	if (to) {
