@@ -458,7 +458,6 @@ static bool run_pass(struct parse *p)
 	bool good = false;
 	if (cfg) {
 		cfg_set_error_function(cfg, on_message);
-		cfg->filename = strdup(f->name);
 		p->reached_end = p->has_element = false;
 		p->last_line = p->secret_line = 0;
 		memset(p->titled, 0, sizeof(p->titled));
