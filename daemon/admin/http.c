@@ -342,9 +342,9 @@ struct admin *admin_new(struct event_base *base, const struct admin_callbacks *c
 void admin_listen(struct admin *a, const struct snapshot *s)
 {
 	char address[ADDRESS_TEXT_MAX];
-	const struct listener *l = s ? s->admin : NULL;
+	const struct listener *l = s->admin;
 	tls_sites_unref(a->sites);
-	a->sites = s ? tls_sites_ref(s->tls) : NULL;
+	a->sites = tls_sites_ref(s->tls);
 	a->server = l ? s->tls_server[snapshot_index(s, l)] : NULL;
 	if (l == a->listener)
 		return;

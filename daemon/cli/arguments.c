@@ -87,15 +87,14 @@ static int complete(struct arguments *a, int argc, char **argv, int modes)
 	if (modes > 1)
 		return usage_error("only one of -t, -T, -s and --self-test at a time");
 	if (a->tap && a->mode != MODE_SELF_TEST)
-		return usage_error("%s is for --self-test", "--tap");
+		return usage_error("--tap is for --self-test");
 	if (!a->runtime_dir)
 		a->runtime_dir = default_runtime_dir(a);
 	if ((!a->runtime_dir || !*a->runtime_dir) &&
 	    (a->mode == MODE_RUN || a->mode == MODE_SIGNAL))
 		return usage_error(
-			"no runtime directory: RUNTIME_DIRECTORY and XDG_RUNTIME_DIR are "
-			"not set, use %s",
-			"-r DIR");
+			"no runtime directory: RUNTIME_DIRECTORY and XDG_RUNTIME_DIR are not set, "
+			"use -r DIR");
 	return -1;
 }
 

@@ -5,6 +5,7 @@
 #include "config/loader.h"
 #include "config/service_schema.h"
 #include "control/runtime.h"
+#include "control/signals.h"
 #include "data/load.h"
 
 #include <confuse.h>
@@ -86,6 +87,7 @@ int command_check(const struct arguments *a, const struct service *svc)
 	struct errors e = {0};
 	struct config *c;
 	unblock_signals();
+	signals_protect_children(); /* of `load`; a failure matters only if the check hangs */
 	int code = read_config(a->config_file, &schema, &c, &e);
 	if (code == 0 && a->mode == MODE_CHECK && load_is_needed(svc, c))
 		code = check_load(&load, c, &e);
@@ -140,11 +142,17 @@ struct target {
 	int progress_width;	   /* of the line on the terminal, 0: none */
 };
 
-static int read_file(const char *dir, const char *name, char *text, size_t size)
+/* Open a file in the runtime directory. */
+static int open_file(const char *dir, const char *name, int flags)
 {
 	char path[4096];
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	return open(path, flags | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static int read_file(const char *dir, const char *name, char *text, size_t size)
+{
+	int fd = open_file(dir, name, O_RDONLY | O_NONBLOCK);
 	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
 	if (fd >= 0)
 		close(fd);
@@ -152,12 +160,17 @@ static int read_file(const char *dir, const char *name, char *text, size_t size)
 	return n < 0 ? -1 : 0;
 }
 
+static int read_status(struct target *t)
+{
+	return read_file(t->dir, "status", t->status, sizeof(t->status));
+}
+
 /* Copy the value of KEY in the status file to OUT, "" if there is none. Returns OUT. */
-static const char *status_value(const char *status, const char *key, char *out, size_t size)
+static const char *status_value(const struct target *t, const char *key, char *out, size_t size)
 {
 	size_t length = strlen(key);
 	*out = '\0';
-	for (const char *line = status; line && *line; line = strchr(line, '\n')) {
+	for (const char *line = t->status; line && *line; line = strchr(line, '\n')) {
 		line += *line == '\n';
 		if (strncmp(line, key, length) == 0 && line[length] == '=') {
 			line += length + 1;
@@ -168,25 +181,27 @@ static const char *status_value(const char *status, const char *key, char *out, 
 	return out;
 }
 
+static unsigned long long status_number(const struct target *t, const char *key)
+{
+	char text[32];
+	return strtoull(status_value(t, key, text, sizeof(text)), NULL, 10);
+}
+
 static unsigned long long reloads_done(const struct target *t)
 {
-	char ok[32], rejected[32];
-	return strtoull(status_value(t->status, "reloads_ok", ok, sizeof(ok)), NULL, 10) +
-	       strtoull(status_value(t->status, "reloads_rejected", rejected, sizeof(rejected)),
-			NULL, 10);
+	return status_number(t, "reloads_ok") + status_number(t, "reloads_rejected");
 }
 
 static int status_seconds(const struct target *t, const char *key)
 {
-	char text[32];
-	long n = strtol(status_value(t->status, key, text, sizeof(text)), NULL, 10);
-	return n < 0 ? 0 : n > SECONDS_MAX ? SECONDS_MAX : (int)n;
+	unsigned long long n = status_number(t, key);
+	return n > SECONDS_MAX ? SECONDS_MAX : (int)n;
 }
 
 static bool in_state(const struct target *t, const char *state)
 {
 	char now[32];
-	return strcmp(status_value(t->status, "state", now, sizeof(now)), state) == 0;
+	return strcmp(status_value(t, "state", now, sizeof(now)), state) == 0;
 }
 
 static bool is_stopping(const struct target *t)
@@ -198,13 +213,6 @@ static bool is_stopping(const struct target *t)
 static bool has_ended(const struct target *t)
 {
 	return runtime_owner(t->dir) != t->pid;
-}
-
-static int open_path_only(const char *dir, const char *name)
-{
-	char path[4096];
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
 
 static int not_running(const char *dir)
@@ -228,22 +236,22 @@ static int no_pid(const char *dir, pid_t owner)
 	return EXIT_FAILURE;
 }
 
-static int find_daemon(struct target *t, const char *dir)
+static int find_daemon(struct target *t)
 {
 	t->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (t->watch >= 0 && inotify_add_watch(t->watch, dir, IN_MOVED_TO) < 0) {
+	if (t->watch >= 0 && inotify_add_watch(t->watch, t->dir, IN_MOVED_TO) < 0) {
 		close(t->watch);
 		t->watch = -1;
 	}
-	t->pid_file = open_path_only(dir, "skeld.pid");
-	t->pid = runtime_owner(dir);
+	t->pid_file = open_file(t->dir, "skeld.pid", O_PATH);
+	t->pid = runtime_owner(t->dir);
 	if (t->pid <= 0)
-		return no_pid(dir, t->pid);
+		return no_pid(t->dir, t->pid);
 	t->pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
 	/* The pid may have been reused before pidfd_open(2): read the owner again. */
 	if (has_ended(t))
-		return not_running(dir);
-	read_file(dir, "status", t->status, sizeof(t->status));
+		return not_running(t->dir);
+	read_status(t);
 	return 0;
 }
 
@@ -265,9 +273,9 @@ static void show_progress(struct target *t, double gives_up)
 	char state[32], open[32], left[32];
 	if (!t->on_terminal)
 		return;
-	status_value(t->status, "state", state, sizeof(state));
-	status_value(t->status, "connections", open, sizeof(open));
-	if (*status_value(t->status, "seconds_left", left, sizeof(left)))
+	status_value(t, "state", state, sizeof(state));
+	status_value(t, "connections", open, sizeof(open));
+	if (*status_value(t, "seconds_left", left, sizeof(left)))
 		t->progress_width =
 			fprintf(stderr, "pid %d: %s, %s connection%s open, %s s left", (int)t->pid,
 				state, open, strcmp(open, "1") == 0 ? "" : "s", left);
@@ -306,7 +314,7 @@ static enum wait_result wait_for_change(struct target *t, double deadline)
 	char events[4096];
 	while (read(t->watch, events, sizeof(events)) > 0)
 		;
-	read_file(t->dir, "status", t->status, sizeof(t->status));
+	read_status(t);
 	return WAIT_CHANGED;
 }
 
@@ -392,15 +400,14 @@ static int command_reload(struct target *t)
 		fprintf(stderr, "skeld: pid %d is stopping: not reloaded\n", (int)t->pid);
 		return EXIT_FAILURE;
 	}
-	if (strcmp(status_value(t->status, "last_reload", text, sizeof(text)), "rejected") == 0) {
-		fprintf(stderr, "%s\n",
-			status_value(t->status, "last_reload_error", text, sizeof(text)));
+	if (strcmp(status_value(t, "last_reload", text, sizeof(text)), "rejected") == 0) {
+		fprintf(stderr, "%s\n", status_value(t, "last_reload_error", text, sizeof(text)));
 		fprintf(stderr, "skeld: reload rejected: pid %d keeps generation %s\n", (int)t->pid,
-			status_value(t->status, "generation", text, sizeof(text)));
+			status_value(t, "generation", text, sizeof(text)));
 		return EX_CONFIG;
 	}
 	printf("reloaded: pid %d serves generation %s\n", (int)t->pid,
-	       status_value(t->status, "generation", text, sizeof(text)));
+	       status_value(t, "generation", text, sizeof(text)));
 	return EXIT_SUCCESS;
 }
 
@@ -439,7 +446,7 @@ static int command_stop(struct target *t)
 static bool is_dumped(const struct target *t)
 {
 	struct stat now, before;
-	int fd = open_path_only(t->dir, "stats.prom");
+	int fd = open_file(t->dir, "stats.prom", O_PATH);
 	bool exists = fd >= 0 && fstat(fd, &now) == 0;
 	if (fd >= 0)
 		close(fd);
@@ -452,7 +459,7 @@ static int command_stats(struct target *t)
 {
 	static char text[1 << 20];
 	/* While it is open, no new file can get its inode number. */
-	t->stats = open_path_only(t->dir, "stats.prom");
+	t->stats = open_file(t->dir, "stats.prom", O_PATH);
 	int failed = send_signal(t, SIGUSR1, false);
 	if (!failed)
 		failed = wait_until(t, is_dumped, "stats", WAIT_SECONDS);
@@ -465,17 +472,15 @@ static int command_stats(struct target *t)
 }
 
 /* Needs only the permission to read the file. Prints to stderr what it cannot verify. */
-static int command_status(const char *dir)
+static int command_status(struct target *t)
 {
-	struct target t = {.dir = dir};
-	char pid[32];
+	const char *dir = t->dir;
 	pid_t owner = runtime_owner(dir);
-	int error = read_file(dir, "status", t.status, sizeof(t.status));
+	int error = read_status(t);
 	if (owner == RUNTIME_NO_OWNER || (error && owner < 0))
 		return no_pid(dir, owner);
 	if (owner == RUNTIME_UNREADABLE) {
-		status_value(t.status, "pid", pid, sizeof(pid));
-		if (kill((pid_t)strtol(pid, NULL, 10), 0) < 0 && errno == ESRCH)
+		if (kill((pid_t)status_number(t, "pid"), 0) < 0 && errno == ESRCH)
 			return not_running(dir);
 		fprintf(stderr,
 			"skeld: cannot verify that the daemon runs: cannot read %s/skeld.pid: %s\n",
@@ -485,7 +490,7 @@ static int command_status(const char *dir)
 	}
 	if (*obstacle(dir))
 		fprintf(stderr, "skeld: status may be out of date: %s\n", obstacle(dir));
-	fputs(*t.status ? t.status : "state=starting\n", stdout);
+	fputs(*t->status ? t->status : "state=starting\n", stdout);
 	return EXIT_SUCCESS;
 }
 
@@ -506,7 +511,7 @@ int command_signal(const struct arguments *a)
 	struct target t = {
 		.dir = a->runtime_dir, .pidfd = -1, .watch = -1, .pid_file = -1, .stats = -1};
 	t.on_terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
-	int code = i == 3 ? command_status(t.dir) : find_daemon(&t, t.dir);
+	int code = i == 3 ? command_status(&t) : find_daemon(&t);
 	if (code == 0 && i < 3)
 		code = run[i](&t);
 	close_target(&t);

@@ -48,7 +48,7 @@ struct score {
 struct selftest {
 	const struct script *script;
 	struct daemon_settings settings; /* of the daemon under test */
-	char dir[256];
+	char dir[256], log[256 + sizeof("/log")];
 	struct daemon *daemon; /* NULL: not ready */
 	struct signaller signaller;
 	bool flood_ended;
@@ -192,8 +192,6 @@ static void set_text(char **field, const char *text)
 static void on_adjust(void *context, struct config *c)
 {
 	struct selftest *t = context;
-	char log[sizeof(t->dir) + 8];
-	snprintf(log, sizeof(log), "%s/log", t->dir);
 	size_t n_listen = t->client.service->protocol.data ? 1 : 0;
 	if (!config_reset_listen(c, n_listen))
 		abort(); /* as set_text() does */
@@ -202,7 +200,7 @@ static void on_adjust(void *context, struct config *c)
 	set_text(&c->admin.address, "");
 	set_text(&c->user, "");
 	set_text(&c->group, "");
-	set_text(&c->log.file, log);
+	set_text(&c->log.file, t->log);
 	c->log.target = LOG_TO_FILE;
 	c->lame_duck = 0;
 }
@@ -341,9 +339,8 @@ static void on_stopping(void *context, struct daemon *d)
 
 static void show_log(const struct selftest *t)
 {
-	char path[sizeof(t->dir) + 8], text[4096];
-	snprintf(path, sizeof(path), "%s/log", t->dir);
-	FILE *in = fopen(path, "re");
+	char text[4096];
+	FILE *in = fopen(t->log, "re");
 	for (size_t n; in && (n = fread(text, 1, sizeof(text), in)) > 0;)
 		fwrite(text, 1, n, stderr);
 	if (in)
@@ -355,8 +352,10 @@ static bool make_directory(struct selftest *t)
 	const char *tmp = getenv("TMPDIR");
 	snprintf(t->dir, sizeof(t->dir), "%s/skeld-self-test-XXXXXX", tmp && *tmp ? tmp : "/tmp");
 	t->settings.runtime_dir = t->dir;
-	if (mkdtemp(t->dir))
+	if (mkdtemp(t->dir)) {
+		snprintf(t->log, sizeof(t->log), "%s/log", t->dir);
 		return true;
+	}
 	fprintf(stderr, "skeld: cannot create %s: %s\n", t->dir, strerror(errno));
 	return false;
 }
@@ -381,11 +380,10 @@ static int run_script(const struct script *s, const struct arguments *a, const s
 {
 	struct selftest t = {.script = s, .client.service = svc, .score = score};
 	unsigned failed_before = score->failed;
-	char config[sizeof(t.dir) + sizeof("/skeld.conf")], log[sizeof(t.dir) + sizeof("/log")];
+	char config[sizeof(t.dir) + sizeof("/skeld.conf")];
 	if (!make_directory(&t))
 		return EXIT_FAILURE;
 	snprintf(config, sizeof(config), "%s/skeld.conf", t.dir);
-	snprintf(log, sizeof(log), "%s/log", t.dir);
 	choose_config(&t, a, config);
 	struct daemon_hooks hooks = {on_adjust,	       on_ready,    on_handled,
 				     on_state_changed, on_stopping, &t};
@@ -394,7 +392,7 @@ static int run_script(const struct script *s, const struct arguments *a, const s
 		check(&t, code == 0, "exit code %d", code);
 	if (score->failed > failed_before)
 		show_log(&t);
-	unlink(log);
+	unlink(t.log);
 	unlink(config);
 	rmdir(t.dir);
 	return t.daemon ? 0 : code;

@@ -1,7 +1,6 @@
 #include "cli/selftest_signaller.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -32,19 +31,15 @@ static _Noreturn void run(pid_t daemon, int fd)
 
 bool signaller_start(struct signaller *s)
 {
-	sigset_t all, before; /* the process must not run the daemon's handlers */
 	pid_t daemon = getpid();
 	int fd[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd) < 0)
 		return false;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pid_t pid = fork();
+	pid_t pid = fork(); /* signals_protect_children(): it does not run the daemon's handlers */
 	if (pid == 0) {
 		close(fd[0]); /* else it would not notice the end of the daemon */
 		run(daemon, fd[1]);
 	}
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	close(fd[1]);
 	if (pid < 0)
 		close(fd[0]);

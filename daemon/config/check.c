@@ -107,7 +107,7 @@ static const struct tls_config *find_tls(const struct config *c, const char *tit
 	*nearest = NULL;
 	for (size_t i = 0; i < c->n_tls; i++) {
 		size_t distance = text_distance(title, c->tls[i].title);
-		if (distance == 0 && strcmp(title, c->tls[i].title) == 0)
+		if (strcmp(title, c->tls[i].title) == 0)
 			return &c->tls[i];
 		if (distance < best && 2 * distance <= strlen(title)) {
 			best = distance;
@@ -216,7 +216,7 @@ static void check_listen(struct config *c, size_t index, const char *file, struc
 {
 	struct listen_config *l = &c->listen[index];
 	const struct location *where = l->location.file ? &l->location : &c->admin.location;
-	if (c->schema->has_no_listeners) {
+	if (c->schema->no_connections && !c->schema->datagrams) {
 		errors_add(e, l->location.file, l->location.line,
 			   "listen \"%s\": expected no listen section, the service %s has no "
 			   "connections",

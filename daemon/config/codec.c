@@ -30,9 +30,8 @@ static void write_location(const struct location *l, FILE *out)
 /* The titles of the sections of S, and where a file has them. */
 static void write_titles(const struct config *c, const struct section *s, FILE *out)
 {
-	size_t n = s->max ? schema_n_structs(s, c) : 0;
-	if (s->max)
-		write_number(n, out);
+	size_t n = schema_n_structs(s, c);
+	write_number(n, out);
 	for (size_t i = 0; i < n; i++) {
 		write_string(schema_title(s, c, i), out);
 		if (schema_location(s, c, i))
@@ -67,7 +66,8 @@ static void write_config(const struct config *c, FILE *out)
 	write_location(&c->service_location, out);
 	struct section s;
 	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
-		write_titles(c, &s, out);
+		if (s.max)
+			write_titles(c, &s, out);
 	for (size_t i = 0; i < c->n_listen; i++)
 		write_number(c->listen[i].gid, out);
 	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
@@ -145,8 +145,8 @@ static bool read_errors(struct reader *r, unsigned long long n, struct errors *e
 
 static bool read_titles(struct reader *r, struct config *c, const struct section *s)
 {
-	unsigned long long n = 0;
-	if (s->max && !read_number(r, s->max, &n))
+	unsigned long long n;
+	if (!read_number(r, s->max, &n))
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		const char *title = read_string(r);
@@ -159,10 +159,8 @@ static bool read_titles(struct reader *r, struct config *c, const struct section
 
 static bool read_list(struct reader *r, const struct service_option *o, void *base)
 {
-	char expected[256];
 	unsigned long long n;
-	bool good = read_number(r, OPTION_LIST_MAX, &n) &&
-		    !option_set(o, base, "", expected, sizeof(expected));
+	bool good = read_number(r, OPTION_LIST_MAX, &n) && option_set(o, base, "") == 0;
 	for (; good && n > 0; n--) {
 		const char *text = read_string(r);
 		good = text && *text && option_append(o, base, text);
@@ -172,11 +170,10 @@ static bool read_list(struct reader *r, const struct service_option *o, void *ba
 
 static bool read_value(struct reader *r, const struct service_option *o, void *base)
 {
-	char expected[256];
 	if (o->type == OPTION_LIST)
 		return read_list(r, o, base);
 	const char *text = read_string(r);
-	return text && !option_set(o, base, text, expected, sizeof(expected));
+	return text && option_set(o, base, text) == 0;
 }
 
 /* C holds the defaults. Returns false if the bytes are wrong or memory is short. */
@@ -189,7 +186,7 @@ static bool read_config(struct reader *r, struct config *c)
 	    !read_location(r, &c->admin.location) || !read_location(r, &c->service_location))
 		return false;
 	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
-		if (!read_titles(r, c, &s))
+		if (s.max && !read_titles(r, c, &s))
 			return false;
 	for (size_t i = 0; i < c->n_listen; i++) {
 		if (!read_number(r, UINT_MAX, &n))

@@ -52,15 +52,18 @@ void config_unref(struct config *c)
 bool config_reset_listen(struct config *c, size_t n)
 {
 	struct section s;
-	bool good = true;
-	for (size_t i = 0; schema_section(c->schema, i, &s); i++) {
-		if (strcmp(s.name, "listen") != 0)
-			continue;
-		schema_clear(&s, c, n);
-		for (size_t j = 0; good && j < n; j++)
-			good = options_init(s.options, &c->listen[j]);
-	}
+	bool good = schema_find_section(c->schema, "listen", &s);
+	schema_clear(&s, c, n);
+	for (size_t i = 0; good && i < n; i++)
+		good = options_init(s.options, &c->listen[i]);
 	return good;
+}
+
+/* A configuration without a listen section has one with the defaults. */
+static bool add_listen(struct config *c)
+{
+	struct section s;
+	return schema_find_section(c->schema, "listen", &s) && schema_add(&s, c, "main");
 }
 
 struct config *config_parse(const char *file, const struct service_schema *service,
@@ -76,9 +79,7 @@ struct config *config_parse(const char *file, const struct service_schema *servi
 	}
 	if (file)
 		parse_file(file, c, e);
-	/* A configuration without a listen section has one with the defaults. */
-	if (e->n == before && c->n_listen == 0 && !service->has_no_listeners &&
-	    !service->no_connections && !schema_add_listen(c, "main"))
+	if (e->n == before && c->n_listen == 0 && !service->no_connections && !add_listen(c))
 		errors_add_no_memory(e, file, 0);
 	if (e->n == before)
 		config_check(c, file, e);
@@ -93,7 +94,7 @@ struct config *config_parse(const char *file, const struct service_schema *servi
 /* A secret becomes a comment, so that the output is a valid file. */
 static void print_value(const struct service_option *o, const void *base, FILE *out)
 {
-	if (o->type == OPTION_SECRET && !option_is_empty(o, base)) {
+	if (option_is_hidden(o, base)) {
 		fprintf(out, "# %s = (secret)\n", o->name);
 		return;
 	}
@@ -189,16 +190,25 @@ struct comparison {
 	void (*report)(void *context, const char *line);
 	void *context;
 	bool complete; /* memory sufficed so far */
+	char *line;    /* that begin_line() has begun */
+	size_t size;
 };
 
-/* Close OUT, an open_memstream(3) to LINE, or NULL; report the line, and free it. */
-static void finish_line(FILE *out, char **line, struct comparison *to)
+/* Returns NULL if out of memory. */
+static FILE *begin_line(struct comparison *to)
 {
-	if (text_close_stream(out, line))
-		to->report(to->context, *line);
+	FILE *out = open_memstream(&to->line, &to->size);
+	to->complete = to->complete && out;
+	return out;
+}
+
+static void finish_line(struct comparison *to, FILE *out)
+{
+	if (text_close_stream(out, &to->line))
+		to->report(to->context, to->line);
 	else
 		to->complete = false;
-	free(*line);
+	free(to->line);
 }
 
 /* limits, listen "main", proxy.backend "a" */
@@ -206,8 +216,10 @@ static void print_name(const struct section *s, const char *title, FILE *out)
 {
 	char name[SCHEMA_NAME_MAX];
 	fputs(schema_name(s, NULL, name), out);
-	if (title)
-		fprintf(out, " \"%s\"", title);
+	if (title) {
+		fputc(' ', out);
+		option_print_text(title, out);
+	}
 }
 
 /* Does a reload keep all sections of this kind, which are inside of the service's section? */
@@ -219,15 +231,9 @@ static bool keeps_sections(const struct section *s)
 static void compare_option(const struct service_option *o, const struct section *s,
 			   const char *title, const void *old, void *new, struct comparison *to)
 {
-	if (option_equal(o, old, new))
+	FILE *out = option_equal(o, old, new) ? NULL : begin_line(to);
+	if (!out)
 		return;
-	char *line = NULL;
-	size_t size;
-	FILE *out = open_memstream(&line, &size);
-	if (!out) {
-		to->complete = false;
-		return;
-	}
 	print_name(s, title, out);
 	fprintf(out, "%s%s: ", *s->name ? "." : "", o->name);
 	if (o->type == OPTION_SECRET) {
@@ -245,7 +251,7 @@ static void compare_option(const struct service_option *o, const struct section 
 		else
 			option_print_quoted(o, new, out);
 	}
-	finish_line(out, &line, to);
+	finish_line(to, out);
 }
 
 /* Report that the structure number INDEX of S was added or removed. A section of the daemon is
@@ -253,13 +259,9 @@ static void compare_option(const struct service_option *o, const struct section 
 static void report_section(const char *what, const struct section *s, const struct config *c,
 			   size_t index, struct comparison *to)
 {
-	char *line = NULL;
-	size_t size;
-	FILE *out = open_memstream(&line, &size);
-	if (!out) {
-		to->complete = false;
+	FILE *out = begin_line(to);
+	if (!out)
 		return;
-	}
 	print_name(s, schema_title(s, c, index), out);
 	if (s->nested) {
 		fprintf(out, ": %s%s", what, keeps_sections(s) ? " needs a restart" : "");
@@ -267,7 +269,7 @@ static void report_section(const char *what, const struct section *s, const stru
 		fprintf(out, " %s: ", what);
 		option_print(s->options, schema_struct(s, c, index), out);
 	}
-	finish_line(out, &line, to);
+	finish_line(to, out);
 }
 
 static void compare_structs(const struct section *s, const struct config *old, size_t i,
@@ -320,7 +322,7 @@ static void compare_titled(const struct section *s, const struct config *old, st
 bool config_compare(const struct config *old, struct config *new,
 		    void (*report)(void *context, const char *line), void *context)
 {
-	struct comparison to = {report, context, true};
+	struct comparison to = {report, context, .complete = true};
 	struct section s;
 	for (size_t i = 0; schema_section(new->schema, i, &s); i++)
 		if (s.max)
@@ -328,12 +330,6 @@ bool config_compare(const struct config *old, struct config *new,
 		else
 			compare_structs(&s, old, 0, new, 0, &to);
 	return to.complete;
-}
-
-void config_log_warnings(const struct config *c)
-{
-	for (size_t i = 0; i < errors_stored(&c->warnings); i++)
-		log_warning("%s", errors_text(&c->warnings, i));
 }
 
 int config_log_level(const struct config *c)

@@ -98,9 +98,8 @@ struct service_schema {
 	const char *name;		      /* of its section */
 	const struct service_option *options; /* NULL: none */
 	size_t size;			      /* of the service's structure, in bytes */
-	bool has_no_listeners;
-	bool datagrams;	     /* listen.address may be a udp: address */
-	bool no_connections; /* and has to be one */
+	bool datagrams;			      /* listen.address may be a udp: address */
+	bool no_connections; /* listen.address may be nothing else; without both, no listeners */
 };
 
 /*
@@ -130,15 +129,13 @@ bool config_reset_listen(struct config *c, size_t n);
 void config_print(const struct config *c, FILE *out);
 
 /*
- * Call REPORT with a line for each difference ("limits.idle_timeout: 300 -> 60"). An option that
- * needs a restart keeps OLD's value in NEW, and the line adds this. No other thread may use NEW
- * yet. Returns false if memory ran out before everything was reported.
+ * Call REPORT with a line for each difference ("limits.idle_timeout: 300 -> 60"), in which titles
+ * and changed texts have quotes around them. An option that needs a restart keeps OLD's value in
+ * NEW, and the line adds this. No other thread may use NEW yet. Returns false if memory ran out
+ * before everything was reported.
  */
 bool config_compare(const struct config *old, struct config *new,
 		    void (*report)(void *context, const char *line), void *context);
-
-/* Log the warnings about the file. */
-void config_log_warnings(const struct config *c);
 
 /* The syslog level for log.level. */
 int config_log_level(const struct config *c);

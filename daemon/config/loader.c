@@ -123,15 +123,24 @@ static _Noreturn void run_loader(const struct loader *l, pid_t parent, int reque
 
 /* The daemon. */
 
+static _Thread_local bool is_forking; /* stays true in the loader and in its parsers */
+
+bool loader_is_forking(void)
+{
+	return is_forking;
+}
+
 static pid_t fork_loader(const struct loader *l, int request_fd, int answer_fd)
 {
 	sigset_t all, old;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
+	is_forking = true;
 	pid_t self = getpid(), pid = fork();
 	if (pid == 0)
 		run_loader(l, self, request_fd, answer_fd);
 	int error = errno;
+	is_forking = false;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	errno = error;
 	return pid;

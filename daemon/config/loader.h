@@ -87,4 +87,8 @@ void loader_stop(struct loader *l);
 /* The caller has waited for PID, which may be the process. */
 void loader_reaped(struct loader *l, pid_t pid);
 
+/* Does this thread fork a loader, or is this process a loader or a parser? A handler of
+ * pthread_atfork(3) must not change the signals of these. */
+bool loader_is_forking(void);
+
 #endif

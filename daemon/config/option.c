@@ -155,24 +155,25 @@ static bool append(char ***list, const char *text, size_t length)
 	while (*list && (*list)[n])
 		n++;
 	char **longer = realloc(*list, (n + 2) * sizeof(*longer));
-	if (longer)
-		*list = longer;
-	char *copy = longer ? strndup(text, length) : NULL;
-	if (longer)
-		longer[n] = copy;
-	if (copy)
-		longer[n + 1] = NULL;
-	return copy;
+	if (!longer)
+		return false;
+	*list = longer;
+	longer[n + 1] = NULL;
+	longer[n] = strndup(text, length); /* NULL: the list ends here, as before */
+	return longer[n];
 }
 
-static void replace_list(char ***list, char **by)
+/* Put BY in place of LIST if BY is COMPLETE, else free it. Returns COMPLETE. */
+static bool replace_list(char ***list, char **by, bool complete)
 {
-	free_list(*list);
-	*list = by;
+	free_list(complete ? *list : by);
+	if (complete)
+		*list = by;
+	return complete;
 }
 
-/* Set the list to the words of TEXT. */
-static bool set_list(const struct service_option *o, void *base, const char *text)
+/* Make TO the list of the words of TEXT. */
+static bool set_list(char ***to, const char *text)
 {
 	char **list = calloc(1, sizeof(*list));
 	bool good = list;
@@ -183,24 +184,16 @@ static bool set_list(const struct service_option *o, void *base, const char *tex
 			break;
 		good = append(&list, word, length);
 	}
-	if (good)
-		replace_list(list_at(o, base), list);
-	else
-		free_list(list);
-	return good;
+	return replace_list(to, list, good);
 }
 
-static bool copy_list(const struct service_option *o, void *to, const void *from)
+static bool copy_list(char ***to, char *const *from)
 {
 	char **list = calloc(1, sizeof(*list));
 	bool good = list;
-	for (char **element = *list_at(o, from); good && *element; element++)
-		good = append(&list, *element, strlen(*element));
-	if (good)
-		replace_list(list_at(o, to), list);
-	else
-		free_list(list);
-	return good;
+	for (; good && *from; from++)
+		good = append(&list, *from, strlen(*from));
+	return replace_list(to, list, good);
 }
 
 static bool equal_lists(char *const *a, char *const *b)
@@ -273,21 +266,29 @@ void option_describe(const struct service_option *o, char *out, size_t size)
 		snprintf(out, size, "%s", accepted[o->type]);
 }
 
-const char *option_set(const struct service_option *o, void *base, const char *text, char *expected,
-		       size_t size)
+void option_explain(const struct service_option *o, const char *text, char *out, size_t size)
+{
+	if (o->type == OPTION_ADDRESS)
+		address_explain(text, out, size);
+	else
+		option_describe(o, out, size);
+}
+
+int option_set(const struct service_option *o, void *base, const char *text)
 {
 	struct address address;
 	bool valid = true;
 	switch (o->type) {
 	case OPTION_NUMBER:
-		valid = set_number(o, base, text);
-		break;
+		return set_number(o, base, text) ? 0 : -EINVAL;
 	case OPTION_CHOICE:
-		valid = set_choice(o, base, text);
-		break;
+		return set_choice(o, base, text) ? 0 : -EINVAL;
 	case OPTION_FLAG:
-		valid = set_flag(o, base, text);
-		break;
+		return set_flag(o, base, text) ? 0 : -EINVAL;
+	case OPTION_LIST:
+		return set_list(list_at(o, base), text) ? 0 : -ENOMEM;
+	case OPTION_SECTIONS: /* without sections at first */
+		return 0;
 	case OPTION_TEXT:
 	case OPTION_SECRET:
 	case OPTION_USER: /* option_resolve() looks it up */
@@ -299,25 +300,14 @@ const char *option_set(const struct service_option *o, void *base, const char *t
 	case OPTION_MODE:
 		valid = !*text || is_mode(text);
 		break;
-	case OPTION_LIST:
-		if (set_list(o, base, text))
-			return NULL;
-		break;
-	case OPTION_SECTIONS: /* without sections at first */
-		return NULL;
 	case OPTION_ADDRESS:
 		valid = !*text || (address_parse(text, &address) &&
 				   (!address.datagram || takes_datagrams(o)));
 		break;
 	}
-	if (valid && (is_number(o) || (is_string(o) && set_string(o, base, text))))
-		return NULL;
-	errno = valid ? ENOMEM : EINVAL;
-	if (!valid && o->type == OPTION_ADDRESS)
-		address_explain(text, expected, size);
-	else
-		option_describe(o, expected, size);
-	return expected;
+	if (!valid)
+		return -EINVAL;
+	return set_string(o, base, text) ? 0 : -ENOMEM;
 }
 
 int option_resolve(const struct service_option *o, const void *base)
@@ -392,18 +382,14 @@ void option_print_quoted(const struct service_option *o, const void *base, FILE 
 
 void option_print_default(const struct service_option *o, FILE *out)
 {
-	struct {
-		char **list;
-	} field = {NULL};
-	struct service_option of_field = *o;
-	of_field.offset = 0;
+	char **list = NULL;
 	if (o->type == OPTION_NUMBER) {
 		fputs(o->default_value, out);
 	} else if (o->type != OPTION_LIST) {
 		option_print_text(o->default_value, out);
-	} else if (set_list(&of_field, &field, o->default_value)) {
-		print_list(field.list, out);
-		free_list(field.list);
+	} else if (set_list(&list, o->default_value)) {
+		print_list(list, out);
+		free_list(list);
 	}
 }
 
@@ -415,10 +401,9 @@ bool option_equal(const struct service_option *o, const void *a, const void *b)
 			    : *number_at(o, a) == *number_at(o, b);
 }
 
-bool option_is_empty(const struct service_option *o, const void *base)
+bool option_is_hidden(const struct service_option *o, const void *base)
 {
-	return (is_string(o) && !**string_at(o, base)) ||
-	       (o->type == OPTION_LIST && !**list_at(o, base));
+	return o->type == OPTION_SECRET && **string_at(o, base);
 }
 
 static void clear_sections(const struct service_option *o, struct service_sections *sections)
@@ -453,7 +438,7 @@ bool option_copy(const struct service_option *o, void *to, const void *from)
 	if (o->type == OPTION_SECTIONS)
 		return copy_sections(o, to, from);
 	if (o->type == OPTION_LIST)
-		return copy_list(o, to, from);
+		return copy_list(list_at(o, to), *list_at(o, from));
 	if (is_string(o))
 		return set_string(o, to, *string_at(o, from));
 	*number_at(o, to) = *number_at(o, from);
@@ -495,9 +480,8 @@ void *option_add_section(const struct service_option *o, void *base, const char 
 
 bool options_init(const struct service_option *options, void *base)
 {
-	char expected[256];
 	for (const struct service_option *o = options; o->name; o++)
-		if (option_set(o, base, o->default_value, expected, sizeof(expected)))
+		if (option_set(o, base, o->default_value) < 0)
 			return false;
 	return true;
 }

@@ -9,13 +9,9 @@
 
 #include <stdio.h>
 
-/*
- * Set the option in the structure at BASE from TEXT, which is written as in a file. Returns NULL on
- * success. Otherwise sets errno to EINVAL or ENOMEM and returns EXPECTED, in which it describes the
- * accepted values ("a whole number from 0 to 256"), or what an address lacks.
- */
-const char *option_set(const struct service_option *o, void *base, const char *text, char *expected,
-		       size_t size);
+/* Set the option in the structure at BASE from TEXT, which is written as in a file. Returns 0,
+ * -EINVAL or -ENOMEM. */
+int option_set(const struct service_option *o, void *base, const char *text);
 
 /*
  * Look up the user or group that the option in the structure at BASE names. Returns 0, also if it
@@ -49,11 +45,13 @@ void option_print_text(const char *text, FILE *out);
 enum { OPTION_QUOTED_MAX = 412 };
 const char *option_quote(const char *text, char out[static OPTION_QUOTED_MAX]);
 
-/* Write a description of the accepted values to OUT (SIZE bytes). */
+/* Write a description of the accepted values ("a whole number from 0 to 256") to OUT (SIZE bytes);
+ * or what is expected in place of TEXT, which is wrong. */
 void option_describe(const struct service_option *o, char *out, size_t size);
+void option_explain(const struct service_option *o, const char *text, char *out, size_t size);
 
-/* Is the value ""? */
-bool option_is_empty(const struct service_option *o, const void *base);
+/* Is the value a secret, and not ""? */
+bool option_is_hidden(const struct service_option *o, const void *base);
 
 bool option_equal(const struct service_option *o, const void *a, const void *b);
 

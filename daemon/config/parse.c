@@ -108,10 +108,14 @@ static bool is_end(const cfg_t *cfg, const char *word)
 
 static bool find_section(const char *name, struct section *s)
 {
-	for (size_t i = 0; schema_section(running->config->schema, i, s); i++)
-		if (strcmp(s->name, name) == 0)
-			return true;
-	return false;
+	return schema_find_section(running->config->schema, name, s);
+}
+
+/* Returns the row of OPT and sets S to its section; NULL if the name is unknown. */
+static const struct service_option *find_option(const cfg_t *cfg, const cfg_opt_t *opt,
+						struct section *s)
+{
+	return find_section(section_name(cfg), s) ? schema_find(s, opt->name) : NULL;
 }
 
 /* Unknown names and syntax errors. */
@@ -279,14 +283,11 @@ static bool add_element(const cfg_t *cfg, const struct section *s, const struct 
 			void *base, const char *value, unsigned n)
 {
 	struct parse *p = running;
-	char expected[256];
 	bool is_blank = !*value || is_empty_list(cfg, value);
 	p->has_element = true;
 	if (n == 1) {
 		p->has_blank = is_blank;
-		if (option_set(o, base, "", expected, sizeof(expected)))
-			return false;
-		return is_blank || option_append(o, base, value);
+		return option_set(o, base, "") == 0 && (is_blank || option_append(o, base, value));
 	}
 	if (is_blank || (n == 2 && p->has_blank))
 		report_wrong_value(cfg, s, o, "", "elements of the list that are not empty");
@@ -309,16 +310,16 @@ static void set_option(const cfg_t *cfg, const struct section *s, const cfg_opt_
 	} else if (is_empty_list(cfg, value)) {
 		WRONG(cfg, "%s = {}: expected one value", o->name);
 	} else {
-		const char *wrong = option_set(o, base, value, expected, sizeof(expected));
-		error = wrong ? -errno : option_resolve(o, base);
+		error = option_set(o, base, value);
+		if (!error)
+			error = option_resolve(o, base);
 	}
-	if (error == -ENOENT)
-		option_describe(o, expected, sizeof(expected));
-	if (error == -ENOMEM)
+	if (error == -ENOMEM) {
 		errors_add_no_memory(running->errors, running->file->name, (unsigned)cfg->line);
-	else if (error == -EINVAL || error == -ENOENT)
+	} else if (error == -EINVAL || error == -ENOENT) {
+		option_explain(o, value, expected, sizeof(expected));
 		report_wrong_value(cfg, s, o, value, expected);
-	else if (error) {
+	} else if (error) {
 		WRONG(cfg, "cannot look up %s = %s: %s", o->name, option_quote(value, quoted),
 		      strerror(-error));
 		running->errors->transient = true;
@@ -330,8 +331,7 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
 	const char *section = section_name(cfg);
 	struct section s;
-	const struct service_option *o =
-		find_section(section, &s) ? schema_find(&s, opt->name) : NULL;
+	const struct service_option *o = find_option(cfg, opt, &s);
 	*(const char **)result = "";
 	if (o && o->type == OPTION_SECRET)
 		running->secret_line = (unsigned)cfg->line;
@@ -364,8 +364,7 @@ static int on_list(cfg_t *cfg, cfg_opt_t *opt)
 	struct section s;
 	bool is_end = !running->has_element;
 	running->has_element = false;
-	const struct service_option *o =
-		find_section(section_name(cfg), &s) ? schema_find(&s, opt->name) : NULL;
+	const struct service_option *o = find_option(cfg, opt, &s);
 	if (!running->collecting && o && is_end && opt->nvalues == 1 && running->has_blank)
 		report_wrong_value(cfg, &s, o, "", "elements of the list that are not empty");
 	return 0;
@@ -459,7 +458,6 @@ static bool run_pass(struct parse *p)
 	bool good = false;
 	if (cfg) {
 		cfg_set_error_function(cfg, on_message);
-		cfg->filename = strdup(f->name);
 		p->reached_end = p->has_element = false;
 		p->last_line = p->secret_line = 0;
 		memset(p->titled, 0, sizeof(p->titled));

@@ -99,7 +99,7 @@ static const struct service_option none[] = {{0}};
 
 static const struct section sections[] = {
 	{.name = "", .options = top},
-	{.name = "log", .options = log_options, .help = "The log"},
+	{.name = "log", .options = log_options, .help = "The log", .location = AT(log.location)},
 	{.name = "listen",
 	 .options = listen_options,
 	 .help = "A listening address; up to 64 sections, each with a different title",
@@ -121,7 +121,8 @@ static const struct section sections[] = {
 	{.name = "limits", .options = limits, .help = "Limits of the daemon"},
 	{.name = "admin",
 	 .options = admin,
-	 .help = "The HTTP server for operators and monitoring"}};
+	 .help = "The HTTP server for operators and monitoring",
+	 .location = AT(admin.location)}};
 enum { FIXED = sizeof(sections) / sizeof(*sections) };
 _Static_assert(FIXED + 1 + SCHEMA_NESTED_MAX <= SCHEMA_SECTIONS, "too many sections");
 
@@ -144,7 +145,8 @@ bool schema_section(const struct service_schema *service, size_t i, struct secti
 	else if (i == FIXED)
 		*s = (struct section){.name = service->name,
 				      .options = service->options ? service->options : none,
-				      .help = "The service"};
+				      .help = "The service",
+				      .location = AT(service_location)};
 	else if ((row = find_nested(service->options, i - FIXED - 1)))
 		*s = (struct section){.parent = service->name,
 				      .name = row->name,
@@ -159,6 +161,14 @@ bool schema_section(const struct service_schema *service, size_t i, struct secti
 	if (!s->parent)
 		s->parent = "";
 	return true;
+}
+
+bool schema_find_section(const struct service_schema *service, const char *name, struct section *s)
+{
+	for (size_t i = 0; schema_section(service, i, s); i++)
+		if (strcmp(s->name, name) == 0)
+			return true;
+	return false;
 }
 
 const char *schema_name(const struct section *s, const char *option,
@@ -191,7 +201,7 @@ void *schema_struct(const struct section *s, const struct config *c, size_t inde
 		return (char *)option_sections(s->nested, c->service)->item + index * s->size;
 	if (s->max)
 		return (void *)((uintptr_t)c + s->first + index * s->size);
-	return s->options == c->schema->options ? c->service : (void *)(uintptr_t)c;
+	return s->index == FIXED ? c->service : (void *)(uintptr_t)c;
 }
 
 static char **title_at(const struct section *s, const struct config *c, size_t index)
@@ -206,16 +216,9 @@ const char *schema_title(const struct section *s, const struct config *c, size_t
 
 struct location *schema_location(const struct section *s, const struct config *c, size_t index)
 {
-	const struct location *found = NULL;
 	if (s->max && !s->nested) /* the first member of the structure */
-		found = schema_struct(s, c, index);
-	else if (strcmp(s->name, "log") == 0)
-		found = &c->log.location;
-	else if (strcmp(s->name, "admin") == 0)
-		found = &c->admin.location;
-	else if (s->index == FIXED)
-		found = &c->service_location;
-	return (struct location *)(uintptr_t)found;
+		return schema_struct(s, c, index);
+	return s->location ? (struct location *)((uintptr_t)c + s->location) : NULL;
 }
 
 size_t schema_index(const struct section *s, const struct config *c, const char *title)
@@ -238,15 +241,6 @@ void *schema_add(const struct section *s, struct config *c, const char *title)
 	++*n;
 	void *added = schema_struct(s, c, *n - 1);
 	return options_init(s->options, added) ? added : NULL;
-}
-
-struct listen_config *schema_add_listen(struct config *c, const char *title)
-{
-	struct section s;
-	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
-		if (s.options == listen_options)
-			break;
-	return schema_add(&s, c, title);
 }
 
 size_t schema_n_nested(const struct config *c)

@@ -23,12 +23,16 @@ struct section {
 	size_t max; /* sections with a title: at most so many. 0: one section, without a title */
 	/* The rest is private. */
 	size_t n, first, size, title; /* offsets in struct config; of the title in the structure */
+	size_t location;	      /* offset in struct config, without a title; 0: none */
 	const struct service_option *nested; /* the row of an OPTION_SECTIONS */
 };
 
 /* Set S to section number I. Returns false if there are fewer sections. The sections inside the
  * service's come last, directly after it. */
 bool schema_section(const struct service_schema *service, size_t i, struct section *s);
+
+/* Set S to the section with this NAME. Returns false if there is none. */
+bool schema_find_section(const struct service_schema *service, const char *name, struct section *s);
 
 /* Write the name of an option of S to OUT, with the names of its sections ("limits.buffer"); if
  * OPTION is NULL, that of the section. Returns OUT. */
@@ -55,9 +59,6 @@ size_t schema_index(const struct section *s, const struct config *c, const char 
 /* Add a section with this title and default values; there must be room. Returns its structure, or
  * NULL if out of memory. */
 void *schema_add(const struct section *s, struct config *c, const char *title);
-
-/* Add a listen section, as schema_add() does. */
-struct listen_config *schema_add_listen(struct config *c, const char *title);
 
 /* The sections of all kinds inside the service's. */
 size_t schema_n_nested(const struct config *c);

@@ -26,14 +26,6 @@ static void add_name(struct names *n, const char *name)
 	}
 }
 
-static bool find_section(const struct service_schema *service, const char *name, struct section *s)
-{
-	for (size_t i = 0; schema_section(service, i, s); i++)
-		if (strcmp(s->name, name) == 0)
-			return true;
-	return false;
-}
-
 /* The sections that the section of U may contain, or its options. */
 static void find_names(const struct service_schema *service, const struct unknown *u,
 		       struct names *n)
@@ -45,7 +37,7 @@ static void find_names(const struct service_schema *service, const struct unknow
 			if (strcmp(s.parent, u->section) == 0)
 				add_name(n, s.name);
 		}
-	else if (find_section(service, u->section, &s))
+	else if (schema_find_section(service, u->section, &s))
 		for (const struct service_option *o = options_next(s.options); o;
 		     o = options_next(o + 1))
 			add_name(n, o->name);
@@ -56,9 +48,9 @@ static bool report_misplaced(const struct service_schema *service, const char *f
 			     const struct unknown *u, struct errors *e)
 {
 	struct section s, in;
-	if (!u->is_section || u->is_secret || !find_section(service, u->name, &s))
+	if (!u->is_section || u->is_secret || !schema_find_section(service, u->name, &s))
 		return false;
-	find_section(service, u->section, &in);
+	schema_find_section(service, u->section, &in);
 	if (*s.parent && strcmp(s.parent, in.parent) != 0)
 		errors_add(e, file, u->line, "section %s: expected inside of section %s", u->name,
 			   s.parent);
@@ -97,7 +89,7 @@ void report_unknown(const struct service_schema *service, const char *file, cons
 	char full[SCHEMA_NAME_MAX], hint[SCHEMA_NAME_MAX] = "";
 	if (similar)
 		snprintf(hint, sizeof(hint), "did you mean %s? ", names.nearest);
-	find_section(service, u->section, &s);
+	schema_find_section(service, u->section, &s);
 	if (u->is_section && *u->section && !similar) /* timeout = 5 min */
 		errors_add(e, file, u->line,
 			   "section %s: unexpected %s: expected name = value, with quotes around a "

@@ -123,6 +123,14 @@ static int start_log(struct errors *e)
 	return error ? EXIT_FAILURE : 0;
 }
 
+static int protect_children(struct errors *e)
+{
+	int error = signals_protect_children();
+	if (error)
+		errors_add(e, NULL, 0, "cannot install the signal handlers: %s", strerror(error));
+	return error ? EXIT_FAILURE : 0;
+}
+
 static int open_configuration(struct daemon *d, struct config **config, struct errors *e)
 {
 	struct config *c = *config = daemon_adjust_config(d, loader_load(&d->loader, e));
@@ -136,7 +144,7 @@ static int open_configuration(struct daemon *d, struct config **config, struct e
 	}
 	log_notice("starting: skeld " SKELD_VERSION " pid=%d config=\"%s\" runtime_dir=\"%s\"",
 		   (int)getpid(), c->file ? c->file : d->config_file, d->runtime_dir);
-	config_log_warnings(c);
+	errors_log(&c->warnings, LOG_WARNING, "config_warning");
 	return log ? 0 : EXIT_FAILURE;
 }
 
@@ -190,15 +198,13 @@ static void warn_of_unreadable_files(struct daemon *d, struct config *c)
 static int drop_privileges(struct daemon *d, struct errors *e)
 {
 	struct config *c = d->current->config;
-	if (*c->user || *c->group) /* the loader still runs as root; the next one will not */
-		loader_stop(&d->loader);
-	if (privileges_drop(d->current, &d->runtime, e) < 0 ||
-	    (!d->loader.pid && loader_start(&d->loader, e) < 0))
+	if (!*c->user && !*c->group)
+		return 0;
+	loader_stop(&d->loader); /* it runs as root; the next one will not */
+	if (privileges_drop(d->current, &d->runtime, e) < 0 || loader_start(&d->loader, e) < 0)
 		return EXIT_FAILURE;
-	if (*c->user || *c->group) {
-		privileges_warn_of_limits(d->current);
-		warn_of_unreadable_files(d, c);
-	}
+	privileges_warn_of_limits(d->current);
+	warn_of_unreadable_files(d, c);
 	return 0;
 }
 
@@ -216,7 +222,7 @@ static int begin_service(struct daemon *d, struct errors *e)
 static int start_workers(struct daemon *d, unsigned n, struct errors *e)
 {
 	d->reported_stuck = calloc(n, sizeof(*d->reported_stuck));
-	if (!d->reported_stuck || !make_events(d) || (errno = signals_protect_children()) != 0) {
+	if (!d->reported_stuck || !make_events(d)) {
 		errors_add(e, NULL, 0, "cannot create the event loop: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
@@ -235,7 +241,7 @@ static void register_metrics(struct daemon *d)
 	report_register_metrics(d);
 	signals_register_metrics(d, &d->registry);
 	workers_register_metrics(d->workers, &d->registry);
-	process_metrics_register(&d->registry, &d->process);
+	process_metrics_register(&d->registry, &d->started);
 }
 
 static int begin_control(struct daemon *d, struct errors *e)
@@ -255,6 +261,8 @@ static int start(struct daemon *d, struct errors *e)
 	struct loaded *loaded = NULL;
 	unsigned n = 0;
 	int code = start_log(e);
+	if (code == 0)
+		code = protect_children(e);
 	if (code == 0)
 		code = open_configuration(d, &c, e);
 	if (code == 0)
@@ -439,14 +447,14 @@ int daemon_run(const struct daemon_settings *settings, const struct service *svc
 		.loader = {settings->config_file, &d.schema,
 			   .timeout_seconds = LOADER_TIMEOUT_SECONDS},
 		.load = {svc, settings->config_file, .timeout_seconds = LOADER_TIMEOUT_SECONDS},
-		.started = time(NULL),
+		.started = clock_seconds(CLOCK_REALTIME),
 		.started_ns = now_ns(),
 		.workers_fd = -1,
 		.runtime = {.dir = -1, .pid = -1}};
 	struct errors e = {0};
 	event_set_log_callback(on_libevent_message);
 	event_set_fatal_callback(on_libevent_fatal);
-	d.reload.last_success = d.started;
+	d.reload.last_success = (time_t)d.started;
 	/* First, before a descriptor of the daemon can be mistaken for a passed one. */
 	systemd_sockets_take(&d.passed, &e);
 	errors_log(&e, LOG_ERR, "start_error");

@@ -54,8 +54,6 @@ int privileges_drop(const struct snapshot *s, const struct runtime *r, struct er
 {
 	const struct config *c = s->config;
 	const struct account *a = &r->owner;
-	if (!*c->user && !*c->group)
-		return 0;
 	log_chown(a->uid, a->gid);
 	for (size_t i = 0; i < s->n_listeners; i++)
 		listener_chown(s->listener[i], a->uid, a->gid);

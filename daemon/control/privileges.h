@@ -13,8 +13,8 @@ int privileges_find_owner(const struct config *c, struct account *owner, struct 
 
 /*
  * Change to the configured user and group, R's owner, for good; programs that are executed cannot
- * gain privileges again. They become the owners of the log file and of the unix sockets. Does
- * nothing if no user is configured. Called before the workers start. Returns 0, or -1 and an error.
+ * gain privileges again. They become the owners of the log file and of the unix sockets. Call
+ * it before the workers start. Returns 0, or -1 and an error.
  */
 int privileges_drop(const struct snapshot *s, const struct runtime *r, struct errors *e);
 

@@ -10,7 +10,6 @@
 #include "control/systemd_sockets.h"
 
 #include <errno.h>
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,7 +33,7 @@ static bool compare(struct daemon *d, struct errors *e)
 	for (size_t i = 0; i < errors_stored(changes); i++)
 		good = good && changes->text[i];
 	if (!good)
-		errors_add(e, NULL, 0, "out of memory");
+		errors_add_no_memory(e, NULL, 0);
 	return good;
 }
 
@@ -49,22 +48,20 @@ static bool prepare(struct daemon *d, struct prepared *p, struct errors *e)
 {
 	int64_t began = now_ns();
 	struct config *c = d->reload.config;
-	bool good = true;
-	if (log_differs(d->current->config, c))
-		good = (p->log = daemon_open_log(c, e));
-	size_t connections = privileges_raise_nofile(c, workers_count(d->workers));
-	if (good)
-		p->snapshot = snapshot_new(c, d->current, &d->passed, &d->retired,
-					   workers_count(d->workers), e);
-	if (p->snapshot) {
-		d->reload.config = NULL; /* the snapshot owns it */
-		p->snapshot->connections = connections;
-		log_debug("reload: prepared duration_ms=%.3f", (double)(now_ns() - began) / 1e6);
-		memory_check(c);
-		return true;
+	unsigned n = workers_count(d->workers);
+	if (log_differs(d->current->config, c) && !(p->log = daemon_open_log(c, e)))
+		return false;
+	size_t connections = privileges_raise_nofile(c, n); /* listeners need some, too */
+	p->snapshot = snapshot_new(c, d->current, &d->passed, &d->retired, n, e);
+	if (!p->snapshot) {
+		log_discard(p->log);
+		return false;
 	}
-	log_discard(p->log);
-	return false;
+	d->reload.config = NULL; /* the snapshot owns it */
+	p->snapshot->connections = connections;
+	log_debug("reload: prepared duration_ms=%.3f", (double)(now_ns() - began) / 1e6);
+	memory_check(c);
+	return true;
 }
 
 static void switch_listeners(struct daemon *d, struct snapshot *new, const struct snapshot *old)
@@ -89,6 +86,21 @@ static void forget(struct reload_state *r)
 	errors_clear(&r->changes);
 }
 
+/* As strstr(3), but not inside of quotes: option_print_text() escapes the quotes in a value. */
+static const char *find_separator(const char *text, const char *separator)
+{
+	bool is_quoted = false;
+	for (; *text; text++) {
+		if (!is_quoted && strncmp(text, separator, strlen(separator)) == 0)
+			return text;
+		if (*text == '"')
+			is_quoted = !is_quoted;
+		else if (*text == '\\' && text[1])
+			text++;
+	}
+	return NULL;
+}
+
 /* Copy the value between BEGIN and END to OUT, without the quotes around it. */
 static const char *copy_value(char out[static VALUE_MAX], const char *begin, const char *end)
 {
@@ -103,8 +115,9 @@ static void log_change(const char *change)
 	static const char arrow[] = " -> ", restart[] = " needs a restart, keeping ";
 	char option[VALUE_MAX], old[VALUE_MAX], new[VALUE_MAX];
 	struct log_about about = {.event = "option_changed"};
-	const char *value = strstr(change, ": "), *to = value ? strstr(value, arrow) : NULL;
-	const char *end = to ? strstr(to, restart) : NULL;
+	const char *value = find_separator(change, ": ");
+	const char *to = value ? find_separator(value, arrow) : NULL;
+	const char *end = to ? find_separator(to, restart) : NULL;
 	if (end)
 		about.event = "option_needs_restart";
 	if (to) {
@@ -143,7 +156,7 @@ static void commit(struct daemon *d, struct prepared *p)
 	admin_listen(d->admin, new);
 	log_changes(&d->reload.changes);
 	forget(&d->reload);
-	config_log_warnings(new->config);
+	errors_log(&new->config->warnings, LOG_WARNING, "config_warning");
 	tls_sites_log(new->tls, old->tls);
 	errors_log(loaded_warnings(new->loaded), LOG_WARNING, "tls_warning");
 	snapshot_unref(old);

@@ -287,11 +287,11 @@ void report_register_metrics(struct daemon *d)
 		{&rows[3], "result", results, 2, .value = reload_count},
 		{&rows[4], .n = 1, .value = last_successful},
 		{&rows[5], .n = 1, .value = last_success},
-		{&rows[6], "tls", .current_labels = tls_titles, .value = tls_expiry}};
+		{&rows[6], "tls", .current_labels = tls_titles, .value = tls_expiry},
+		{&rows[7], .n = 1, .value = lost_lines}};
 	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++) {
 		struct metric_family f = families[i];
 		f.context = d;
 		registry_add(&d->registry, &f);
 	}
-	registry_add(&d->registry, &(struct metric_family){&rows[7], .n = 1, .value = lost_lines});
 }

@@ -248,8 +248,7 @@ int runtime_replace(const struct runtime *r, const char *name, const char *text,
 		good = n > 0;
 		done += good ? (size_t)n : 0;
 	}
-	if (good && renameat(r->dir, ".new", r->dir, name) < 0)
-		good = false;
+	good = good && renameat(r->dir, ".new", r->dir, name) == 0;
 	if (!good)
 		errors_add(e, NULL, 0, "cannot write %s/%s: %s; the previous file stays", r->path,
 			   name, strerror(errno));

@@ -9,7 +9,6 @@
 #include "control/state.h"
 
 #include <pthread.h>
-#include <string.h>
 
 struct action {
 	const char *text; /* logged after the sender */
@@ -166,18 +165,16 @@ void signals_block(void)
 		signal(ignored[i], SIG_IGN);
 }
 
-static pthread_t control_thread;
-
 /*
  * In the child of a fork(2) by the service: the program that it executes must not inherit blocked
  * and ignored signals, else no one can end it with kill(1). The child must not run the queue's
- * handler either: it shares libevent's pipe with the daemon. The control thread forks the
- * configuration loader, which sets its own signals.
+ * handler either: it shares libevent's pipe with the daemon. The configuration loader sets its own
+ * signals.
  */
 static void reset_in_child(void)
 {
 	sigset_t none;
-	if (pthread_equal(pthread_self(), control_thread))
+	if (loader_is_forking())
 		return;
 	for (size_t i = 0; i < N_SIGNALS; i++)
 		signal(table[i].signal, SIG_DFL);
@@ -189,7 +186,6 @@ static void reset_in_child(void)
 
 int signals_protect_children(void)
 {
-	control_thread = pthread_self();
 	return pthread_atfork(NULL, NULL, reset_in_child);
 }
 

@@ -34,8 +34,8 @@ struct signals {
 /* Block all handled signals until signals_start(). main() calls this first. */
 void signals_block(void);
 
-/* From now on a child that the service forks gets default signal handling. Before the workers
- * start. Returns 0, or an errno. */
+/* From now on a child that the service forks gets default signal handling. Call it before any code
+ * of the service. Returns 0, or an errno. */
 int signals_protect_children(void);
 
 /* Install the handlers, then unblock. Returns 0, or -1 and errno. */

@@ -69,9 +69,8 @@ struct daemon {
 	struct event_base *base;
 	enum state state;
 	int exit_code;
-	time_t started;	    /* seconds since the epoch */
+	double started;	    /* seconds since the epoch */
 	int64_t started_ns; /* the same moment, CLOCK_MONOTONIC: the wall clock may be set */
-	struct process_metrics process;
 	struct runtime runtime;
 	struct notify notify;
 	struct registry registry;

@@ -39,10 +39,11 @@ void systemd_sockets_take(struct listeners *passed, struct errors *e)
 	}
 	for (int fd = FIRST_FD; fd < FIRST_FD + n; fd++) {
 		char name[256] = "unknown";
-		if (names)
-			snprintf(name, sizeof(name), "%.*s", (int)strcspn(names, ":"), names);
-		if (names)
-			names = names[strcspn(names, ":")] ? strchr(names, ':') + 1 : NULL;
+		if (names) {
+			size_t length = strcspn(names, ":");
+			snprintf(name, sizeof(name), "%.*s", (int)length, names);
+			names = names[length] ? names + length + 1 : NULL;
+		}
 		bool ours = strncmp(name, STORED, strlen(STORED)) == 0;
 		listeners_adopt(passed, fd, name, ours ? KEEPER_STORE : KEEPER_UNIT, e);
 	}

@@ -70,7 +70,6 @@ static double max_fds(void)
 
 static double value(const struct metric_family *f, unsigned i)
 {
-	const struct process_metrics *p = f->context;
 	(void)i;
 	switch ((enum process_metric)f->tag) {
 	case CPU_SECONDS:
@@ -84,17 +83,16 @@ static double value(const struct metric_family *f, unsigned i)
 	case MAX_FDS:
 		return max_fds();
 	case START_TIME:
-		return p->started;
+		return *(const double *)f->context;
 	case N_PROCESS_METRICS:
 		break;
 	}
 	return 0;
 }
 
-void process_metrics_register(struct registry *r, struct process_metrics *p)
+void process_metrics_register(struct registry *r, double *started)
 {
-	p->started = clock_seconds(CLOCK_REALTIME);
 	for (size_t i = 0; i < N_PROCESS_METRICS; i++)
 		registry_add(r, &(struct metric_family){&metrics[i], .n = 1, .value = value,
-							.context = p, .tag = i});
+							.context = started, .tag = i});
 }

@@ -4,12 +4,7 @@
 
 #include "metrics/registry.h"
 
-struct process_metrics {
-	double started; /* seconds since the epoch */
-};
-
-/* Add the metrics. P must live as long as R. The start time of the process is the time of this
- * call. */
-void process_metrics_register(struct registry *r, struct process_metrics *p);
+/* Add the metrics. STARTED, in seconds since the epoch, must live as long as R. */
+void process_metrics_register(struct registry *r, double *started);
 
 #endif

@@ -108,6 +108,20 @@ Test(load, a_reload_replaces_the_object_and_unloads_the_old_one)
 	expect_all_unloaded();
 }
 
+Test(load, children_of_load_and_begin_have_default_signal_handling)
+{
+	start("");
+	reload("good");
+	daemon_finish();
+	cr_assert_eq(log_count("calls load: blocked=1 main_thread=0 child_blocked=0"), 2, "%s",
+		     log_text());
+	cr_assert(log_contains("calls begin: blocked=1 main_thread=1 child_blocked=0"), "%s",
+		  log_text());
+	cr_assert_eq(skeld_run("-c", config_path, "-t", NULL), 0, "%s", command_err.bytes);
+	cr_assert(strstr(command_err.bytes, "main_thread=0 child_blocked=0"), "%s",
+		  command_err.bytes);
+}
+
 Test(load, a_rejected_reload_keeps_the_object)
 {
 	start("");

@@ -391,11 +391,31 @@ Test(log, every_line_in_json_is_an_object_that_jq_reads)
 	expect_jq("any(.event == \"reload_rejected\" and .errors == 2 and .generation == 2)");
 }
 
+Test(log, a_change_in_json_has_whole_values_that_contain_separators)
+{
+	static const char all[] = BASE "log { format = \"json\" }\necho { banner = '%s' }\n"
+				       "listen 'a: \" -> b' { address = 'unix:%s/%s' }\n";
+	config_write(all, "a: b -> \"c needs a restart, keeping ", test_dir, "one");
+	daemon_spawn();
+	notify_wait("READY=1");
+	config_write(all, "d -> e", test_dir, "two");
+	daemon_reload_and_wait();
+	cr_assert(log_contains("\"option\":\"echo.banner\","
+			       "\"old\":\"a: b -> \\\\\\\"c needs a restart, keeping \","
+			       "\"new\":\"d -> e\""),
+		  "%s", log_text());
+	cr_assert(log_contains(
+			  "\"option\":\"listen \\\"a: \\\\\\\" -> b\\\".address\",\"old\":\"unix:"),
+		  "%s", log_text());
+}
+
 Test(log, a_reload_changes_the_format)
 {
 	daemon_start(BASE);
-	config_write(BASE "log { format = \"json\" }\n");
+	config_write(BASE "log { format = \"json\" file = \"/unused\" }\n");
 	daemon_reload_and_wait();
+	cr_assert(log_contains("\"event\":\"config_warning\"") && log_contains("\"line\":4"), "%s",
+		  log_text());
 	cr_assert(log_contains("\"event\":\"reloaded\",\"message\":\"reloaded\",\"generation\":2,"),
 		  "%s", log_text());
 	config_write(BASE);

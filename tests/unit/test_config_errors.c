@@ -314,7 +314,8 @@ Test(config_errors, an_address_of_a_kind_without_a_callback_is_rejected)
 {
 	static const struct service_schema connections = {"s", .datagrams = false},
 					   datagrams = {"s", .datagrams = true,
-							.no_connections = true};
+							.no_connections = true},
+					   neither = {"s", .no_connections = true};
 	expect_for(&connections, "listen a {\naddress = \"udp:127.0.0.1:80\"\n}\n",
 		   "skeld.conf:3: listen.address = \"udp:127.0.0.1:80\": expected an address "
 		   "without udp:");
@@ -322,6 +323,9 @@ Test(config_errors, an_address_of_a_kind_without_a_callback_is_rejected)
 		   "skeld.conf:3: listen.address = \"127.0.0.1:80\": expected udp:host:port");
 	expect_for(&datagrams, "listen a { address = \"udp:127.0.0.1:80\" }\n", NULL);
 	expect_for(&datagrams, "workers = 1\n", NULL);
+	expect_for(&neither, "workers = 1\nlisten a {\n}\n",
+		   "skeld.conf:3: listen \"a\": expected no listen section");
+	expect_for(&neither, "workers = 1\n", NULL);
 	EXPECT_NOTHING_LEFT();
 }
 

@@ -108,6 +108,20 @@ Test(config_tls, a_section_with_a_title_that_exists_is_rejected)
 	EXPECT_NOTHING_LEFT();
 }
 
+Test(config_tls, a_title_may_be_as_long_as_a_host_name)
+{
+	char text[1024], title[254];
+	memset(title, 'a', sizeof(title) - 1);
+	title[sizeof(title) - 1] = '\0';
+	snprintf(text, sizeof(text), "tls %s { certificate = /c key = /k }\nadmin { tls = %s }\n",
+		 title, title);
+	struct config *c = load_good(text);
+	cr_assert_str_eq(c->admin.tls[0], title);
+	cr_assert_eq(c->warnings.n, 0);
+	config_unref(c);
+	EXPECT_NOTHING_LEFT();
+}
+
 /* One mechanism reads both kinds of sections. */
 Test(config_tls, sections_of_two_kinds_may_have_the_same_title)
 {

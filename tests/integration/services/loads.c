@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct loads_config {
@@ -55,11 +56,21 @@ static int blocked(void)
 	return n == sizeof(signals) / sizeof(*signals);
 }
 
+/* The same in a child of fork(2). */
+static int blocked_in_child(void)
+{
+	int status = -1;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(blocked());
+	return waitpid(pid, &status, 0) == pid ? WEXITSTATUS(status) : -1;
+}
+
 static int loads_begin(const void *config)
 {
 	const struct loads_config *c = config;
-	dprintf(STDERR_FILENO, "calls begin: blocked=%d main_thread=%d\n", blocked(),
-		gettid() == getpid());
+	dprintf(STDERR_FILENO, "calls begin: blocked=%d main_thread=%d child_blocked=%d\n",
+		blocked(), gettid() == getpid(), blocked_in_child());
 	return c->begins ? 0 : -1;
 }
 
@@ -72,8 +83,8 @@ static void *loads_load(const void *config, char *why, size_t size)
 {
 	const struct loads_config *c = config;
 	struct text *t = calloc(1, sizeof(*t));
-	dprintf(STDERR_FILENO, "calls load: blocked=%d main_thread=%d\n", blocked(),
-		gettid() == getpid());
+	dprintf(STDERR_FILENO, "calls load: blocked=%d main_thread=%d child_blocked=%d\n",
+		blocked(), gettid() == getpid(), blocked_in_child());
 	if (!t)
 		return NULL;
 	int fd = open(c->file, O_RDONLY | O_CLOEXEC); /* blocks until a FIFO has a writer */

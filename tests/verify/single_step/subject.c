@@ -48,6 +48,10 @@ void log_set_level(int level)
 void log_reopen(void)
 {
 }
+bool loader_is_forking(void)
+{
+	return false;
+}
 int config_log_level(const struct config *c)
 {
 	(void)c;
