@@ -244,7 +244,7 @@ Test(kv, a_command_can_arrive_byte_by_byte)
 
 Test(kv, a_reload_raises_the_memory_limit)
 {
-	daemon_start(BASE "kv { memory = 130 }\n");
+	daemon_start(BASE "kv { memory = 120 }\n");
 	int client = client_connect("main");
 	client_send(client, "set a 0 0 3\r\nabc\r\nset b 0 0 2\r\nde\r\nget a b\r\n");
 	client_expect(client, "STORED\r\n" NO_MEMORY "VALUE a 0 3\r\nabc\r\nEND\r\n");

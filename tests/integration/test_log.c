@@ -274,7 +274,7 @@ Test(log, a_full_pipe_blocks_nothing)
 	MUST(pipe2(ends, O_CLOEXEC) == 0);
 	MUST(fcntl(ends[1], F_SETPIPE_SZ, 4096) > 0);
 	start_quiet(ends[1]);
-	expect_daemon_works(1500); /* more than the queue of the log holds */
+	expect_daemon_works(2000); /* more than the queue of the log holds */
 	double lost = stats_value("skeld_log_lost_total");
 	cr_assert_gt(lost, 100);
 	/* The reader finally gets the number of lost lines. */

@@ -19,15 +19,19 @@ DAEMON_SUITE(machine);
 
 /* The calls since Linux 3.14 that the daemon or its libraries could use. Not clone3(2): if it fails
  * with EPERM, the C library creates no thread. */
-static const long newer_calls[] = {SYS_sched_setattr, SYS_sched_getattr, SYS_renameat2,
-				   SYS_getrandom,     SYS_memfd_create,	 SYS_execveat,
-				   SYS_mlock2,	      SYS_statx,	 SYS_pidfd_send_signal,
-				   SYS_pidfd_open,    SYS_close_range,	 SYS_openat2,
-				   SYS_faccessat2,    SYS_epoll_pwait2};
+static const long newer_calls[] = {
+	SYS_sched_setattr, SYS_sched_getattr, SYS_renameat2, SYS_getrandom,
+	SYS_memfd_create,  SYS_execveat,      SYS_mlock2,    SYS_pidfd_send_signal,
+	SYS_pidfd_open,	   SYS_close_range,   SYS_openat2,   SYS_faccessat2,
+	SYS_epoll_pwait2,  SYS_statx};
 
+/* On a 32-bit processor, a program does not start if statx(2), the last one, fails with EPERM. */
 static void fail_newer_calls(int error)
 {
-	sandbox_fail_calls(newer_calls, sizeof(newer_calls) / sizeof(*newer_calls), error);
+	size_t n = sizeof(newer_calls) / sizeof(*newer_calls);
+	if (sizeof(void *) == 4 && error == EPERM)
+		n--;
+	sandbox_fail_calls(newer_calls, n, error);
 }
 
 static void with_old_kernel(void)

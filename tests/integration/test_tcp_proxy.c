@@ -95,6 +95,13 @@ Test(tcp_proxy, a_server_that_ends_first_still_receives)
 	daemon_finish();
 }
 
+/* backend_accept() returns before the proxy knows that it is connected. */
+static void await_pair(int client, int server)
+{
+	client_send(client, "hello");
+	client_expect(server, "hello");
+}
+
 Test(tcp_proxy, a_reset_is_passed_on_as_a_reset)
 {
 	const struct linger reset = {.l_onoff = 1};
@@ -103,11 +110,13 @@ Test(tcp_proxy, a_reset_is_passed_on_as_a_reset)
 	int listener = backend_listen(&port);
 	start_proxy("127.0.0.1", port, 0);
 	int client = client_connect("main"), server = backend_accept(listener);
+	await_pair(client, server);
 	client_reset(client);
 	AWAIT(recv(server, &byte, 1, 0) < 0 && errno == ECONNRESET);
 	close(server);
 	client = client_connect("main");
 	server = backend_accept(listener);
+	await_pair(client, server);
 	MUST(setsockopt(server, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
 	close(server);
 	AWAIT(recv(client, &byte, 1, 0) < 0 && errno == ECONNRESET);

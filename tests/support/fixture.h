@@ -5,7 +5,8 @@
  * failure names the line of the test, also if the check is in a function of tests/support.
  *
  * Nothing sleeps. Every wait has the same deadline: 10 s times $SKELD_TEST_SLOW (10 if unset, see
- * skeld_test.cmake). SIGALRM ends a test that hangs somewhere else.
+ * skeld_test.cmake). SIGALRM ends a test that hangs somewhere else: after ten times this limit,
+ * counted from its start and again from each call of deadline().
  */
 #ifndef SKELD_TESTS_FIXTURE_H
 #define SKELD_TESTS_FIXTURE_H

@@ -37,6 +37,15 @@ bool is_wait_for_events(long call)
 	return call == SYS_epoll_pwait;
 }
 
+static bool is_signal_return(long call)
+{
+#ifdef SYS_sigreturn /* of a handler without SA_SIGINFO, on i386 */
+	if (call == SYS_sigreturn)
+		return true;
+#endif
+	return call == SYS_rt_sigreturn;
+}
+
 /*
  * Continue the process, with a signal if SIGNO is not 0, until it stops. Returns the stop signal.
  */
@@ -80,7 +89,7 @@ void trace_burst(const int *signals, size_t n)
 		if (why == IN_SYSCALL) {
 			long call = entered(&info);
 			bool reached = sent == 1 && arrived == 1 && call == SYS_openat;
-			bool returns = in_handler && call == SYS_rt_sigreturn;
+			bool returns = in_handler && is_signal_return(call);
 			if (returns)
 				in_handler = false;
 			if (returns && arrived == n)

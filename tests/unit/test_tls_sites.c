@@ -1,5 +1,5 @@
 /* data/tls_load, data/tls_pem, data/tls_check and data/tls_sites: from files to contexts. */
-/* build: WRAP fstat */
+/* build: WRAP fstat fstat64 */
 /* test: NEEDS TLS */
 #include "certificates.h"
 #include "data/tls_internal.h"
@@ -15,6 +15,12 @@
 #include <time.h>
 
 enum { DAY = 24 * 3600 };
+
+/* With large files on a 32-bit processor, the C library has another name for it. */
+#if UINTPTR_MAX == UINT32_MAX
+#define __real_fstat __real_fstat64
+#define __wrap_fstat __wrap_fstat64
+#endif
 
 /* Replaces fstat(2): another program writes to the file between two calls. */
 int __real_fstat(int fd, struct stat *st);
