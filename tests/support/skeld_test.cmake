@@ -43,6 +43,7 @@ function(skeld_test)
 		string(APPEND arg_NAME "-${SKELD_SANITIZE}")
 	endif()
 	set(processors 1)
+	set(lock "")
 	set(cost 0)
 	if(arg_COST)
 		set(cost ${arg_COST})
@@ -50,6 +51,7 @@ function(skeld_test)
 	if(arg_BUSY)
 		cmake_host_system_information(RESULT processors QUERY NUMBER_OF_LOGICAL_CORES)
 		set(cost ${arg_TIMEOUT})
+		set(lock processors)
 	endif()
 	foreach(option ${arg_NEEDS})
 		if(NOT SKELD_${option})
@@ -69,7 +71,7 @@ function(skeld_test)
 	set(environment SKELD=$<TARGET_FILE:skeld> SKELD_ECHO=$<TARGET_FILE:${SKELD_ECHO}>
 		SKELD_SOURCE=${PROJECT_SOURCE_DIR} SKELD_BUILD=${PROJECT_BINARY_DIR} SKELD_TEST_SLOW=${SKELD_TEST_SLOW} ${arg_ENV})
 	set_tests_properties(${arg_NAME} PROPERTIES TIMEOUT ${limit} LABELS "${arg_LABELS}"
-		RUN_SERIAL $<BOOL:${arg_ALONE}> PROCESSORS ${processors} COST ${cost} SKIP_RETURN_CODE 77
+		RUN_SERIAL $<BOOL:${arg_ALONE}> PROCESSORS ${processors} COST ${cost} RESOURCE_LOCK "${lock}" SKIP_RETURN_CODE 77
 		ENVIRONMENT "${environment}")
 endfunction()
 
