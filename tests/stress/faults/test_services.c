@@ -127,7 +127,8 @@ static void run_datagrams(struct trial *t)
 	for (int i = 0; i < 3; i++)
 		if (!TRY(ask()))
 			trial_wrong(t, "no answer");
-	if (trial_talk(t, MAIN, 1) != ANSWERED && !trial_hit(t))
+	enum answer values = trial_talk(t, MAIN, 1);
+	if (values == HUNG || (values != ANSWERED && !trial_hit(t)))
 		trial_wrong(t, "no values");
 	trial_disarm(t);
 	if (has_ended(t))
