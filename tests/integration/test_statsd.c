@@ -5,6 +5,7 @@
 /* test: NEEDS ADMIN SOCKETS */
 #include "client.h"
 #include "observe.h"
+#include "traffic.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
