@@ -21,7 +21,7 @@ set(SKELD_TEST_SLOW 10 CACHE STRING "How many times longer than on an idle machi
 # Adds a test program that CTest runs through run-tap. The command is a target or a script. It writes TAP: a
 # Criterion program does so by itself, any other program on its standard output.
 #   TIMEOUT      on an idle machine, 120 by default; see SKELD_TEST_SLOW
-#   COST         it waits that long: it starts first, and not last when nothing else is left to do
+#   COST         it takes that long, in seconds: it starts early, and not last when nothing else is left to do
 #   LABELS all   only scripts/test --all runs it; LABELS long: only --long
 #   ALONE        no other test runs at the same time, because it measures with all processors
 #   BUSY         it builds with all processors; such tests start first and run one at a time
