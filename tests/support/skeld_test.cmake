@@ -23,8 +23,8 @@ set(SKELD_TEST_SLOW 10 CACHE STRING "How many times longer than on an idle machi
 #   TIMEOUT      on an idle machine, 120 by default; see SKELD_TEST_SLOW
 #   COST         it takes that long, in seconds: it starts early, and not last when nothing else is left to do
 #   LABELS all   only scripts/test --all runs it; LABELS long: only --long
-#   ALONE        no other test runs at the same time, because it measures with all processors
-#   BUSY         it builds with all processors; such tests start first and run one at a time
+#   ALONE        no other test runs at the same time, because the load would disturb it
+#   BUSY         it builds, or uses all processors in another way; such tests start first and run one at a time
 #   NEEDS        an option of the build (ADMIN, SOCKETS), or the library of an example service in capitals (SQLITE3);
 #                without it the test is skipped with this reason
 # The program finds SKELD (the daemon), SKELD_ECHO (the daemon that serves echo, see echo.cmake),
