@@ -21,10 +21,10 @@ set(SKELD_TEST_SLOW 10 CACHE STRING "How many times longer than on an idle machi
 # Adds a test program that CTest runs through run-tap. The command is a target or a script. It writes TAP: a
 # Criterion program does so by itself, any other program on its standard output.
 #   TIMEOUT      on an idle machine, 120 by default; see SKELD_TEST_SLOW
-#   COST         it waits that long: it starts first, and not last when nothing else is left to do
+#   COST         it takes that long, in seconds: it starts early, and not last when nothing else is left to do
 #   LABELS all   only scripts/test --all runs it; LABELS long: only --long; LABELS once: not with the sanitizers
-#   ALONE        no other test runs at the same time, because it measures with all processors
-#   BUSY         it builds with all processors; such tests start first and run one at a time
+#   ALONE        no other test runs at the same time, because the load would disturb it
+#   BUSY         it builds, or uses all processors in another way; such tests start first and run one at a time
 #   NEEDS        an option of the build (ADMIN, SOCKETS), or the library of an example service in capitals (SQLITE3);
 #                without it the test is skipped with this reason
 # The program finds SKELD (the daemon), SKELD_ECHO (the daemon that tests drive, unless they use another one), SKELD_SOURCE
@@ -43,6 +43,7 @@ function(skeld_test)
 		string(APPEND arg_NAME "-${SKELD_SANITIZE}")
 	endif()
 	set(processors 1)
+	set(lock "")
 	set(cost 0)
 	if(arg_COST)
 		set(cost ${arg_COST})
@@ -50,6 +51,7 @@ function(skeld_test)
 	if(arg_BUSY)
 		cmake_host_system_information(RESULT processors QUERY NUMBER_OF_LOGICAL_CORES)
 		set(cost ${arg_TIMEOUT})
+		set(lock processors)
 	endif()
 	foreach(option ${arg_NEEDS})
 		if(NOT SKELD_${option})
@@ -69,7 +71,7 @@ function(skeld_test)
 	set(environment SKELD=$<TARGET_FILE:skeld> SKELD_ECHO=$<TARGET_FILE:${SKELD_ECHO}>
 		SKELD_SOURCE=${PROJECT_SOURCE_DIR} SKELD_BUILD=${PROJECT_BINARY_DIR} SKELD_TEST_SLOW=${SKELD_TEST_SLOW} ${arg_ENV})
 	set_tests_properties(${arg_NAME} PROPERTIES TIMEOUT ${limit} LABELS "${arg_LABELS}"
-		RUN_SERIAL $<BOOL:${arg_ALONE}> PROCESSORS ${processors} COST ${cost} SKIP_RETURN_CODE 77
+		RUN_SERIAL $<BOOL:${arg_ALONE}> PROCESSORS ${processors} COST ${cost} RESOURCE_LOCK "${lock}" SKIP_RETURN_CODE 77
 		ENVIRONMENT "${environment}")
 endfunction()
 

@@ -211,8 +211,11 @@ static int write_values(struct connection *c)
 	twalk_r(all, print_series, out);
 	pthread_mutex_unlock(&lock);
 	fputs("end\n", out);
-	int result = fclose(out) == 0 ? connection_write(c, text, size)
-				      : connection_write(c, "out of memory\n", 14);
+	bool printed = !ferror(out);
+	/* If there is no memory for the last piece, fclose(3) succeeds and `text` is NULL. */
+	int result = fclose(out) == 0 && printed && text
+			     ? connection_write(c, text, size)
+			     : connection_write(c, "out of memory\n", 14);
 	free(text);
 	return result;
 }

@@ -5,7 +5,7 @@
  * or misleads -s.
  */
 /* build: SOURCES moment.c */
-/* test: TIMEOUT 300 LABELS all */
+/* test: COST 40 TIMEOUT 300 LABELS all */
 /* test: NAME all ENV SKELD_LONG=1 TIMEOUT 900 LABELS long */
 #include "client.h"
 #include "moment.h"

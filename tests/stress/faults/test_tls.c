@@ -2,7 +2,7 @@
  * Each call fails once, see test_calls.c: while a TLS client is served, and while a reload replaces
  * the certificate.
  */
-/* test: NEEDS TLS TIMEOUT 600 LABELS all */
+/* test: COST 60 NEEDS TLS TIMEOUT 600 LABELS all */
 /* test: NAME all ENV SKELD_LONG=1 NEEDS TLS TIMEOUT 3600 LABELS long */
 #include "certificates.h"
 #include "judge.h"
@@ -138,10 +138,6 @@ static void run_renewal(struct trial *t)
 Test(tls_faults, a_renewed_certificate_is_served_or_the_reload_is_rejected)
 {
 	struct trial *t = tls_trial("renewal", STEP_OF_RELOADS);
-	for (int i = 0; i < 2; i++) {
-		reload_clean(t);
-		keep_clean(t, t->side);
-	}
-	each_call(t, run_renewal);
+	each_call_of_reloads(t, run_renewal);
 	trial_free(t);
 }

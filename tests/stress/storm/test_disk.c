@@ -2,7 +2,7 @@
  * A full disk, and a runtime directory that becomes read-only. The test mounts its own file systems
  * in its own mount namespace.
  */
-/* test: ALONE TIMEOUT 300 LABELS all */
+/* test: COST 25 TIMEOUT 300 LABELS all */
 /* test: NAME long ENV SKELD_LONG=1 TIMEOUT 3600 LABELS long */
 #include "client.h"
 #include "observe.h"

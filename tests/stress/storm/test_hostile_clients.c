@@ -1,5 +1,5 @@
 /* Hostile clients of all kinds and a well-behaved client at the same time. */
-/* test: ALONE TIMEOUT 300 LABELS all */
+/* test: TIMEOUT 300 LABELS all */
 /* test: NAME long ENV SKELD_LONG=1 TIMEOUT 3600 LABELS long */
 #include "http.h"
 #include "load.h"

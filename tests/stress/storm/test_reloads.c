@@ -2,7 +2,7 @@
  * Months of operation in minutes: thousands of reloads. Every second configuration is invalid, each
  * valid one adds and removes listeners, and clients connect and leave all the time.
  */
-/* test: ALONE TIMEOUT 300 LABELS all */
+/* test: COST 30 TIMEOUT 300 LABELS all */
 /* test: NAME long ENV SKELD_LONG=1 TIMEOUT 3600 LABELS long */
 #include "crowd.h"
 #include "load.h"

@@ -4,7 +4,7 @@
  * leave at any moment, also by a reset, while the configuration is reloaded. Nothing is left
  * behind, and a well-meaning client has its answers.
  */
-/* test: ALONE TIMEOUT 300 LABELS all */
+/* test: TIMEOUT 300 LABELS all */
 /* test: NAME long ENV SKELD_LONG=1 TIMEOUT 3600 LABELS long */
 #include "client.h"
 #include "load.h"

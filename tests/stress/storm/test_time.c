@@ -1,5 +1,5 @@
 /* A stopped process, a wall clock that jumps, and processes that compete for the processor. */
-/* test: ALONE TIMEOUT 300 LABELS all */
+/* test: TIMEOUT 300 LABELS all */
 /* test: NAME long ENV SKELD_LONG=1 TIMEOUT 3600 LABELS long */
 #include "load.h"
 #include "observe.h"

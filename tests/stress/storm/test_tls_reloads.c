@@ -3,7 +3,7 @@
  * while clients shake hands all the time. Each client gets one of the two certificates that were in
  * force, and its answer.
  */
-/* test: ALONE TIMEOUT 300 LABELS all NEEDS TLS */
+/* test: COST 30 TIMEOUT 300 LABELS all NEEDS TLS */
 /* test: NAME long ENV SKELD_LONG=1 TIMEOUT 3600 LABELS long NEEDS TLS */
 #include "certificates.h"
 #include "load.h"
