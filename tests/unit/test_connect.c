@@ -206,8 +206,16 @@ Test(connect, a_unix_socket_is_connected)
 
 Test(connect, malformed_addresses_are_refused_at_once)
 {
-	static const char *const wrong[] = {"",		 "host",   "host:", ":80",
-					    "host:http", "::1:80", "a/b:80"};
+	static const char *const wrong[] = {"",
+					    "host",
+					    "host:",
+					    ":80",
+					    "host:http",
+					    "::1:80",
+					    "a/b:80",
+					    "host:65536",
+					    "127.0.0.1:70000",
+					    "udp:127.0.0.1:80"};
 	serve("");
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
 		errno = 0;
