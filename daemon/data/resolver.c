@@ -79,11 +79,12 @@ static void *run_thread(void *arg)
 	return arg;
 }
 
-/* With the lock. Returns an errno if there is no thread at all. */
+/* With the lock, for one more lookup: an idle thread may not have woken yet for one in the queue.
+ * Returns an errno if there is no thread at all. */
 static int start_thread(void)
 {
 	pthread_t thread;
-	if (n_idle || n_threads == THREADS_MAX)
+	if (n_idle > n_queued || n_threads == THREADS_MAX)
 		return 0;
 	int error = thread_start(&thread, "resolver", run_thread, NULL);
 	if (error)

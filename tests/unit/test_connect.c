@@ -1,5 +1,5 @@
 /* data/connection, data/connector, data/resolver: outgoing connections. */
-/* build: WRAP getaddrinfo */
+/* build: WRAP getaddrinfo pthread_cond_signal */
 #include "data/connector.h"
 #include "fixture.h"
 #include "peer.h"
@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <netdb.h>
 #include <poll.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 static sem_t answer_slowly; /* see __wrap_getaddrinfo() */
+static pid_t resolver;	    /* the thread of the last lookup */
 
 static void enter(void)
 {
@@ -71,6 +73,7 @@ int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo
 int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
 		       struct addrinfo **list)
 {
+	resolver = gettid();
 	if (strcmp(host, "none.test") == 0)
 		return EAI_NONAME;
 	if (strcmp(host, "slow.test") == 0)
@@ -86,6 +89,19 @@ int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo
 		second->ai_addr = first;
 	}
 	return error;
+}
+
+/* Replaces pthread_cond_signal(3): a thread may take long to wake. */
+int __real_pthread_cond_signal(pthread_cond_t *c);
+int __wrap_pthread_cond_signal(pthread_cond_t *c);
+
+static bool wakes_late;
+
+int __wrap_pthread_cond_signal(pthread_cond_t *c)
+{
+	bool late = wakes_late;
+	wakes_late = false;
+	return late ? 0 : __real_pthread_cond_signal(c);
 }
 
 /* A server in the test, not accepted by the worker. */
@@ -266,6 +282,37 @@ Test(connect, a_connection_that_is_given_up_is_closed_once)
 	connection_close(c);
 	STEP_UNTIL(n_out_closed == 1);
 	cr_assert_eq(count_of(COUNT_CONNECT_FAILED), 0, "the service gave it up");
+	sem_post(&answer_slowly);
+	serving_end();
+}
+
+/* Wait until the thread of the last lookup waits for another one. */
+static void await_idle_resolver(void)
+{
+	char path[64], state = 0;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)resolver);
+	for (int64_t until = deadline(); state != 'S'; sched_yield()) {
+		MUST(sscanf(file_text(path), "%*d (%*[^)]) %c", &state) == 1);
+		if (is_past(until))
+			fail_test("the resolver is not idle");
+	}
+}
+
+Test(connect, a_lookup_does_not_wait_for_one_that_hangs)
+{
+	unsigned port;
+	int listener = listen_on_loopback(&port);
+	serve("");
+	connect_to("fast.test", port); /* starts the first thread */
+	STEP_UNTIL(n_out_opened == 1);
+	await_idle_resolver();
+	wakes_late = true;
+	struct connection *slow = connect_to("slow.test", 80);
+	connect_to("fast.test", port);
+	STEP_UNTIL(n_out_opened == 2);
+	connection_abort(slow);
+	close(listener);
+	STEP_UNTIL(n_out_closed == 3);
 	sem_post(&answer_slowly);
 	serving_end();
 }
