@@ -16,7 +16,8 @@ struct lookup {
 	struct worker *worker;
 	void (*done)(void *arg, int error, const struct addrinfo *list);
 	void *arg;
-	enum { QUEUED, RUNNING_LOOKUP, CANCELLED } state;
+	/* LOST: memory was short, `done` is not called. */
+	enum { QUEUED, RUNNING_LOOKUP, LOST, CANCELLED } state;
 	int error;
 	struct addrinfo *list;
 	char host[HOST_MAX], port[PORT_MAX];
@@ -56,8 +57,10 @@ static void run_lookup(struct lookup *l)
 		l->error = EAI_MEMORY;
 	/* With the lock: a worker that has not cancelled the lookup yet still exists. */
 	pthread_mutex_lock(&lock);
-	if (l->state == CANCELLED || post_queue_add(&l->worker->posts, deliver, l))
+	if (l->state == CANCELLED)
 		free_lookup(l);
+	else if (post_queue_add(&l->worker->posts, deliver, l))
+		l->state = LOST; /* the worker frees it */
 	pthread_mutex_unlock(&lock);
 }
 
@@ -125,13 +128,13 @@ struct lookup *resolver_look_up(struct worker *w, const char *host, const char *
 void resolver_cancel(struct lookup *l)
 {
 	pthread_mutex_lock(&lock);
-	bool queued = l->state == QUEUED;
+	bool queued = l->state == QUEUED, lost = l->state == LOST;
 	l->state = CANCELLED;
 	if (queued) {
 		TAILQ_REMOVE(&queue, l, entry);
 		n_queued--;
 	}
 	pthread_mutex_unlock(&lock);
-	if (queued)
+	if (queued || lost)
 		free_lookup(l);
 }

@@ -1,5 +1,5 @@
 /* data/connection, data/connector, data/resolver: outgoing connections. */
-/* build: WRAP getaddrinfo pthread_cond_signal */
+/* build: WRAP getaddrinfo post_queue_add pthread_cond_signal */
 #include "data/connector.h"
 #include "fixture.h"
 #include "peer.h"
@@ -89,6 +89,23 @@ int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo
 		second->ai_addr = first;
 	}
 	return error;
+}
+
+/* Replaces post_queue_add() in data/resolver.c: memory may be short. */
+int __real_post_queue_add(struct post_queue *q, void (*run)(struct worker *w, void *arg),
+			  void *arg);
+int __wrap_post_queue_add(struct post_queue *q, void (*run)(struct worker *w, void *arg),
+			  void *arg);
+
+static sem_t refused; /* posted when a post was refused */
+static bool refuses;
+
+int __wrap_post_queue_add(struct post_queue *q, void (*run)(struct worker *w, void *arg), void *arg)
+{
+	if (!refuses)
+		return __real_post_queue_add(q, run, arg);
+	sem_post(&refused);
+	return ENOMEM;
 }
 
 /* Replaces pthread_cond_signal(3): a thread may take long to wake. */
@@ -314,6 +331,19 @@ Test(connect, a_lookup_does_not_wait_for_one_that_hangs)
 	close(listener);
 	STEP_UNTIL(n_out_closed == 3);
 	sem_post(&answer_slowly);
+	serving_end();
+}
+
+Test(connect, a_result_that_cannot_be_posted_times_out)
+{
+	serve("");
+	sem_init(&refused, 0, 0);
+	refuses = true;
+	connect_to("two.test", 80);
+	MUST(sem_wait(&refused) == 0);
+	refuses = false;
+	pass_time(OPENING_SECONDS + 2);
+	expect_failure("Connection timed out");
 	serving_end();
 }
 
