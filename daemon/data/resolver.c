@@ -36,15 +36,12 @@ static void free_lookup(struct lookup *l)
 	free(l);
 }
 
-/* Worker's thread. */
+/* Worker's thread, the only one that still uses the lookup. */
 static void deliver(struct worker *w, void *arg)
 {
 	struct lookup *l = arg;
 	(void)w;
-	pthread_mutex_lock(&lock);
-	bool cancelled = l->state == CANCELLED;
-	pthread_mutex_unlock(&lock);
-	if (!cancelled)
+	if (l->state != CANCELLED)
 		l->done(l->arg, l->error, l->list);
 	free_lookup(l);
 }
