@@ -30,7 +30,7 @@ void connection_log(const struct connection *c, int level, const char *format, .
 	const struct log_about about = {
 		.prefix = peer,
 		.field = {LOG_TEXT("peer", peer),
-			  LOG_TEXT("listener", c->listener ? c->listener : ""),
+			  LOG_TEXT("listener", c->outgoing ? "" : c->listener),
 			  LOG_TEXT("service", c->worker->workers->service->name),
 			  LOG_NUMBER("worker", c->worker->index)}};
 	va_start(ap, format);

@@ -1,5 +1,6 @@
 /* data/connection, data/connector, data/resolver: outgoing connections. */
 /* build: WRAP getaddrinfo post_queue_add pthread_cond_signal */
+#include "base/log.h"
 #include "data/connector.h"
 #include "fixture.h"
 #include "peer.h"
@@ -7,12 +8,14 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netdb.h>
 #include <poll.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -344,6 +347,30 @@ Test(connect, a_result_that_cannot_be_posted_times_out)
 	refuses = false;
 	pass_time(OPENING_SECONDS + 2);
 	expect_failure("Connection timed out");
+	serving_end();
+}
+
+Test(connect, a_log_line_of_a_connection_that_is_not_made_names_no_listener)
+{
+	int ends[2], saved = dup(STDERR_FILENO);
+	serve("");
+	struct connection *c = connect_to("slow.test", 80);
+	MUST(saved >= 0 && pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+	MUST(dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
+	memset(c->connector, 'x', 3); /* the title must not be taken from there */
+	log_set_format(LOG_AS_JSON);
+	connection_log(c, LOG_NOTICE, "waits");
+	log_set_format(LOG_AS_TEXT);
+	MUST(dup2(saved, STDERR_FILENO) == STDERR_FILENO);
+	char *line = fd_text(ends[0]);
+	cr_assert(strstr(line, "\"listener\":\"\""), "%s", line);
+	free(line);
+	close(ends[0]);
+	close(ends[1]);
+	close(saved);
+	connection_abort(c);
+	STEP_UNTIL(n_out_closed == 1);
+	sem_post(&answer_slowly);
 	serving_end();
 }
 
