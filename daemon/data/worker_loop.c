@@ -52,9 +52,11 @@ static void carry_out_orders(struct worker *w)
 		acceptors_update(w, NULL);
 		if (w->workers->service->drain)
 			w->workers->service->drain(w);
+		w->orders_done |= ORDER_DRAIN;
 		connection_list_drain(w);
 	}
 	if (orders & ORDER_CLOSE) {
+		w->orders_done |= ORDER_CLOSE; /* worker_connect() fails, also in `closed` */
 		acceptors_abandon(w);
 		connection_list_close(w);
 		w->holds = 0; /* do not wait for the service */

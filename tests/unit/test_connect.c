@@ -376,6 +376,30 @@ Test(connect, a_log_line_of_a_connection_that_is_not_made_names_no_listener)
 
 /* Limits and drains. */
 
+static int error_of_reconnect;
+
+static void connect_again(struct connection *c)
+{
+	static const struct protocol persistent = {.data = out_data, .closed = connect_again};
+	struct worker *w = connection_worker(c);
+	errno = 0;
+	if (++n_out_closed < 5 && !worker_connect(w, "127.0.0.1:1", &persistent, NULL))
+		error_of_reconnect = errno;
+}
+
+Test(connect, a_forced_stop_ends_although_each_closed_connection_is_made_again)
+{
+	static const struct protocol persistent = {.data = out_data, .closed = connect_again};
+	serve("");
+	cr_assert(worker_connect(serving.w, "slow.test:80", &persistent, NULL));
+	workers_close_connections(serving.workers);
+	STEP_UNTIL(n_out_closed);
+	cr_assert_eq(n_out_closed, 1);
+	cr_assert_eq(error_of_reconnect, ESHUTDOWN);
+	sem_post(&answer_slowly);
+	serving_end();
+}
+
 Test(connect, the_limit_counts_open_connections)
 {
 	unsigned port;
