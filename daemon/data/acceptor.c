@@ -162,7 +162,7 @@ void acceptors_resume(struct worker *w)
 		else
 			start_accepting(a);
 	}
-	if (!(w->orders_done & ORDER_DRAIN))
+	if (!worker_drains(w))
 		acceptors_update(w, w->snapshot); /* add acceptors that lacked memory */
 	worker_report_if_drained(w);
 }

@@ -144,7 +144,7 @@ static void open_connection(struct connection *c)
 	connection_move(c, LIST_ACTIVE);
 	c->state = OPEN;
 	call_opened(c);
-	if (c->draining)
+	if (worker_drains(c->worker))
 		call_draining(c);
 }
 
@@ -301,7 +301,7 @@ static size_t room_to_receive(struct connection *c)
 
 static void receive(struct connection *c)
 {
-	bool shakes_hands = c->tls && c->state < OPEN && !c->draining;
+	bool shakes_hands = c->tls && c->state < OPEN && !worker_drains(c->worker);
 	if (shakes_hands && !may_shake_hands(c->worker))
 		return; /* the event is triggered again in the next turn */
 	ssize_t n = recv(c->fd, c->worker->scratch, room_to_receive(c), 0);
@@ -461,8 +461,7 @@ static void give_up(struct connection *c, enum close_reason reason)
 {
 	struct workers *all = c->worker->workers;
 	size_t unsent = unreceived(c);
-	bool drains = atomic_load(&c->worker->orders) & ORDER_DRAIN;
-	if (drains && !c->outgoing && (c->state < LINGERING || unsent)) {
+	if (worker_drains(c->worker) && !c->outgoing && (c->state < LINGERING || unsent)) {
 		atomic_fetch_add(&all->n_cut_off, 1);
 		atomic_fetch_add(&all->unsent_bytes, unsent);
 	}
@@ -483,7 +482,7 @@ static void check_progress(struct connection *c)
 	if (left < c->unreceived || c->holds)
 		c->active_at = w->now;
 	c->unreceived = left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
-	bool is_late = c->state == LINGERING && !(w->orders_done & ORDER_DRAIN) &&
+	bool is_late = c->state == LINGERING && !worker_drains(w) &&
 		       w->now - c->lingering_since > LINGER_SECONDS;
 	if (is_late || w->now - c->active_at > STALL_SECONDS)
 		give_up(c, CLOSED_IDLE);
@@ -548,7 +547,6 @@ static void free_connection(struct connection *c)
 
 static void begin_drain(struct connection *c)
 {
-	c->draining = true;
 	if (c->state == CONNECTING)
 		return;
 	if (c->in_grace_period)
@@ -590,7 +588,7 @@ static bool is_over(struct connection *c)
 		/* The request cannot become complete. */
 		connection_log(c, LOG_DEBUG, "request too large: limits.buffer = %zu", limit);
 		connection_begin_close(c, CLOSED_OVERFLOW);
-	} else if (c->draining && all_sent && all_answered) {
+	} else if (worker_drains(c->worker) && all_sent && all_answered) {
 		if (call_ending(c, ENDING_DRAIN))
 			connection_flush(c);
 		connection_begin_close(c, CLOSED_DRAIN);
@@ -682,7 +680,7 @@ void connection_handle(struct connection *c, enum connection_event event)
 	case ACCEPTED:
 		if (c->state == OPEN)
 			call_opened(c);
-		if (w->orders_done & ORDER_DRAIN)
+		if (worker_drains(w))
 			begin_drain(c);
 		else
 			exchange(c, true); /* the first request is often there already */

@@ -77,7 +77,6 @@ struct connection {
 	uint8_t reason;		  /* enum close_reason, valid from CLOSING on */
 	bool closed_due : 1;	  /* `closed` is still to be called */
 	bool outgoing : 1;	  /* made by worker_connect() */
-	bool draining : 1;	  /* close when every received request is answered */
 	bool in_grace_period : 1; /* draining: was active lately, may send one more request */
 	bool peer_ended : 1;	  /* the peer sends no more: its FIN was read */
 	bool offer_again : 1;	  /* call `data` with the unconsumed bytes once `out` has room */

@@ -125,7 +125,6 @@ struct connection *connection_connect(struct worker *w, const char *address,
 	c->state = CONNECTING;
 	c->list = LIST_OPENING;
 	c->outgoing = c->closed_due = true;
-	c->draining = w->orders_done & ORDER_DRAIN;
 	w->n_connections++;
 	TAILQ_INSERT_TAIL(&w->lists[c->list], c, entry);
 	connection_assign_event(c, 0);

@@ -32,7 +32,7 @@ static void take_snapshot(struct worker *w)
 		return;
 	struct snapshot *old = w->snapshot;
 	w->snapshot = next;
-	if (!(w->orders_done & ORDER_DRAIN)) {
+	if (!worker_drains(w)) {
 		acceptors_catch_up(w, next);
 		acceptors_update(w, next);
 	}
