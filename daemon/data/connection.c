@@ -43,27 +43,24 @@ static void set_user_timeout(const struct connection *c)
 		setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
 }
 
-/*
- * Wait for bytes to read, for room to write, or if for neither, for the loss of the peer: its end
- * or a reset. The last is edge-triggered, because unread bytes would trigger it all the time.
- * Returns false if the kernel cannot watch the socket; C has failed then.
- */
-static bool wait_for(struct connection *c, bool read, bool write, bool loss)
+/* The loss of the peer: its end or a reset. Edge-triggered, because unread bytes would trigger it
+ * all the time. */
+enum { LOSS = EV_READ | EV_CLOSED | EV_ET };
+
+/* Wait for EVENTS: bytes to read, room to write, or both; or LOSS; or 0. Returns false if the
+ * kernel cannot watch the socket; C has failed then. */
+static bool wait_for(struct connection *c, unsigned events)
 {
-	if (c->awaits_read == read && c->awaits_write == write && c->awaits_loss == loss)
+	if (c->awaited == events)
 		return true;
 	/* Even if the event waits for nothing: connection_schedule() may have activated it. */
 	event_del(&c->event);
-	c->awaits_read = read;
-	c->awaits_write = write;
-	c->awaits_loss = loss;
-	if (!read && !write && !loss)
+	c->awaited = (uint8_t)events;
+	if (!events)
 		return true;
-	if (write)
+	if (events & EV_WRITE)
 		set_user_timeout(c);
-	short what = (short)(EV_PERSIST | (read ? EV_READ : 0) | (write ? EV_WRITE : 0) |
-			     (loss ? EV_READ | EV_CLOSED | EV_ET : 0));
-	connection_assign_event(c, what);
+	connection_assign_event(c, (short)(EV_PERSIST | events));
 	if (event_add(&c->event, NULL) == 0)
 		return true;
 	connection_fail_no_memory(c);
@@ -402,7 +399,7 @@ static void read_or_look(struct connection *c)
 {
 	if (c->state == LINGERING)
 		discard(c);
-	else if (c->awaits_loss && !may_read(c))
+	else if (c->awaited == LOSS && !may_read(c))
 		look_for_loss(c);
 	else
 		exchange(c, true);
@@ -604,7 +601,7 @@ static bool is_over(struct connection *c)
 static bool wait_open(struct connection *c)
 {
 	size_t out = buffered(c->out);
-	bool read = may_read(c), loss = !read && !out && !c->peer_ended;
+	bool read = may_read(c);
 	connection_free_buffers(c, false);
 	if (c->shutting_down && !c->shut_down && !out) {
 		connection_end_tls(c);
@@ -617,10 +614,12 @@ static bool wait_open(struct connection *c)
 			return false;
 		}
 	}
-	if (!read && c->awaits_read && !c->peer_ended)
+	if (!read && (c->awaited & EV_READ) && c->awaited != LOSS && !c->peer_ended)
 		connection_log(c, LOG_DEBUG, "reading paused: unsent=%zu unconsumed=%zu", out,
 			       buffered(c->in));
-	return wait_for(c, read, out > 0, loss);
+	if (!read && !out && !c->peer_ended)
+		return wait_for(c, LOSS);
+	return wait_for(c, (read ? EV_READ : 0) | (out ? EV_WRITE : 0));
 }
 
 /* CLOSING. Returns false if the state has changed. */
@@ -637,7 +636,7 @@ static bool wait_closing(struct connection *c)
 		connection_move(c, LIST_ENDING);
 		c->unreceived = UINT32_MAX;
 	}
-	return wait_for(c, false, unsent, false);
+	return wait_for(c, unsent ? EV_WRITE : 0);
 }
 
 /* Carry out all changes of state that are due, then wait for the socket. May free C. */
@@ -658,7 +657,7 @@ static void settle(struct connection *c)
 				return;
 			break;
 		case LINGERING:
-			if (wait_for(c, true, false, false))
+			if (wait_for(c, EV_READ))
 				return;
 			break;
 		case ENDED:

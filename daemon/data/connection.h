@@ -75,15 +75,13 @@ struct connection {
 	uint8_t state;		  /* enum connection_state */
 	uint8_t list;		  /* enum list_index */
 	uint8_t reason;		  /* enum close_reason, valid from CLOSING on */
+	uint8_t awaited;	  /* EV_READ and EV_WRITE, or LOSS: see wait_for() */
 	bool closed_due : 1;	  /* `closed` is still to be called */
 	bool outgoing : 1;	  /* made by worker_connect() */
 	bool in_grace_period : 1; /* draining: was active lately, may send one more request */
 	bool peer_ended : 1;	  /* the peer sends no more: its FIN was read */
 	bool offer_again : 1;	  /* call `data` with the unconsumed bytes once `out` has room */
 	bool blocked : 1;	  /* the socket takes no more bytes: wait for EV_WRITE */
-	bool awaits_read : 1;	  /* the event waits for EV_READ */
-	bool awaits_write : 1;	  /* the event waits for EV_WRITE */
-	bool awaits_loss : 1;	  /* the event waits for the peer's end or reset only */
 	bool paused : 1;	  /* connection_read_pause() */
 	bool wants_room : 1;	  /* call `writable` once `out` has room */
 	bool called_ended : 1;	  /* `ended` was called */
