@@ -597,23 +597,25 @@ static bool is_over(struct connection *c)
 	return true;
 }
 
+/* connection_shutdown(): all is sent, let close_notify and the FIN follow. Returns false if C has
+ * failed. */
+static bool shut_down(struct connection *c)
+{
+	connection_end_tls(c);
+	c->shut_down = c->state == OPEN && !buffered(c->out);
+	if (c->shut_down && shutdown(c->fd, SHUT_WR) < 0) /* the peer has reset C */
+		connection_fail_errno(c, "shut down");
+	return c->state == OPEN;
+}
+
 /* Wait for the socket. Returns false if C has failed. */
 static bool wait_open(struct connection *c)
 {
-	size_t out = buffered(c->out);
 	bool read = may_read(c);
 	connection_free_buffers(c, false);
-	if (c->shutting_down && !c->shut_down && !out) {
-		connection_end_tls(c);
-		out = buffered(c->out);
-	}
-	if (c->shutting_down && !c->shut_down && !out) {
-		c->shut_down = true;
-		if (shutdown(c->fd, SHUT_WR) < 0) { /* the peer has reset C */
-			connection_fail_errno(c, "shut down");
-			return false;
-		}
-	}
+	if (c->shutting_down && !c->shut_down && !buffered(c->out) && !shut_down(c))
+		return false;
+	size_t out = buffered(c->out);
 	if (!read && (c->awaited & EV_READ) && c->awaited != LOSS && !c->peer_ended)
 		connection_log(c, LOG_DEBUG, "reading paused: unsent=%zu unconsumed=%zu", out,
 			       buffered(c->in));
