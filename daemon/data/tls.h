@@ -134,10 +134,9 @@ bool tls_session_is_tls13(const struct tls_session *s);
 /* Why a session is TLS_BROKEN, in plain words, for the log. */
 const char *tls_session_error(const struct tls_session *s);
 
-/* The subject of the client's verified certificate, "CN=a,O=b" (RFC 2253), "" without one; the
- * server name that the client has asked for, "" without one. Valid as long as S. */
+/* The subject of the client's verified certificate, "CN=a,O=b" (RFC 2253), "" without one. Valid as
+ * long as S. */
 const char *tls_session_peer_name(struct tls_session *s);
-const char *tls_session_server_name(const struct tls_session *s);
 
 #else
 

@@ -464,9 +464,3 @@ void tls_session_close(struct tls_session *s)
 	s->broken = true;
 	release_server(s);
 }
-
-const char *tls_session_server_name(const struct tls_session *s)
-{
-	const char *name = s->ssl ? SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name) : NULL;
-	return name ? name : "";
-}
