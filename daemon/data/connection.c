@@ -238,7 +238,7 @@ static void note_peer_end(struct connection *c)
 {
 	c->peer_ended = true;
 	connection_log(c, LOG_DEBUG, "peer closed its side: unsent=%zu", buffered(c->out));
-	if (c->state == AWAITS_TLS && tls_session_has_begun(c->tls))
+	if (c->state == AWAITS_TLS && c->tls->ssl)
 		worker_add(c->worker, COUNT_TLS + TLS_FAILED, 1);
 	call_ended(c);
 }
@@ -248,13 +248,12 @@ static void receive_tls(struct connection *c, const char *bytes, size_t n)
 {
 	struct worker *w = c->worker;
 	enum tls_status status = connection_decrypt(c, bytes, n);
-	bool is_open = tls_session_is_open(c->tls);
 	if (c->state >= ENDED) /* limits.memory */
 		return;
-	if (c->state == AWAITS_TLS && (is_open || status == TLS_BROKEN))
-		worker_add(w, COUNT_TLS + tls_session_result(c->tls), 1);
-	if (c->state == AWAITS_TLS && is_open) {
-		worker_add(w, tls_session_is_tls13(c->tls) ? COUNT_TLS13 : COUNT_TLS12, 1);
+	if (c->state == AWAITS_TLS && (c->tls->open || status == TLS_BROKEN))
+		worker_add(w, COUNT_TLS + c->tls->result, 1);
+	if (c->state == AWAITS_TLS && c->tls->open) {
+		worker_add(w, c->tls->tls13 ? COUNT_TLS13 : COUNT_TLS12, 1);
 		open_connection(c);
 	}
 	if (w->tls.n_plain)

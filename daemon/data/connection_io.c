@@ -277,7 +277,7 @@ static void seal(struct connection *c, const char *bytes, size_t n)
 {
 	if (!n || c->state >= ENDED)
 		return;
-	if (tls_session_is_broken(c->tls)) /* by a record behind those that are answered */
+	if (c->tls->broken) /* by a record behind those that are answered */
 		connection_end(c, CLOSED_TLS);
 	else if (!tls_session_send(c->tls, &c->worker->tls, bytes, n))
 		connection_fail_no_memory(c);
