@@ -345,7 +345,7 @@ void admin_listen(struct admin *a, const struct snapshot *s)
 	const struct listener *l = s ? s->admin : NULL;
 	tls_sites_unref(a->sites);
 	a->sites = s ? tls_sites_ref(s->tls) : NULL;
-	a->server = l ? s->tls_server[snapshot_index(s, l)] : NULL;
+	a->server = l ? tls_sites_admin(s->tls) : NULL;
 	if (l == a->listener)
 		return;
 	stop_accepting(a);

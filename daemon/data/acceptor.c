@@ -227,18 +227,19 @@ static void add_sockets(struct worker *w, struct listener *l, const struct openi
 /* How the connections of listener number I of S begin. */
 static struct opening opening_of(struct worker *w, const struct snapshot *s, size_t i)
 {
-	return (struct opening){.title = worker_keep_title(w, s->title[i]),
-				.proxied = s->proxied[i],
-				.tls = s->tls_server[i]};
+	const struct listen_config *c = s->section[i];
+	return (struct opening){.title = worker_keep_title(w, c->title),
+				.proxied = c->proxy,
+				.tls = tls_sites_listen(s->tls, (size_t)(c - s->config->listen))};
 }
 
 static void add_all_acceptors(struct worker *w, const struct snapshot *s)
 {
-	for (size_t i = 0; i < s->n_listeners; i++) {
-		const struct opening o = opening_of(w, s, i);
-		if (s->listener[i] != s->admin)
+	for (size_t i = 0; i < s->n_listeners; i++)
+		if (s->listener[i] != s->admin) {
+			const struct opening o = opening_of(w, s, i);
 			add_sockets(w, s->listener[i], &o, s->tls);
-	}
+		}
 }
 
 static void configure(struct acceptor *a, const struct snapshot *s)

@@ -244,7 +244,7 @@ struct tls_site *tls_sites_find(const struct tls_sites *s, const char *title)
 
 const struct tls_server *tls_sites_listen(const struct tls_sites *s, size_t i)
 {
-	return s && i < CONFIG_LISTEN_MAX ? s->listen[i] : NULL;
+	return s ? s->listen[i] : NULL;
 }
 
 const struct tls_server *tls_sites_admin(const struct tls_sites *s)
