@@ -175,7 +175,7 @@ void acceptors_abandon(struct worker *w)
 		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): TAILQ_REMOVE precedes each free() */
 		log_warning("connections lost: listen \"%s\" has waiting connections, no "
 			    "descriptor is free to accept them",
-			    a->listener->title);
+			    a->opening.title);
 		free_acceptor(a);
 	}
 	event_del(w->resume_accepting);

@@ -126,10 +126,6 @@ static struct listener *add_listener(struct build *b, const struct listen_config
 	if (!*c->address || !address_parse(c->address, &a))
 		return NULL;
 	struct listener *l = find_passed_listener(b, c->title, &a);
-	if (l && l->keeper == KEEPER_STORE) { /* so far, its title is the name of the descriptor */
-		free(l->title);
-		l->title = strdup(c->title);
-	}
 	if (!l)
 		l = find_old_listener(b, &a);
 	bool reused = l != NULL;
