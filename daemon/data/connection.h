@@ -129,6 +129,7 @@ struct opening {
 	const char *title;	      /* of the section, kept by worker_keep_title() */
 	bool proxied;		      /* with a PROXY header */
 	const struct tls_server *tls; /* then with a TLS handshake; NULL: without */
+	struct tls_sites *sites;      /* that has `tls`; the acceptor owns a reference */
 };
 
 /* Take over FD, which was accepted from L. The caller has counted it in workers->n_connections. */
