@@ -176,7 +176,7 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 		.s = s, .config = config, .old = old, .passed = passed, .retired = retired};
 	size_t errors_before = e->n;
 	if (!s) {
-		errors_add(e, NULL, 0, "out of memory");
+		errors_add_no_memory(e, NULL, 0);
 		return NULL;
 	}
 	s->generation = old ? old->generation + 1 : 1;

@@ -20,7 +20,7 @@ struct workers *workers_new(const struct service *svc, unsigned n, int progress_
 	size_t size = sizeof(struct workers) + n * sizeof(struct worker);
 	struct workers *ws = aligned_alloc(CACHE_LINE, size);
 	if (!ws) {
-		errors_add(e, NULL, 0, "out of memory");
+		errors_add_no_memory(e, NULL, 0);
 		return NULL;
 	}
 	memset(ws, 0, size);
