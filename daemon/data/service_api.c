@@ -118,7 +118,7 @@ void worker_release(struct worker *w)
 
 int connection_write(struct connection *c, const void *bytes, size_t n)
 {
-	if (c->state > OPEN || (c->state < OPEN && c->state != CONNECTING) || c->shutting_down ||
+	if ((c->state != OPEN && c->state != CONNECTING) || c->shutting_down ||
 	    !connection_send(c, bytes, n))
 		return -1;
 	if (buffered(c->out) < connection_buffer_limit(c))
