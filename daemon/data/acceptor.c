@@ -66,9 +66,10 @@ static void start_accepting(struct acceptor *a)
 {
 	static const struct timeval handshake = {.tv_sec = HANDSHAKE_SECONDS};
 	struct worker *w = a->worker;
+	errno = ENOMEM; /* libevent does not set errno in every case */
 	if (!event_pending(w->resume_accepting, EV_TIMEOUT, NULL) &&
 	    event_add(&a->event, a->listener->refuses ? &handshake : NULL) < 0)
-		pause_accepting(w, errno ? errno : ENOMEM);
+		pause_accepting(w, errno);
 }
 
 /* accept(2) also returns pending network errors of the new connection; the next one may be fine. */
