@@ -5,6 +5,7 @@
 #include "data/proxy_protocol.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -38,7 +39,7 @@ void connection_assign_event(struct connection *c, short what)
 static void set_user_timeout(const struct connection *c)
 {
 	int64_t seconds = c->worker->snapshot->config->limits.idle_timeout;
-	unsigned ms = seconds < UINT32_MAX / 1000 ? (unsigned)seconds * 1000 : UINT32_MAX;
+	int ms = seconds < INT_MAX / 1000 ? (int)seconds * 1000 : INT_MAX;
 	if (seconds && !c->is_unix)
 		setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
 }
