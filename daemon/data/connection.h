@@ -136,10 +136,6 @@ struct opening {
 void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
 		       const struct listener *l, const struct opening *o);
 
-/* See worker_connect(). */
-struct connection *connection_connect(struct worker *w, const char *address,
-				      const struct protocol *p, void *data);
-
 /* The machine, data/connection.c. */
 
 /* Assign the event for the socket, to wait for WHAT. It must not be added. */
@@ -169,7 +165,6 @@ void connection_begin_close(struct connection *c, enum close_reason reason);
 /* To ENDED, for REASON unless the connection was closing already. */
 void connection_end(struct connection *c, enum close_reason reason);
 void connection_fail_no_memory(struct connection *c);
-const char *connection_error_text(const struct connection *c);	    /* see connection_error() */
 void connection_fail_errno(struct connection *c, const char *call); /* CALL: "send" or "receive" */
 /* The connection cannot be made. ERROR: see connection->error. */
 void connection_fail_connect(struct connection *c, int error);

@@ -84,7 +84,7 @@ void connection_end(struct connection *c, enum close_reason reason)
 		c->state = ENDED;
 }
 
-const char *connection_error_text(const struct connection *c)
+const char *connection_error(const struct connection *c)
 {
 	return !c->error ? "" : c->error > 0 ? strerror(c->error) : gai_strerror(c->error);
 }
@@ -109,7 +109,7 @@ void connection_fail_errno(struct connection *c, const char *call)
 void connection_fail_connect(struct connection *c, int error)
 {
 	c->error = (int16_t)error;
-	connection_log(c, LOG_DEBUG, "cannot connect: %s", connection_error_text(c));
+	connection_log(c, LOG_DEBUG, "cannot connect: %s", connection_error(c));
 	connection_end(c, CLOSED_ERROR);
 }
 
