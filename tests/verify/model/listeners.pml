@@ -89,7 +89,7 @@ end:	d_step {
  * [[daemon/data/acceptor.c:acceptors_update: retire_acceptor(a)]]
  * [[daemon/data/acceptor.c:acceptors_update: add_all_acceptors(w, s)]]
  * [[daemon/data/acceptor.c:retire_acceptor: start_accepting(a)]]
- * [[daemon/data/acceptor.c:retire_acceptor: add_sockets(a->worker, a->listener, &a->opening, a->sites)]]
+ * [[daemon/data/acceptor.c:retire_acceptor: add_sockets(a->worker, a->listener, &a->opening)]]
  * [[daemon/data/acceptor.c:add_sockets: if (!l->refuses && !listener_is_assigned(]] */
 proctype worker(byte i)
 {
