@@ -191,7 +191,7 @@ active proctype control()
 	:: current == R -> break
 	:: current < R ->
 		/* [[daemon/control/reload.c:prepare_and_commit: if (prepare(d, &p, e))]]
-		 * [[daemon/data/snapshot.c:add_listeners: listener_listen(b->s->listener[i], b->opened[i], e)]]
+		 * [[daemon/data/snapshot.c:add_listeners: listener_listen(b->s->listener[i], b->s->section[i], e)]]
 		 * [[daemon/control/reload.c:prepare_and_commit: commit(d, &p)]]
 		 * [[daemon/control/reload.c:commit: switch_listeners(d, new, old)]]
 		 * [[daemon/control/reload.c:switch_listeners: listener_retire(old->listener[i])]]
