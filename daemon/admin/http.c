@@ -345,7 +345,7 @@ void admin_listen(struct admin *a, const struct snapshot *s)
 	const struct listener *l = s->admin;
 	tls_sites_unref(a->sites);
 	a->sites = tls_sites_ref(s->tls);
-	a->server = l ? s->tls_server[snapshot_index(s, l)] : NULL;
+	a->server = l ? tls_sites_admin(s->tls) : NULL;
 	if (l == a->listener)
 		return;
 	stop_accepting(a);

@@ -170,7 +170,7 @@ static int open_resources(struct daemon *d, struct config *c, unsigned n_workers
 	if (!d->current)
 		return EXIT_FAILURE;
 	d->current->connections = connections;
-	snapshot_set_access(d->current); /* of stored sockets */
+	snapshot_apply_sections(d->current); /* of stored sockets */
 	return 0;
 }
 

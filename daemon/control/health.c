@@ -56,7 +56,7 @@ void health_check_socket_files(struct daemon *d)
 		l->reported_missing = true;
 		log_warning("socket file missing: %s (%s); clients cannot connect, a reload "
 			    "creates it again",
-			    listener_path(l), l->title);
+			    listener_path(l), d->current->section[i]->title);
 	}
 }
 

@@ -72,9 +72,7 @@ static void switch_listeners(struct daemon *d, struct snapshot *new, const struc
 			listener_retire(old->listener[i]);
 			listeners_remember(&d->retired, old->listener[i]);
 		}
-	for (size_t i = 0; i < new->n_listeners; i++)
-		listener_set_backlog(new->listener[i], new->backlog[i]);
-	snapshot_set_access(new);
+	snapshot_apply_sections(new);
 	daemon_log_listeners(new, old);
 }
 

@@ -55,7 +55,8 @@ static void print_listeners(const struct snapshot *s, FILE *out)
 	for (size_t i = 0; i < s->n_listeners; i++) {
 		const struct listener *l = s->listener[i];
 		char title[128], address[ADDRESS_TEXT_MAX], escaped[4 * ADDRESS_TEXT_MAX];
-		text_escape(title, sizeof(title), s->title[i], strlen(s->title[i]));
+		text_escape(title, sizeof(title), s->section[i]->title,
+			    strlen(s->section[i]->title));
 		address_format(&l->actual, address);
 		text_escape(escaped, sizeof(escaped), address, strlen(address));
 		fprintf(out, "%s%s %s", i ? ", " : "", title, escaped);

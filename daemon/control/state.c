@@ -51,29 +51,32 @@ struct log_target *daemon_open_log(const struct config *c, struct errors *e)
 	return t;
 }
 
-static void log_listener(const struct listener *l, bool added)
+/* Listener number I of S. */
+static void log_listener(const struct snapshot *s, size_t i, bool added)
 {
+	const struct listener *l = s->listener[i];
+	const char *title = s->section[i]->title;
 	char address[ADDRESS_TEXT_MAX];
 	const struct log_about about = {
-		.field = {LOG_TEXT("address", address), LOG_TEXT("listener", l->title)}};
+		.field = {LOG_TEXT("address", address), LOG_TEXT("listener", title)}};
 	address_format(&l->actual, address);
 	if (added)
-		log_about(LOG_INFO, &about, "listening: %s (%s)", address, l->title);
+		log_about(LOG_INFO, &about, "listening: %s (%s)", address, title);
 	else if (l->keeper == KEEPER_UNIT) /* the socket unit keeps it open */
 		log_about(LOG_WARNING, &about,
 			  "unused socket: %s, passed as %s, matches no listen section; "
 			  "connections to it are not accepted",
 			  address, l->title);
 	else
-		log_about(LOG_INFO, &about, "no longer listening: %s (%s)", address, l->title);
+		log_about(LOG_INFO, &about, "no longer listening: %s (%s)", address, title);
 }
 
 void daemon_log_listeners(const struct snapshot *new, const struct snapshot *old)
 {
 	for (size_t i = 0; old && i < old->n_listeners; i++)
 		if (!snapshot_has(new, old->listener[i]))
-			log_listener(old->listener[i], false);
+			log_listener(old, i, false);
 	for (size_t i = 0; i < new->n_listeners; i++)
 		if (!old || !snapshot_has(old, new->listener[i]))
-			log_listener(new->listener[i], true);
+			log_listener(new, i, true);
 }

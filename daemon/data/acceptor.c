@@ -24,7 +24,6 @@ struct acceptor {
 	struct event event;
 	bool emptying; /* to be freed, but connections in its queue wait for a free descriptor */
 	struct opening opening;
-	struct tls_sites *sites; /* of opening.tls */
 	/* Connections to accept in the next turn. One, and so no accept(2) that finds an empty
 	 * queue, unless they arrive faster than that. */
 	uint8_t batch;
@@ -67,9 +66,10 @@ static void start_accepting(struct acceptor *a)
 {
 	static const struct timeval handshake = {.tv_sec = HANDSHAKE_SECONDS};
 	struct worker *w = a->worker;
+	errno = ENOMEM; /* libevent does not set errno in every case */
 	if (!event_pending(w->resume_accepting, EV_TIMEOUT, NULL) &&
 	    event_add(&a->event, a->listener->refuses ? &handshake : NULL) < 0)
-		pause_accepting(w, errno ? errno : ENOMEM);
+		pause_accepting(w, errno);
 }
 
 /* accept(2) also returns pending network errors of the new connection; the next one may be fine. */
@@ -114,7 +114,7 @@ static void free_acceptor(struct acceptor *a)
 	event_del(&a->event);
 	TAILQ_REMOVE(&a->worker->acceptors, a, entry);
 	listener_unref(a->listener);
-	tls_sites_unref(a->sites);
+	tls_sites_unref(a->opening.sites);
 	free(a);
 }
 
@@ -162,7 +162,7 @@ void acceptors_resume(struct worker *w)
 		else
 			start_accepting(a);
 	}
-	if (!(w->orders_done & ORDER_DRAIN))
+	if (!worker_drains(w))
 		acceptors_update(w, w->snapshot); /* add acceptors that lacked memory */
 	worker_report_if_drained(w);
 }
@@ -175,7 +175,7 @@ void acceptors_abandon(struct worker *w)
 		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): TAILQ_REMOVE precedes each free() */
 		log_warning("connections lost: listen \"%s\" has waiting connections, no "
 			    "descriptor is free to accept them",
-			    a->listener->title);
+			    a->opening.title);
 		free_acceptor(a);
 	}
 	event_del(w->resume_accepting);
@@ -190,8 +190,7 @@ static bool accepts_on(const struct worker *w, const struct listener *l, int fd)
 	return false;
 }
 
-static void add_acceptor(struct worker *w, struct listener *l, int fd, const struct opening *o,
-			 struct tls_sites *sites)
+static void add_acceptor(struct worker *w, struct listener *l, int fd, const struct opening *o)
 {
 	if (accepts_on(w, l, fd))
 		return;
@@ -203,7 +202,7 @@ static void add_acceptor(struct worker *w, struct listener *l, int fd, const str
 	a->worker = w;
 	a->listener = listener_ref(l);
 	a->opening = *o;
-	a->sites = tls_sites_ref(sites);
+	tls_sites_ref(o->sites);
 	a->batch = 1;
 	event_assign(&a->event, w->base, fd, EV_READ | EV_PERSIST, on_accept, a);
 	TAILQ_INSERT_TAIL(&w->acceptors, a, entry);
@@ -212,14 +211,13 @@ static void add_acceptor(struct worker *w, struct listener *l, int fd, const str
 
 /* Use the sockets of L that are assigned to this worker; all if L is removed, because another
  * worker may be stuck. */
-static void add_sockets(struct worker *w, struct listener *l, const struct opening *o,
-			struct tls_sites *sites)
+static void add_sockets(struct worker *w, struct listener *l, const struct opening *o)
 {
 	for (size_t i = 0; i < l->n_fds; i++)
 		if (!l->refuses && !listener_is_assigned(l, i, w->index, w->workers->n_workers))
 			continue;
 		else if (!l->actual.datagram)
-			add_acceptor(w, l, l->fds[i], o, sites);
+			add_acceptor(w, l, l->fds[i], o);
 		else if (!datagrams_add(w, l, l->fds[i], o->title))
 			pause_accepting(w, ENOMEM); /* acceptors_resume() tries again */
 }
@@ -227,25 +225,27 @@ static void add_sockets(struct worker *w, struct listener *l, const struct openi
 /* How the connections of listener number I of S begin. */
 static struct opening opening_of(struct worker *w, const struct snapshot *s, size_t i)
 {
-	return (struct opening){.title = worker_keep_title(w, s->title[i]),
-				.proxied = s->proxied[i],
-				.tls = s->tls_server[i]};
+	const struct listen_config *c = s->section[i];
+	return (struct opening){.title = worker_keep_title(w, c->title),
+				.proxied = c->proxy,
+				.tls = tls_sites_listen(s->tls, (size_t)(c - s->config->listen)),
+				.sites = s->tls};
 }
 
 static void add_all_acceptors(struct worker *w, const struct snapshot *s)
 {
-	for (size_t i = 0; i < s->n_listeners; i++) {
-		const struct opening o = opening_of(w, s, i);
-		if (s->listener[i] != s->admin)
-			add_sockets(w, s->listener[i], &o, s->tls);
-	}
+	for (size_t i = 0; i < s->n_listeners; i++)
+		if (s->listener[i] != s->admin) {
+			const struct opening o = opening_of(w, s, i);
+			add_sockets(w, s->listener[i], &o);
+		}
 }
 
 static void configure(struct acceptor *a, const struct snapshot *s)
 {
+	tls_sites_unref(a->opening.sites);
 	a->opening = opening_of(a->worker, s, snapshot_index(s, a->listener));
-	tls_sites_unref(a->sites);
-	a->sites = tls_sites_ref(s->tls);
+	tls_sites_ref(a->opening.sites);
 }
 
 /* The listener of A is removed. */
@@ -255,7 +255,7 @@ static void retire_acceptor(struct acceptor *a)
 		end_acceptor(a);
 	} else if (!event_pending(&a->event, EV_TIMEOUT, NULL)) {
 		start_accepting(a);
-		add_sockets(a->worker, a->listener, &a->opening, a->sites);
+		add_sockets(a->worker, a->listener, &a->opening);
 	}
 }
 

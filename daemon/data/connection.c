@@ -5,6 +5,7 @@
 #include "data/proxy_protocol.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -38,32 +39,29 @@ void connection_assign_event(struct connection *c, short what)
 static void set_user_timeout(const struct connection *c)
 {
 	int64_t seconds = c->worker->snapshot->config->limits.idle_timeout;
-	unsigned ms = seconds < UINT32_MAX / 1000 ? (unsigned)seconds * 1000 : UINT32_MAX;
+	int ms = seconds < INT_MAX / 1000 ? (int)seconds * 1000 : INT_MAX;
 	if (seconds && !c->is_unix)
 		setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
 }
 
-/*
- * Wait for bytes to read, for room to write, or if for neither, for the loss of the peer: its end
- * or a reset. The last is edge-triggered, because unread bytes would trigger it all the time.
- * Returns false if the kernel cannot watch the socket; C has failed then.
- */
-static bool wait_for(struct connection *c, bool read, bool write, bool loss)
+/* The loss of the peer: its end or a reset. Edge-triggered, because unread bytes would trigger it
+ * all the time. */
+enum { LOSS = EV_READ | EV_CLOSED | EV_ET };
+
+/* Wait for EVENTS: bytes to read, room to write, or both; or LOSS; or 0. Returns false if the
+ * kernel cannot watch the socket; C has failed then. */
+static bool wait_for(struct connection *c, unsigned events)
 {
-	if (c->awaits_read == read && c->awaits_write == write && c->awaits_loss == loss)
+	if (c->awaited == events)
 		return true;
 	/* Even if the event waits for nothing: connection_schedule() may have activated it. */
 	event_del(&c->event);
-	c->awaits_read = read;
-	c->awaits_write = write;
-	c->awaits_loss = loss;
-	if (!read && !write && !loss)
+	c->awaited = (uint8_t)events;
+	if (!events)
 		return true;
-	if (write)
+	if (events & EV_WRITE)
 		set_user_timeout(c);
-	short what = (short)(EV_PERSIST | (read ? EV_READ : 0) | (write ? EV_WRITE : 0) |
-			     (loss ? EV_READ | EV_CLOSED | EV_ET : 0));
-	connection_assign_event(c, what);
+	connection_assign_event(c, (short)(EV_PERSIST | events));
 	if (event_add(&c->event, NULL) == 0)
 		return true;
 	connection_fail_no_memory(c);
@@ -144,7 +142,7 @@ static void open_connection(struct connection *c)
 	connection_move(c, LIST_ACTIVE);
 	c->state = OPEN;
 	call_opened(c);
-	if (c->draining)
+	if (worker_drains(c->worker))
 		call_draining(c);
 }
 
@@ -241,7 +239,7 @@ static void note_peer_end(struct connection *c)
 {
 	c->peer_ended = true;
 	connection_log(c, LOG_DEBUG, "peer closed its side: unsent=%zu", buffered(c->out));
-	if (c->state == AWAITS_TLS && tls_session_has_begun(c->tls))
+	if (c->state == AWAITS_TLS && c->tls->ssl)
 		worker_add(c->worker, COUNT_TLS + TLS_FAILED, 1);
 	call_ended(c);
 }
@@ -251,13 +249,12 @@ static void receive_tls(struct connection *c, const char *bytes, size_t n)
 {
 	struct worker *w = c->worker;
 	enum tls_status status = connection_decrypt(c, bytes, n);
-	bool is_open = tls_session_is_open(c->tls);
 	if (c->state >= ENDED) /* limits.memory */
 		return;
-	if (c->state == AWAITS_TLS && (is_open || status == TLS_BROKEN))
-		worker_add(w, COUNT_TLS + tls_session_result(c->tls), 1);
-	if (c->state == AWAITS_TLS && is_open) {
-		worker_add(w, tls_session_is_tls13(c->tls) ? COUNT_TLS13 : COUNT_TLS12, 1);
+	if (c->state == AWAITS_TLS && (c->tls->open || status == TLS_BROKEN))
+		worker_add(w, COUNT_TLS + c->tls->result, 1);
+	if (c->state == AWAITS_TLS && c->tls->open) {
+		worker_add(w, c->tls->tls13 ? COUNT_TLS13 : COUNT_TLS12, 1);
 		open_connection(c);
 	}
 	if (w->tls.n_plain)
@@ -301,7 +298,7 @@ static size_t room_to_receive(struct connection *c)
 
 static void receive(struct connection *c)
 {
-	bool shakes_hands = c->tls && c->state < OPEN && !c->draining;
+	bool shakes_hands = c->tls && c->state < OPEN && !worker_drains(c->worker);
 	if (shakes_hands && !may_shake_hands(c->worker))
 		return; /* the event is triggered again in the next turn */
 	ssize_t n = recv(c->fd, c->worker->scratch, room_to_receive(c), 0);
@@ -402,7 +399,7 @@ static void read_or_look(struct connection *c)
 {
 	if (c->state == LINGERING)
 		discard(c);
-	else if (c->awaits_loss && !may_read(c))
+	else if (c->awaited == LOSS && !may_read(c))
 		look_for_loss(c);
 	else
 		exchange(c, true);
@@ -461,8 +458,7 @@ static void give_up(struct connection *c, enum close_reason reason)
 {
 	struct workers *all = c->worker->workers;
 	size_t unsent = unreceived(c);
-	bool drains = atomic_load(&c->worker->orders) & ORDER_DRAIN;
-	if (drains && !c->outgoing && (c->state < LINGERING || unsent)) {
+	if (worker_drains(c->worker) && !c->outgoing && (c->state < LINGERING || unsent)) {
 		atomic_fetch_add(&all->n_cut_off, 1);
 		atomic_fetch_add(&all->unsent_bytes, unsent);
 	}
@@ -483,7 +479,7 @@ static void check_progress(struct connection *c)
 	if (left < c->unreceived || c->holds)
 		c->active_at = w->now;
 	c->unreceived = left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
-	bool is_late = c->state == LINGERING && !(w->orders_done & ORDER_DRAIN) &&
+	bool is_late = c->state == LINGERING && !worker_drains(w) &&
 		       w->now - c->lingering_since > LINGER_SECONDS;
 	if (is_late || w->now - c->active_at > STALL_SECONDS)
 		give_up(c, CLOSED_IDLE);
@@ -548,7 +544,6 @@ static void free_connection(struct connection *c)
 
 static void begin_drain(struct connection *c)
 {
-	c->draining = true;
 	if (c->state == CONNECTING)
 		return;
 	if (c->in_grace_period)
@@ -590,7 +585,7 @@ static bool is_over(struct connection *c)
 		/* The request cannot become complete. */
 		connection_log(c, LOG_DEBUG, "request too large: limits.buffer = %zu", limit);
 		connection_begin_close(c, CLOSED_OVERFLOW);
-	} else if (c->draining && all_sent && all_answered) {
+	} else if (worker_drains(c->worker) && all_sent && all_answered) {
 		if (call_ending(c, ENDING_DRAIN))
 			connection_flush(c);
 		connection_begin_close(c, CLOSED_DRAIN);
@@ -602,27 +597,31 @@ static bool is_over(struct connection *c)
 	return true;
 }
 
+/* connection_shutdown(): all is sent, let close_notify and the FIN follow. Returns false if C has
+ * failed. */
+static bool shut_down(struct connection *c)
+{
+	connection_end_tls(c);
+	c->shut_down = c->state == OPEN && !buffered(c->out);
+	if (c->shut_down && shutdown(c->fd, SHUT_WR) < 0) /* the peer has reset C */
+		connection_fail_errno(c, "shut down");
+	return c->state == OPEN;
+}
+
 /* Wait for the socket. Returns false if C has failed. */
 static bool wait_open(struct connection *c)
 {
-	size_t out = buffered(c->out);
-	bool read = may_read(c), loss = !read && !out && !c->peer_ended;
+	bool read = may_read(c);
 	connection_free_buffers(c, false);
-	if (c->shutting_down && !c->shut_down && !out) {
-		connection_end_tls(c);
-		out = buffered(c->out);
-	}
-	if (c->shutting_down && !c->shut_down && !out) {
-		c->shut_down = true;
-		if (shutdown(c->fd, SHUT_WR) < 0) { /* the peer has reset C */
-			connection_fail_errno(c, "shut down");
-			return false;
-		}
-	}
-	if (!read && c->awaits_read && !c->peer_ended)
+	if (c->shutting_down && !c->shut_down && !buffered(c->out) && !shut_down(c))
+		return false;
+	size_t out = buffered(c->out);
+	if (!read && (c->awaited & EV_READ) && c->awaited != LOSS && !c->peer_ended)
 		connection_log(c, LOG_DEBUG, "reading paused: unsent=%zu unconsumed=%zu", out,
 			       buffered(c->in));
-	return wait_for(c, read, out > 0, loss);
+	if (!read && !out && !c->peer_ended)
+		return wait_for(c, LOSS);
+	return wait_for(c, (read ? EV_READ : 0) | (out ? EV_WRITE : 0));
 }
 
 /* CLOSING. Returns false if the state has changed. */
@@ -639,7 +638,7 @@ static bool wait_closing(struct connection *c)
 		connection_move(c, LIST_ENDING);
 		c->unreceived = UINT32_MAX;
 	}
-	return wait_for(c, false, unsent, false);
+	return wait_for(c, unsent ? EV_WRITE : 0);
 }
 
 /* Carry out all changes of state that are due, then wait for the socket. May free C. */
@@ -660,7 +659,7 @@ static void settle(struct connection *c)
 				return;
 			break;
 		case LINGERING:
-			if (wait_for(c, true, false, false))
+			if (wait_for(c, EV_READ))
 				return;
 			break;
 		case ENDED:
@@ -682,7 +681,7 @@ void connection_handle(struct connection *c, enum connection_event event)
 	case ACCEPTED:
 		if (c->state == OPEN)
 			call_opened(c);
-		if (w->orders_done & ORDER_DRAIN)
+		if (worker_drains(w))
 			begin_drain(c);
 		else
 			exchange(c, true); /* the first request is often there already */

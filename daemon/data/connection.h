@@ -75,16 +75,13 @@ struct connection {
 	uint8_t state;		  /* enum connection_state */
 	uint8_t list;		  /* enum list_index */
 	uint8_t reason;		  /* enum close_reason, valid from CLOSING on */
+	uint8_t awaited;	  /* EV_READ and EV_WRITE, or LOSS: see wait_for() */
 	bool closed_due : 1;	  /* `closed` is still to be called */
 	bool outgoing : 1;	  /* made by worker_connect() */
-	bool draining : 1;	  /* close when every received request is answered */
 	bool in_grace_period : 1; /* draining: was active lately, may send one more request */
 	bool peer_ended : 1;	  /* the peer sends no more: its FIN was read */
 	bool offer_again : 1;	  /* call `data` with the unconsumed bytes once `out` has room */
 	bool blocked : 1;	  /* the socket takes no more bytes: wait for EV_WRITE */
-	bool awaits_read : 1;	  /* the event waits for EV_READ */
-	bool awaits_write : 1;	  /* the event waits for EV_WRITE */
-	bool awaits_loss : 1;	  /* the event waits for the peer's end or reset only */
 	bool paused : 1;	  /* connection_read_pause() */
 	bool wants_room : 1;	  /* call `writable` once `out` has room */
 	bool called_ended : 1;	  /* `ended` was called */
@@ -132,15 +129,12 @@ struct opening {
 	const char *title;	      /* of the section, kept by worker_keep_title() */
 	bool proxied;		      /* with a PROXY header */
 	const struct tls_server *tls; /* then with a TLS handshake; NULL: without */
+	struct tls_sites *sites;      /* that has `tls`; the acceptor owns a reference */
 };
 
 /* Take over FD, which was accepted from L. The caller has counted it in workers->n_connections. */
 void connection_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
 		       const struct listener *l, const struct opening *o);
-
-/* See worker_connect(). */
-struct connection *connection_connect(struct worker *w, const char *address,
-				      const struct protocol *p, void *data);
 
 /* The machine, data/connection.c. */
 
@@ -171,7 +165,6 @@ void connection_begin_close(struct connection *c, enum close_reason reason);
 /* To ENDED, for REASON unless the connection was closing already. */
 void connection_end(struct connection *c, enum close_reason reason);
 void connection_fail_no_memory(struct connection *c);
-const char *connection_error_text(const struct connection *c);	    /* see connection_error() */
 void connection_fail_errno(struct connection *c, const char *call); /* CALL: "send" or "receive" */
 /* The connection cannot be made. ERROR: see connection->error. */
 void connection_fail_connect(struct connection *c, int error);

@@ -30,7 +30,7 @@ void connection_log(const struct connection *c, int level, const char *format, .
 	const struct log_about about = {
 		.prefix = peer,
 		.field = {LOG_TEXT("peer", peer),
-			  LOG_TEXT("listener", c->listener ? c->listener : ""),
+			  LOG_TEXT("listener", c->outgoing ? "" : c->listener),
 			  LOG_TEXT("service", c->worker->workers->service->name),
 			  LOG_NUMBER("worker", c->worker->index)}};
 	va_start(ap, format);
@@ -84,7 +84,7 @@ void connection_end(struct connection *c, enum close_reason reason)
 		c->state = ENDED;
 }
 
-const char *connection_error_text(const struct connection *c)
+const char *connection_error(const struct connection *c)
 {
 	return !c->error ? "" : c->error > 0 ? strerror(c->error) : gai_strerror(c->error);
 }
@@ -109,7 +109,7 @@ void connection_fail_errno(struct connection *c, const char *call)
 void connection_fail_connect(struct connection *c, int error)
 {
 	c->error = (int16_t)error;
-	connection_log(c, LOG_DEBUG, "cannot connect: %s", connection_error_text(c));
+	connection_log(c, LOG_DEBUG, "cannot connect: %s", connection_error(c));
 	connection_end(c, CLOSED_ERROR);
 }
 
@@ -277,7 +277,7 @@ static void seal(struct connection *c, const char *bytes, size_t n)
 {
 	if (!n || c->state >= ENDED)
 		return;
-	if (tls_session_is_broken(c->tls)) /* by a record behind those that are answered */
+	if (c->tls->broken) /* by a record behind those that are answered */
 		connection_end(c, CLOSED_TLS);
 	else if (!tls_session_send(c->tls, &c->worker->tls, bytes, n))
 		connection_fail_no_memory(c);

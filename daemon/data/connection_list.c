@@ -53,7 +53,7 @@ void connection_list_tick(struct worker *w)
 
 void connection_list_check(struct worker *w)
 {
-	if (w->orders_done & ORDER_DRAIN) {
+	if (worker_drains(w)) {
 		end_grace_period(&w->lists[LIST_OPENING]);
 		freeze_order(w);
 		end_grace_period(&w->lists[LIST_ACTIVE]);

@@ -104,9 +104,13 @@ static bool count_outgoing(struct worker *w)
 	return false;
 }
 
-struct connection *connection_connect(struct worker *w, const char *address,
-				      const struct protocol *p, void *data)
+struct connection *worker_connect(struct worker *w, const char *address, const struct protocol *p,
+				  void *data)
 {
+	if (w->orders_done & ORDER_CLOSE) {
+		errno = ESHUTDOWN;
+		return NULL;
+	}
 	if (!count_outgoing(w))
 		return NULL;
 	struct connection *c = calloc(1, sizeof(*c));
@@ -125,7 +129,6 @@ struct connection *connection_connect(struct worker *w, const char *address,
 	c->state = CONNECTING;
 	c->list = LIST_OPENING;
 	c->outgoing = c->closed_due = true;
-	c->draining = w->orders_done & ORDER_DRAIN;
 	w->n_connections++;
 	TAILQ_INSERT_TAIL(&w->lists[c->list], c, entry);
 	connection_assign_event(c, 0);

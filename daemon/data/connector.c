@@ -173,12 +173,13 @@ static void on_looked_up(void *arg, int error, const struct addrinfo *list)
 /* Split "name:port". */
 static struct lookup *look_up(struct connector *c, const char *address)
 {
+	enum { PORT_MAX = 65535 }; /* getaddrinfo(3) uses the lower 16 bits of a larger number */
 	char host[256];
 	const char *colon = strrchr(address, ':');
 	size_t length = colon ? (size_t)(colon - address) : 0;
 	if (!length || length >= sizeof(host) || !colon[1] ||
-	    colon[1 + strspn(colon + 1, "0123456789")] || strpbrk(address, "[]/") ||
-	    memchr(address, ':', length)) {
+	    colon[1 + strspn(colon + 1, "0123456789")] || strtoul(colon + 1, NULL, 10) > PORT_MAX ||
+	    strpbrk(address, "[]/") || memchr(address, ':', length)) {
 		errno = EINVAL;
 		return NULL;
 	}
@@ -198,7 +199,7 @@ struct connector *connector_new(struct worker *w, const char *address, connector
 	c->done = done;
 	c->arg = arg;
 	event_assign(&c->timer, w->base, -1, 0, on_timer, c);
-	if (address_parse(address, &a) && !a.no_interface) {
+	if (address_parse(address, &a) && !a.no_interface && !a.datagram) {
 		add_address(c, (const struct sockaddr *)&a.sa, a.length);
 		event_active(&c->timer, EV_TIMEOUT, 1);
 	} else if (!(c->lookup = look_up(c, address))) {

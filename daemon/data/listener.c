@@ -36,46 +36,35 @@ static void remove_stale_file(const struct address *a)
 	close(fd);
 }
 
-/* Options that accepted sockets inherit, which saves system calls for each of them. */
-static bool set_inherited_options(int fd)
+static bool enable(int fd, int level, int option)
 {
 	int one = 1;
-	return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) == 0 &&
-	       setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)) == 0;
-}
-
-static bool set_tcp_options(int fd, int family, bool share)
-{
-	int one = 1;
-	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
-	       set_inherited_options(fd) &&
-	       (family != AF_INET6 ||
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) == 0) &&
-	       (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0);
+	return setsockopt(fd, level, option, &one, sizeof(one)) == 0;
 }
 
 static bool share_port(int fd)
 {
-	int one = 1;
-	return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0;
+	return enable(fd, SOL_SOCKET, SO_REUSEPORT);
 }
 
-/* Not SO_REUSEADDR, with which a second UDP socket takes all datagrams from the first one. */
-static bool set_udp_options(int fd, const struct address *a, bool share)
+/* Options that accepted sockets inherit, which saves system calls for each of them. */
+static bool set_inherited_options(int fd)
 {
-	int one = 1;
-	return udp_socket_set_options(fd, a) &&
-	       (a->sa.ss_family != AF_INET6 ||
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) == 0) &&
-	       (!share || share_port(fd));
+	return enable(fd, IPPROTO_TCP, TCP_NODELAY) && enable(fd, SOL_SOCKET, SO_KEEPALIVE);
 }
 
 static bool set_options(int fd, const struct address *a, bool share)
 {
+	bool good = true;
 	if (a->sa.ss_family == AF_UNIX)
 		return true;
-	return a->datagram ? set_udp_options(fd, a, share)
-			   : set_tcp_options(fd, a->sa.ss_family, share);
+	if (a->sa.ss_family == AF_INET6)
+		good = enable(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+	if (share)
+		good = good && share_port(fd);
+	if (a->datagram) /* not SO_REUSEADDR: a second socket would take all datagrams */
+		return good && udp_socket_set_options(fd, a);
+	return good && enable(fd, SOL_SOCKET, SO_REUSEADDR) && set_inherited_options(fd);
 }
 
 /* Returns a bound socket, or -1 and errno. */

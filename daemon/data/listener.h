@@ -37,7 +37,7 @@ struct listener {
 	_Atomic unsigned refs;
 	_Atomic enum keeper keeper; /* written by the control thread, read by workers */
 	_Atomic bool refuses;	    /* see listener_retire(); written by the control thread */
-	char *title; /* of the listen section; of the passed descriptor while no section uses it */
+	char *title; /* of the section for which it was opened, or of the passed descriptor */
 	struct address configured; /* its port may be 0 */
 	struct address actual;	   /* as bound */
 	gid_t gid;		   /* of the file of a unix socket, if has_gid */

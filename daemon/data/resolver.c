@@ -16,7 +16,8 @@ struct lookup {
 	struct worker *worker;
 	void (*done)(void *arg, int error, const struct addrinfo *list);
 	void *arg;
-	enum { QUEUED, RUNNING_LOOKUP, CANCELLED } state;
+	/* LOST: memory was short, `done` is not called. */
+	enum { QUEUED, RUNNING_LOOKUP, LOST, CANCELLED } state;
 	int error;
 	struct addrinfo *list;
 	char host[HOST_MAX], port[PORT_MAX];
@@ -35,15 +36,12 @@ static void free_lookup(struct lookup *l)
 	free(l);
 }
 
-/* Worker's thread. */
+/* Worker's thread, the only one that still uses the lookup. */
 static void deliver(struct worker *w, void *arg)
 {
 	struct lookup *l = arg;
 	(void)w;
-	pthread_mutex_lock(&lock);
-	bool cancelled = l->state == CANCELLED;
-	pthread_mutex_unlock(&lock);
-	if (!cancelled)
+	if (l->state != CANCELLED)
 		l->done(l->arg, l->error, l->list);
 	free_lookup(l);
 }
@@ -56,8 +54,10 @@ static void run_lookup(struct lookup *l)
 		l->error = EAI_MEMORY;
 	/* With the lock: a worker that has not cancelled the lookup yet still exists. */
 	pthread_mutex_lock(&lock);
-	if (l->state == CANCELLED || post_queue_add(&l->worker->posts, deliver, l))
+	if (l->state == CANCELLED)
 		free_lookup(l);
+	else if (post_queue_add(&l->worker->posts, deliver, l))
+		l->state = LOST; /* the worker frees it */
 	pthread_mutex_unlock(&lock);
 }
 
@@ -79,11 +79,12 @@ static void *run_thread(void *arg)
 	return arg;
 }
 
-/* With the lock. Returns an errno if there is no thread at all. */
+/* With the lock, for one more lookup: an idle thread may not have woken yet for one in the queue.
+ * Returns an errno if there is no thread at all. */
 static int start_thread(void)
 {
 	pthread_t thread;
-	if (n_idle || n_threads == THREADS_MAX)
+	if (n_idle > n_queued || n_threads == THREADS_MAX)
 		return 0;
 	int error = thread_start(&thread, "resolver", run_thread, NULL);
 	if (error)
@@ -124,13 +125,13 @@ struct lookup *resolver_look_up(struct worker *w, const char *host, const char *
 void resolver_cancel(struct lookup *l)
 {
 	pthread_mutex_lock(&lock);
-	bool queued = l->state == QUEUED;
+	bool queued = l->state == QUEUED, lost = l->state == LOST;
 	l->state = CANCELLED;
 	if (queued) {
 		TAILQ_REMOVE(&queue, l, entry);
 		n_queued--;
 	}
 	pthread_mutex_unlock(&lock);
-	if (queued)
+	if (queued || lost)
 		free_lookup(l);
 }

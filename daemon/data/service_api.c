@@ -1,4 +1,4 @@
-/* Implements the functions that a service calls, of daemon/service*.h. Worker's thread, unless the
+/* Implements most functions that a service calls, of daemon/service*.h. Worker's thread, unless the
  * header permits any thread. */
 #include "base/log.h"
 #include "data/connection.h"
@@ -118,7 +118,7 @@ void worker_release(struct worker *w)
 
 int connection_write(struct connection *c, const void *bytes, size_t n)
 {
-	if (c->state > OPEN || (c->state < OPEN && c->state != CONNECTING) || c->shutting_down ||
+	if ((c->state != OPEN && c->state != CONNECTING) || c->shutting_down ||
 	    !connection_send(c, bytes, n))
 		return -1;
 	if (buffered(c->out) < connection_buffer_limit(c))
@@ -132,21 +132,6 @@ void connection_close(struct connection *c)
 {
 	connection_begin_close(c, CLOSED_BY_SERVICE);
 	connection_schedule(c);
-}
-
-struct connection *worker_connect(struct worker *w, const char *address, const struct protocol *p,
-				  void *data)
-{
-	if (w->orders_done & ORDER_CLOSE) {
-		errno = ESHUTDOWN;
-		return NULL;
-	}
-	return connection_connect(w, address, p, data);
-}
-
-const char *connection_error(const struct connection *c)
-{
-	return connection_error_text(c);
 }
 
 void connection_abort(struct connection *c)

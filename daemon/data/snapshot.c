@@ -15,8 +15,7 @@ struct build {
 	const struct config *config;
 	const struct snapshot *old; /* may be NULL */
 	const struct listeners *passed, *retired;
-	struct listen_config admin;			   /* the admin section */
-	const struct listen_config *opened[LISTENERS_MAX]; /* NULL: s->listener[i] is reused */
+	bool opened[LISTENERS_MAX]; /* false: s->listener[i] is reused */
 };
 
 static bool has_address(const struct listener *l, const struct address *a)
@@ -127,10 +126,6 @@ static struct listener *add_listener(struct build *b, const struct listen_config
 	if (!*c->address || !address_parse(c->address, &a))
 		return NULL;
 	struct listener *l = find_passed_listener(b, c->title, &a);
-	if (l && l->keeper == KEEPER_STORE) { /* so far, its title is the name of the descriptor */
-		free(l->title);
-		l->title = strdup(c->title);
-	}
 	if (!l)
 		l = find_old_listener(b, &a);
 	bool reused = l != NULL;
@@ -142,11 +137,8 @@ static struct listener *add_listener(struct build *b, const struct listen_config
 		report_unused_sockets(b, c, &a, e);
 		return NULL;
 	}
-	b->opened[s->n_listeners] = reused ? NULL : c;
-	s->backlog[s->n_listeners] = (int)c->backlog;
-	s->title[s->n_listeners] = c->title;
-	s->proxied[s->n_listeners] = c->proxy;
-	s->section[s->n_listeners] = c == &b->admin ? NULL : c;
+	b->opened[s->n_listeners] = !reused;
+	s->section[s->n_listeners] = c;
 	s->listener[s->n_listeners++] = l;
 	return l;
 }
@@ -157,12 +149,12 @@ static void add_listeners(struct build *b, struct errors *e)
 	size_t errors_before = e->n;
 	for (size_t i = 0; i < c->n_listen; i++)
 		add_listener(b, &c->listen[i], b->s->n_workers, e);
-	b->s->admin = add_listener(b, &b->admin, 1, e);
+	b->s->admin = add_listener(b, &b->s->admin_section, 1, e);
 	/* Listen only when all are bound: clients that connect to 127.0.0.1:80 in place of OLD's
 	 * 0.0.0.0:80 would be reset if the reload were rejected. */
 	for (size_t i = 0; e->n == errors_before && i < b->s->n_listeners; i++)
 		if (b->opened[i])
-			listener_listen(b->s->listener[i], b->opened[i], e);
+			listener_listen(b->s->listener[i], b->s->section[i], e);
 }
 
 static struct snapshot *alloc_snapshot(size_t n_workers)
@@ -180,22 +172,19 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 			      size_t n_workers, struct errors *e)
 {
 	struct snapshot *s = alloc_snapshot(n_workers);
-	struct build b = {.s = s,
-			  .config = config,
-			  .old = old,
-			  .passed = passed,
-			  .retired = retired,
-			  .admin = {.location = config->admin.location,
-				    .title = "admin",
-				    .address = config->admin.address,
-				    .backlog = ADMIN_BACKLOG}};
+	struct build b = {
+		.s = s, .config = config, .old = old, .passed = passed, .retired = retired};
 	size_t errors_before = e->n;
 	if (!s) {
-		errors_add(e, NULL, 0, "out of memory");
+		errors_add_no_memory(e, NULL, 0);
 		return NULL;
 	}
 	s->generation = old ? old->generation + 1 : 1;
 	s->connections = (size_t)config->limits.connections;
+	s->admin_section = (struct listen_config){.location = config->admin.location,
+						  .title = "admin",
+						  .address = config->admin.address,
+						  .backlog = ADMIN_BACKLOG};
 	add_listeners(&b, e);
 	if (e->n == errors_before) {
 		s->config = config;
@@ -208,30 +197,18 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 	return NULL;
 }
 
-/* Returns the TLS server of listener I, or NULL. Title and section share their text. */
-static const struct tls_server *server_of(const struct snapshot *s, size_t i)
-{
-	if (s->listener[i] == s->admin)
-		return tls_sites_admin(s->tls);
-	for (size_t k = 0; k < s->config->n_listen; k++)
-		if (s->config->listen[k].title == s->title[i])
-			return tls_sites_listen(s->tls, k);
-	return NULL;
-}
-
 void snapshot_set_loaded(struct snapshot *s, struct loaded *loaded)
 {
 	s->loaded = loaded;
-	s->tls = tls_sites_ref(loaded_tls(loaded));
-	for (size_t i = 0; i < s->n_listeners; i++)
-		s->tls_server[i] = server_of(s, i);
+	s->tls = loaded_tls(loaded);
 }
 
-void snapshot_set_access(const struct snapshot *s)
+void snapshot_apply_sections(const struct snapshot *s)
 {
 	for (size_t i = 0; i < s->n_listeners; i++) {
 		const struct listen_config *c = s->section[i];
-		if (c && listener_set_access(s->listener[i], c) < 0)
+		listener_set_backlog(s->listener[i], (int)c->backlog);
+		if (listener_set_access(s->listener[i], c) < 0)
 			log_warning(
 				"cannot set mode or group of socket %s (listen \"%s\"): %s; the "
 				"file keeps its mode and group",
@@ -247,11 +224,11 @@ struct snapshot *snapshot_without_listeners(const struct snapshot *old)
 	s->generation = old->generation;
 	s->config = config_ref(old->config);
 	s->loaded = loaded_ref(old->loaded);
-	s->tls = tls_sites_ref(old->tls);
+	s->tls = old->tls;
 	s->connections = old->connections;
+	s->admin_section = old->admin_section;
 	if (old->admin) {
-		s->tls_server[s->n_listeners] = old->tls_server[snapshot_index(old, old->admin)];
-		s->title[s->n_listeners] = "admin";
+		s->section[s->n_listeners] = &s->admin_section;
 		s->listener[s->n_listeners++] = listener_ref(old->admin);
 		s->admin = old->admin;
 	}
@@ -313,7 +290,6 @@ void snapshot_unref(struct snapshot *s)
 	for (size_t i = 0; i < s->n_workers; i++)
 		snapshot_unref(s->untaken[i]);
 	loaded_unref(s->loaded);
-	tls_sites_unref(s->tls);
 	config_unref(s->config);
 	free(s);
 }

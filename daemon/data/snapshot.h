@@ -27,16 +27,13 @@ struct snapshot {
 	int64_t published_ns; /* CLOCK_MONOTONIC */
 	struct config *config;
 	struct loaded *loaded; /* from the files of the configuration, see data/load.h; or NULL */
-	struct tls_sites *tls; /* the tls sections; NULL: none */
+	struct tls_sites *tls; /* of `loaded`: the tls sections; NULL: none */
 	size_t connections;    /* limits.connections, or fewer if RLIMIT_NOFILE allows fewer */
 	size_t n_listeners;
 	struct listener *listener[LISTENERS_MAX];
-	int backlog[LISTENERS_MAX];	  /* of each listener, as configured in this snapshot */
-	const char *title[LISTENERS_MAX]; /* of its section; the configuration owns it */
-	bool proxied[LISTENERS_MAX]; /* connections of the listener begin with a PROXY header */
-	const struct tls_server *tls_server[LISTENERS_MAX]; /* of `tls`; NULL: plain connections */
-	const struct listen_config *section[LISTENERS_MAX]; /* NULL: the admin section */
+	const struct listen_config *section[LISTENERS_MAX]; /* in `config`, or admin_section */
 	struct listener *admin; /* in listener[]; workers do not accept on it. NULL: off */
+	struct listen_config admin_section; /* the admin section as if it were a listen section */
 	size_t n_workers;
 	/* For each worker, see above: an owned reference or NULL. Only the worker uses its element
 	 * once the snapshot is published. */
@@ -61,15 +58,15 @@ struct snapshot *snapshot_new(struct config *config, const struct snapshot *old,
 			      const struct listeners *passed, const struct listeners *retired,
 			      size_t n_workers, struct errors *e);
 
-/* Add what was loaded for the configuration of S, and so the TLS server of each listener. Takes
- * over LOADED, which may be NULL. Call it before S is published. Control thread. */
+/* Add what was loaded for the configuration of S. Takes over LOADED, which may be NULL. Call it
+ * before S is published. Control thread. */
 void snapshot_set_loaded(struct snapshot *s, struct loaded *loaded);
 
 /*
- * Set the mode and the group of the files of unix sockets as the sections have them, also where a
- * listener was not opened for S. Logs a failure. Control thread.
+ * Set the backlog of each listener, and the mode and the group of the file of a unix socket, as its
+ * section has them: it may not have been opened for S. Logs a failure. Control thread.
  */
-void snapshot_set_access(const struct snapshot *s);
+void snapshot_apply_sections(const struct snapshot *s);
 
 /*
  * Copy OLD without the listeners of workers, for a drain. The generation stays. Returns a

@@ -22,13 +22,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct tls_sites;   /* of one configuration */
-struct tls_server;  /* the sites of one listener: the client's server name selects one */
-struct tls_session; /* of one connection */
+struct tls_sites;  /* of one configuration */
+struct tls_server; /* the sites of one listener: the client's server name selects one */
 
 /* How a handshake ended, in the order of tls_results[]. */
 enum tls_result { TLS_FULL, TLS_RESUMED, TLS_FAILED, TLS_NOT_TLS, TLS_TIMEOUT, N_TLS_RESULTS };
 extern const char *const tls_results[N_TLS_RESULTS];
+
+/* Of one connection. The caller may read the first fields. */
+struct tls_session {
+	enum tls_result result; /* valid once `open` or `broken` */
+	bool open;		/* the handshake is complete */
+	bool tls13;		/* its version, valid once `open` */
+	bool broken;		/* it was TLS_BROKEN, or memory is short: nothing can be sent */
+	struct ssl_st *ssl;	/* NULL until the first byte arrives */
+
+	/* Private to data/tls_session.c. */
+	struct bio_st *bio;		 /* of `ssl` */
+	const struct tls_server *server; /* NULL once the handshake is complete */
+	bool answered;			 /* the client's hello was complete */
+	bool ended;			 /* close_notify was sent */
+	char *error, *peer_name;	 /* NULL: none */
+};
 
 /*
  * The buffers of one thread, for all of its sessions. `plain` has what tls_session_receive() has
@@ -117,27 +132,15 @@ bool tls_session_send(struct tls_session *s, struct tls_io *io, const void *byte
  * occurred. The session receives still. */
 void tls_session_end(struct tls_session *s, struct tls_io *io);
 
-/* Is the handshake complete? Has it begun? */
-bool tls_session_is_open(const struct tls_session *s);
-bool tls_session_has_begun(const struct tls_session *s);
-
-/* Was it TLS_BROKEN, or is memory short? Nothing can be sent any more. */
-bool tls_session_is_broken(const struct tls_session *s);
-
 /* The memory that it needs, in KiB, for limits.memory. */
 uint32_t tls_session_kib(const struct tls_session *s);
-
-/* Valid once the handshake is complete or has failed. */
-enum tls_result tls_session_result(const struct tls_session *s);
-bool tls_session_is_tls13(const struct tls_session *s);
 
 /* Why a session is TLS_BROKEN, in plain words, for the log. */
 const char *tls_session_error(const struct tls_session *s);
 
-/* The subject of the client's verified certificate, "CN=a,O=b" (RFC 2253), "" without one; the
- * server name that the client has asked for, "" without one. Valid as long as S. */
+/* The subject of the client's verified certificate, "CN=a,O=b" (RFC 2253), "" without one. Valid as
+ * long as S. */
 const char *tls_session_peer_name(struct tls_session *s);
-const char *tls_session_server_name(const struct tls_session *s);
 
 #else
 
@@ -236,35 +239,10 @@ static inline void tls_session_end(struct tls_session *s, struct tls_io *io)
 	(void)s;
 	(void)io;
 }
-static inline bool tls_session_is_open(const struct tls_session *s)
-{
-	(void)s;
-	return false;
-}
-static inline bool tls_session_has_begun(const struct tls_session *s)
-{
-	(void)s;
-	return false;
-}
-static inline bool tls_session_is_broken(const struct tls_session *s)
-{
-	(void)s;
-	return false;
-}
 static inline uint32_t tls_session_kib(const struct tls_session *s)
 {
 	(void)s;
 	return 0;
-}
-static inline enum tls_result tls_session_result(const struct tls_session *s)
-{
-	(void)s;
-	return TLS_FAILED;
-}
-static inline bool tls_session_is_tls13(const struct tls_session *s)
-{
-	(void)s;
-	return false;
 }
 static inline const char *tls_session_error(const struct tls_session *s)
 {

@@ -33,8 +33,8 @@ struct tls_sites {
 };
 
 struct tls_name {
-	const char *name;      /* owned by the site */
-	struct tls_site *site; /* the first one of the server that has it */
+	const char *name; /* owned by the site */
+	size_t site;	  /* number of the first site of the server that has it */
 };
 
 /* The sites of one listen section, in its order. The first one serves unknown names. */

@@ -127,8 +127,7 @@ static bool trust_client_ca(SSL_CTX *ctx, STACK_OF(X509) * all)
 	return good && X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN) > 0;
 }
 
-/* OpenSSL calls the client hello callback before it looks at the name, and forgets the name unless
- * this one exists. */
+/* With this callback, the server confirms that it has used the name (RFC 6066 3). */
 static int on_server_name(SSL *ssl, int *alert, void *arg)
 {
 	(void)ssl;

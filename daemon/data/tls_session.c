@@ -31,19 +31,6 @@ enum { TEXT_MAX = 256 };
  */
 enum { OPEN_KIB = 16, HANDSHAKE_KIB = 64, HELLO_KIB = 160 };
 
-struct tls_session {
-	SSL *ssl;			 /* NULL until the first byte arrives */
-	BIO *bio;			 /* of `ssl` */
-	const struct tls_server *server; /* NULL once the handshake is complete */
-	enum tls_result result;
-	bool answered; /* the client's hello was complete */
-	bool open;     /* the handshake is complete */
-	bool broken;   /* no more calls of OpenSSL */
-	bool ended;    /* close_notify was sent */
-	char *error;
-	char *peer_name;
-};
-
 static BIO_METHOD *method;
 
 /* The buffers. */
@@ -309,6 +296,7 @@ static bool shake_hands(struct tls_session *s, struct tls_io *io, enum tls_statu
 			return false;
 	}
 	s->open = true;
+	s->tls13 = SSL_version(s->ssl) == TLS1_3_VERSION;
 	s->result = SSL_session_reused(s->ssl) ? TLS_RESUMED : TLS_FULL;
 	release_server(s);
 	return true;
@@ -395,36 +383,11 @@ void tls_session_end(struct tls_session *s, struct tls_io *io)
 	ERR_clear_error();
 }
 
-bool tls_session_is_open(const struct tls_session *s)
-{
-	return s->open;
-}
-
-bool tls_session_has_begun(const struct tls_session *s)
-{
-	return s->ssl;
-}
-
-bool tls_session_is_broken(const struct tls_session *s)
-{
-	return s->broken;
-}
-
 uint32_t tls_session_kib(const struct tls_session *s)
 {
 	if (!s->ssl)
 		return 0;
 	return s->open ? OPEN_KIB : s->answered ? HANDSHAKE_KIB : HELLO_KIB;
-}
-
-enum tls_result tls_session_result(const struct tls_session *s)
-{
-	return s->result;
-}
-
-bool tls_session_is_tls13(const struct tls_session *s)
-{
-	return s->ssl && SSL_version(s->ssl) == TLS1_3_VERSION;
 }
 
 const char *tls_session_error(const struct tls_session *s)
@@ -463,10 +426,4 @@ void tls_session_close(struct tls_session *s)
 	s->ssl = NULL;
 	s->broken = true;
 	release_server(s);
-}
-
-const char *tls_session_server_name(const struct tls_session *s)
-{
-	const char *name = s->ssl ? SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name) : NULL;
-	return name ? name : "";
 }

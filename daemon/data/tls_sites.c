@@ -110,16 +110,11 @@ bool tls_site_set_leaf(struct tls_site *s, X509 *leaf)
 /* Servers. */
 
 /* By name, and those of equal names in the order of their sites. */
-struct ordered_name {
-	struct tls_name name;
-	size_t order;
-};
-
-static int compare_ordered(const void *a, const void *b)
+static int compare_names(const void *a, const void *b)
 {
-	const struct ordered_name *x = a, *y = b;
-	int difference = strcmp(x->name.name, y->name.name);
-	return difference ? difference : x->order < y->order ? -1 : x->order > y->order;
+	const struct tls_name *x = a, *y = b;
+	int difference = strcmp(x->name, y->name);
+	return difference ? difference : x->site < y->site ? -1 : x->site > y->site;
 }
 
 static bool add_names(struct tls_server *server)
@@ -127,21 +122,18 @@ static bool add_names(struct tls_server *server)
 	size_t n = 0;
 	for (size_t i = 0; i < server->n; i++)
 		n += server->site[i]->n_names;
-	struct ordered_name *all = calloc(n + 1, sizeof(*all));
-	server->names = calloc(n + 1, sizeof(*server->names));
-	bool good = all && server->names;
+	struct tls_name *names = server->names = calloc(n + 1, sizeof(*names));
+	if (!names)
+		return false;
 	n = 0;
-	for (size_t i = 0; good && i < server->n; i++)
+	for (size_t i = 0; i < server->n; i++)
 		for (size_t k = 0; k < server->site[i]->n_names; k++)
-			all[n++] = (struct ordered_name){
-				{server->site[i]->names[k], server->site[i]}, i};
-	if (good)
-		qsort(all, n, sizeof(*all), compare_ordered);
-	for (size_t i = 0; good && i < n; i++)
-		if (i == 0 || strcmp(all[i].name.name, all[i - 1].name.name) != 0)
-			server->names[server->n_names++] = all[i].name;
-	free(all);
-	return good;
+			names[n++] = (struct tls_name){server->site[i]->names[k], i};
+	qsort(names, n, sizeof(*names), compare_names);
+	for (size_t i = 0; i < n; i++)
+		if (i == 0 || strcmp(names[i].name, names[server->n_names - 1].name) != 0)
+			names[server->n_names++] = names[i];
+	return true;
 }
 
 static void free_server(struct tls_server *server)
@@ -174,16 +166,16 @@ struct tls_server *tls_server_new(struct tls_sites *s, char *const *titles)
 	return NULL;
 }
 
-static int compare_names(const void *key, const void *name)
+static int compare_key(const void *key, const void *name)
 {
 	return strcmp(key, ((const struct tls_name *)name)->name);
 }
 
 static struct tls_site *find_name(const struct tls_server *server, const char *name)
 {
-	const struct tls_name *found = bsearch(name, server->names, server->n_names,
-					       sizeof(*server->names), compare_names);
-	return found ? found->site : NULL;
+	const struct tls_name *found =
+		bsearch(name, server->names, server->n_names, sizeof(*server->names), compare_key);
+	return found ? server->site[found->site] : NULL;
 }
 
 struct tls_site *tls_server_find(const struct tls_server *server, const char *name)
@@ -244,7 +236,7 @@ struct tls_site *tls_sites_find(const struct tls_sites *s, const char *title)
 
 const struct tls_server *tls_sites_listen(const struct tls_sites *s, size_t i)
 {
-	return s && i < CONFIG_LISTEN_MAX ? s->listen[i] : NULL;
+	return s ? s->listen[i] : NULL;
 }
 
 const struct tls_server *tls_sites_admin(const struct tls_sites *s)

@@ -65,8 +65,8 @@ void worker_report_progress(const struct worker *w)
 
 void worker_report_if_drained(struct worker *w)
 {
-	if ((w->orders_done & ORDER_DRAIN) && !w->n_connections && !w->holds &&
-	    TAILQ_EMPTY(&w->acceptors) && !atomic_exchange(&w->drained, true))
+	if (worker_drains(w) && !w->n_connections && !w->holds && TAILQ_EMPTY(&w->acceptors) &&
+	    !atomic_exchange(&w->drained, true))
 		worker_report_progress(w);
 }
 

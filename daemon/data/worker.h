@@ -201,6 +201,12 @@ static inline void worker_set_number(struct worker *w, size_t counter, double v)
 	atomic_store_explicit(&w->counters[counter], bits, memory_order_relaxed);
 }
 
+/* The worker drains: close each connection when every received request is answered. */
+static inline bool worker_drains(const struct worker *w)
+{
+	return w->orders_done & ORDER_DRAIN;
+}
+
 /* Returns true at most once a second for each kind, for all workers together, and in SUPPRESSED how
  * often it returned false since then: the warning reports it. */
 bool worker_may_warn(const struct worker *w, enum warning kind, unsigned *suppressed);

@@ -32,7 +32,7 @@ static void take_snapshot(struct worker *w)
 		return;
 	struct snapshot *old = w->snapshot;
 	w->snapshot = next;
-	if (!(w->orders_done & ORDER_DRAIN)) {
+	if (!worker_drains(w)) {
 		acceptors_catch_up(w, next);
 		acceptors_update(w, next);
 	}
@@ -52,9 +52,11 @@ static void carry_out_orders(struct worker *w)
 		acceptors_update(w, NULL);
 		if (w->workers->service->drain)
 			w->workers->service->drain(w);
+		w->orders_done |= ORDER_DRAIN;
 		connection_list_drain(w);
 	}
 	if (orders & ORDER_CLOSE) {
+		w->orders_done |= ORDER_CLOSE; /* worker_connect() fails, also in `closed` */
 		acceptors_abandon(w);
 		connection_list_close(w);
 		w->holds = 0; /* do not wait for the service */
@@ -173,17 +175,12 @@ int worker_loop_init(struct worker *w, struct workers *workers, unsigned index)
 
 void worker_loop_free(struct worker *w)
 {
+	struct event *const events[] = {w->wake, w->tick, w->resume_accepting, w->check,
+					w->turn_over};
 	datagrams_free(w);
-	if (w->wake)
-		event_free(w->wake);
-	if (w->tick)
-		event_free(w->tick);
-	if (w->resume_accepting)
-		event_free(w->resume_accepting);
-	if (w->check)
-		event_free(w->check);
-	if (w->turn_over)
-		event_free(w->turn_over);
+	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
+		if (events[i])
+			event_free(events[i]);
 	post_queue_free(&w->posts);
 	if (w->base)
 		event_base_free(w->base);

@@ -20,7 +20,7 @@ struct workers *workers_new(const struct service *svc, unsigned n, int progress_
 	size_t size = sizeof(struct workers) + n * sizeof(struct worker);
 	struct workers *ws = aligned_alloc(CACHE_LINE, size);
 	if (!ws) {
-		errors_add(e, NULL, 0, "out of memory");
+		errors_add_no_memory(e, NULL, 0);
 		return NULL;
 	}
 	memset(ws, 0, size);
@@ -216,7 +216,7 @@ unsigned workers_count(const struct workers *ws)
 	return ws->n_workers;
 }
 
-/* Metrics: the functions below are the `value` of a struct metric_family. */
+/* Metrics: these functions are the `value` of a struct metric_family. */
 
 /* Sum a counter over all workers: the I-th after f->tag. */
 static double sum_counter(const struct metric_family *f, unsigned i)
@@ -267,6 +267,70 @@ static double lag(const struct metric_family *f, unsigned i)
 	return workers_lag(f->context, i, clock_seconds(CLOCK_MONOTONIC));
 }
 
+static const char *const connect_results[] = {"connected", "failed"};
+#if SKELD_TLS
+static const char *const tls_versions[] = {"1.2", "1.3"};
+#endif
+
+/* The metrics of the daemon, without `family.metric` and `family.context`. N is 0 if there is a
+ * value for each worker. The optional ones are logged only if the service uses them. */
+static const struct {
+	struct service_metric metric;
+	struct metric_family family;
+} rows[] = {
+	{{"skeld_connections_open", METRIC_GAUGE, "Open connections", "connections", "open"},
+	 {.n = 1, .value = open_connections}},
+	{{"skeld_connections_accepted_total", METRIC_COUNTER, "Connections accepted", "connections",
+	  "accepted"},
+	 {.n = 1, .value = sum_counter, .tag = COUNT_ACCEPTED}},
+	{{"skeld_connections_closed_total", METRIC_COUNTER, "Connections closed, by reason",
+	  "connections", "closed by"},
+	 {NULL, "reason", close_reasons, N_CLOSE_REASONS, sum_counter, .tag = COUNT_CLOSED}},
+	{{"skeld_received_bytes_total", METRIC_COUNTER, "Bytes received from clients", "bytes",
+	  "received"},
+	 {.n = 1, .value = sum_counter, .tag = COUNT_RECEIVED}},
+	{{"skeld_sent_bytes_total", METRIC_COUNTER, "Bytes sent to clients", "bytes", "sent"},
+	 {.n = 1, .value = sum_counter, .tag = COUNT_SENT}},
+	{{"skeld_buffered_bytes", METRIC_GAUGE,
+	  "Bytes of connections that are unsent or unconsumed, see limits.memory", "bytes",
+	  "buffered"},
+	 {.n = 1, .value = sum_counter, .tag = COUNT_BUFFERED}},
+	{{"skeld_worker_lag_seconds", METRIC_GAUGE,
+	  "Time for which a worker has not responded, 0 while it responds", "workers", "lag"},
+	 {NULL, "worker", .value = lag}},
+	{{"skeld_outgoing_connections_open", METRIC_GAUGE,
+	  "Open connections that the service has made", "outgoing", "open"},
+	 {.n = 1, .value = open_outgoing, .optional = true}},
+	{{"skeld_outgoing_connections_total", METRIC_COUNTER,
+	  "Attempts of the service to connect, by result", "outgoing", "attempts"},
+	 {NULL, "result", connect_results, 2, sum_counter, .tag = COUNT_CONNECTED,
+	  .optional = true}},
+	{{"skeld_outgoing_received_bytes_total", METRIC_COUNTER,
+	  "Bytes received on connections that the service has made", "outgoing", "received"},
+	 {.n = 1, .value = sum_counter, .tag = COUNT_OUTGOING_RECEIVED, .optional = true}},
+	{{"skeld_outgoing_sent_bytes_total", METRIC_COUNTER,
+	  "Bytes sent on connections that the service has made", "outgoing", "sent"},
+	 {.n = 1, .value = sum_counter, .tag = COUNT_OUTGOING_SENT, .optional = true}},
+	{{"skeld_datagrams_received_total", METRIC_COUNTER, "Datagrams passed to the service",
+	  "datagrams", "received"},
+	 {.n = 1, .value = sum_counter, .tag = COUNT_DATAGRAMS_RECEIVED, .optional = true}},
+	{{"skeld_datagrams_sent_total", METRIC_COUNTER, "Datagrams sent", "datagrams", "sent"},
+	 {.n = 1, .value = sum_counter, .tag = COUNT_DATAGRAMS_SENT, .optional = true}},
+	{{"skeld_datagrams_dropped_total", METRIC_COUNTER, "Datagrams dropped, by reason",
+	  "datagrams", "dropped by"},
+	 {NULL, "reason", drop_reasons, N_DROP_REASONS, sum_counter, .tag = COUNT_DATAGRAMS_DROPPED,
+	  .optional = true}},
+#if SKELD_TLS
+	{{"skeld_tls_handshakes_total", METRIC_COUNTER, "TLS handshakes, by result", "tls",
+	  "handshakes"},
+	 {NULL, "result", tls_results, N_TLS_RESULTS, sum_counter, .tag = COUNT_TLS,
+	  .optional = true}},
+	{{"skeld_tls_connections_total", METRIC_COUNTER,
+	  "Connections with a complete TLS handshake, by version", "tls", "version"},
+	 {NULL, "version", tls_versions, 2, sum_counter, .tag = COUNT_TLS12, .optional = true}},
+#endif
+};
+
 /* A row of service.metrics. */
 static void register_row(struct workers *ws, struct registry *r, size_t row)
 {
@@ -286,112 +350,16 @@ static void register_row(struct workers *ws, struct registry *r, size_t row)
 	registry_add(r, &f);
 }
 
-static void register_rows(struct workers *ws, struct registry *r)
-{
-	for (size_t row = 0; row < ws->n_rows; row++)
-		register_row(ws, r, row);
-}
-
-/* Log only the metrics that the service uses. */
-static void register_optional(struct registry *r, const struct metric_family families[], size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct metric_family f = families[i];
-		f.optional = true;
-		registry_add(r, &f);
-	}
-}
-
-static void register_outgoing(struct workers *ws, struct registry *r)
-{
-	static const char *const connect_results[] = {"connected", "failed"};
-	static const struct service_metric m[] = {
-		{"skeld_outgoing_connections_open", METRIC_GAUGE,
-		 "Open connections that the service has made", "outgoing", "open"},
-		{"skeld_outgoing_connections_total", METRIC_COUNTER,
-		 "Attempts of the service to connect, by result", "outgoing", "attempts"},
-		{"skeld_outgoing_received_bytes_total", METRIC_COUNTER,
-		 "Bytes received on connections that the service has made", "outgoing", "received"},
-		{"skeld_outgoing_sent_bytes_total", METRIC_COUNTER,
-		 "Bytes sent on connections that the service has made", "outgoing", "sent"}};
-	const struct metric_family families[] = {
-		{&m[0], .n = 1, .value = open_outgoing, .context = ws},
-		{&m[1], "result", connect_results, 2, sum_counter, .context = ws,
-		 .tag = COUNT_CONNECTED},
-		{&m[2], .n = 1, .value = sum_counter, .context = ws,
-		 .tag = COUNT_OUTGOING_RECEIVED},
-		{&m[3], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_OUTGOING_SENT}};
-	register_optional(r, families, sizeof(families) / sizeof(*families));
-}
-
-static void register_datagrams(struct workers *ws, struct registry *r)
-{
-	static const struct service_metric m[] = {
-		{"skeld_datagrams_received_total", METRIC_COUNTER,
-		 "Datagrams passed to the service", "datagrams", "received"},
-		{"skeld_datagrams_sent_total", METRIC_COUNTER, "Datagrams sent", "datagrams",
-		 "sent"},
-		{"skeld_datagrams_dropped_total", METRIC_COUNTER, "Datagrams dropped, by reason",
-		 "datagrams", "dropped by"}};
-	const struct metric_family families[] = {
-		{&m[0], .n = 1, .value = sum_counter, .context = ws,
-		 .tag = COUNT_DATAGRAMS_RECEIVED},
-		{&m[1], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_DATAGRAMS_SENT},
-		{&m[2], "reason", drop_reasons, N_DROP_REASONS, sum_counter, .context = ws,
-		 .tag = COUNT_DATAGRAMS_DROPPED}};
-	register_optional(r, families, sizeof(families) / sizeof(*families));
-}
-
-#if SKELD_TLS
-static void register_tls(struct workers *ws, struct registry *r)
-{
-	static const char *const versions[] = {"1.2", "1.3"};
-	static const struct service_metric m[] = {
-		{"skeld_tls_handshakes_total", METRIC_COUNTER, "TLS handshakes, by result", "tls",
-		 "handshakes"},
-		{"skeld_tls_connections_total", METRIC_COUNTER,
-		 "Connections with a complete TLS handshake, by version", "tls", "version"}};
-	const struct metric_family families[] = {
-		{&m[0], "result", tls_results, N_TLS_RESULTS, sum_counter, .context = ws,
-		 .tag = COUNT_TLS},
-		{&m[1], "version", versions, 2, sum_counter, .context = ws, .tag = COUNT_TLS12}};
-	register_optional(r, families, sizeof(families) / sizeof(*families));
-}
-#endif
-
 void workers_register_metrics(struct workers *ws, struct registry *r)
 {
-	static const struct service_metric m[] = {
-		{"skeld_connections_open", METRIC_GAUGE, "Open connections", "connections", "open"},
-		{"skeld_connections_accepted_total", METRIC_COUNTER, "Connections accepted",
-		 "connections", "accepted"},
-		{"skeld_connections_closed_total", METRIC_COUNTER, "Connections closed, by reason",
-		 "connections", "closed by"},
-		{"skeld_received_bytes_total", METRIC_COUNTER, "Bytes received from clients",
-		 "bytes", "received"},
-		{"skeld_sent_bytes_total", METRIC_COUNTER, "Bytes sent to clients", "bytes",
-		 "sent"},
-		{"skeld_buffered_bytes", METRIC_GAUGE,
-		 "Bytes of connections that are unsent or unconsumed, see limits.memory", "bytes",
-		 "buffered"},
-		{"skeld_worker_lag_seconds", METRIC_GAUGE,
-		 "Time for which a worker has not responded, 0 while it responds", "workers",
-		 "lag"}};
-	const struct metric_family families[] = {
-		{&m[0], .n = 1, .value = open_connections, .context = ws},
-		{&m[1], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_ACCEPTED},
-		{&m[2], "reason", close_reasons, N_CLOSE_REASONS, sum_counter, .context = ws,
-		 .tag = COUNT_CLOSED},
-		{&m[3], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_RECEIVED},
-		{&m[4], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_SENT},
-		{&m[5], .n = 1, .value = sum_counter, .context = ws, .tag = COUNT_BUFFERED},
-		{&m[6], "worker", NULL, ws->n_workers, lag, .context = ws}};
-	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
-		registry_add(r, &families[i]);
-	register_outgoing(ws, r);
-	register_datagrams(ws, r);
-#if SKELD_TLS
-	register_tls(ws, r);
-#endif
-	register_rows(ws, r);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct metric_family f = rows[i].family;
+		f.metric = &rows[i].metric;
+		f.context = ws;
+		if (!f.n)
+			f.n = ws->n_workers;
+		registry_add(r, &f);
+	}
+	for (size_t row = 0; row < ws->n_rows; row++)
+		register_row(ws, r, row);
 }

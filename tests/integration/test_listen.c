@@ -55,6 +55,20 @@ Test(listen, a_reload_removes_a_listener)
 	daemon_finish();
 }
 
+Test(listen, the_log_names_a_renamed_listener_as_its_section)
+{
+	char second[128], text[256];
+	daemon_start(BASE "listen \"second\" { address = \"127.0.0.1:0\" }\n");
+	copy_address("second", second);
+	config_write("%slisten \"third\" { address = \"%s\" }\n", BASE, second);
+	daemon_reload_and_wait();
+	config_write(BASE);
+	daemon_reload_and_wait();
+	snprintf(text, sizeof(text), "no longer listening: %s (third)", second);
+	cr_assert(log_contains(text), "%s", log_text());
+	daemon_finish();
+}
+
 Test(listen, a_reload_moves_a_listener)
 {
 	char old[128];

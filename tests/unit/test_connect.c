@@ -1,5 +1,6 @@
 /* data/connection, data/connector, data/resolver: outgoing connections. */
-/* build: WRAP getaddrinfo */
+/* build: WRAP getaddrinfo post_queue_add pthread_cond_signal */
+#include "base/log.h"
 #include "data/connector.h"
 #include "fixture.h"
 #include "peer.h"
@@ -7,17 +8,21 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netdb.h>
 #include <poll.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 static sem_t answer_slowly; /* see __wrap_getaddrinfo() */
+static pid_t resolver;	    /* the thread of the last lookup */
 
 static void enter(void)
 {
@@ -71,6 +76,7 @@ int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo
 int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
 		       struct addrinfo **list)
 {
+	resolver = gettid();
 	if (strcmp(host, "none.test") == 0)
 		return EAI_NONAME;
 	if (strcmp(host, "slow.test") == 0)
@@ -86,6 +92,36 @@ int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo
 		second->ai_addr = first;
 	}
 	return error;
+}
+
+/* Replaces post_queue_add() in data/resolver.c: memory may be short. */
+int __real_post_queue_add(struct post_queue *q, void (*run)(struct worker *w, void *arg),
+			  void *arg);
+int __wrap_post_queue_add(struct post_queue *q, void (*run)(struct worker *w, void *arg),
+			  void *arg);
+
+static sem_t refused; /* posted when a post was refused */
+static bool refuses;
+
+int __wrap_post_queue_add(struct post_queue *q, void (*run)(struct worker *w, void *arg), void *arg)
+{
+	if (!refuses)
+		return __real_post_queue_add(q, run, arg);
+	sem_post(&refused);
+	return ENOMEM;
+}
+
+/* Replaces pthread_cond_signal(3): a thread may take long to wake. */
+int __real_pthread_cond_signal(pthread_cond_t *c);
+int __wrap_pthread_cond_signal(pthread_cond_t *c);
+
+static bool wakes_late;
+
+int __wrap_pthread_cond_signal(pthread_cond_t *c)
+{
+	bool late = wakes_late;
+	wakes_late = false;
+	return late ? 0 : __real_pthread_cond_signal(c);
 }
 
 /* A server in the test, not accepted by the worker. */
@@ -206,8 +242,16 @@ Test(connect, a_unix_socket_is_connected)
 
 Test(connect, malformed_addresses_are_refused_at_once)
 {
-	static const char *const wrong[] = {"",		 "host",   "host:", ":80",
-					    "host:http", "::1:80", "a/b:80"};
+	static const char *const wrong[] = {"",
+					    "host",
+					    "host:",
+					    ":80",
+					    "host:http",
+					    "::1:80",
+					    "a/b:80",
+					    "host:65536",
+					    "127.0.0.1:70000",
+					    "udp:127.0.0.1:80"};
 	serve("");
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
 		errno = 0;
@@ -262,7 +306,99 @@ Test(connect, a_connection_that_is_given_up_is_closed_once)
 	serving_end();
 }
 
+/* Wait until the thread of the last lookup waits for another one. */
+static void await_idle_resolver(void)
+{
+	char path[64], state = 0;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)resolver);
+	for (int64_t until = deadline(); state != 'S'; sched_yield()) {
+		MUST(sscanf(file_text(path), "%*d (%*[^)]) %c", &state) == 1);
+		if (is_past(until))
+			fail_test("the resolver is not idle");
+	}
+}
+
+Test(connect, a_lookup_does_not_wait_for_one_that_hangs)
+{
+	unsigned port;
+	int listener = listen_on_loopback(&port);
+	serve("");
+	connect_to("fast.test", port); /* starts the first thread */
+	STEP_UNTIL(n_out_opened == 1);
+	await_idle_resolver();
+	wakes_late = true;
+	struct connection *slow = connect_to("slow.test", 80);
+	connect_to("fast.test", port);
+	STEP_UNTIL(n_out_opened == 2);
+	connection_abort(slow);
+	close(listener);
+	STEP_UNTIL(n_out_closed == 3);
+	sem_post(&answer_slowly);
+	serving_end();
+}
+
+Test(connect, a_result_that_cannot_be_posted_times_out)
+{
+	serve("");
+	sem_init(&refused, 0, 0);
+	refuses = true;
+	connect_to("two.test", 80);
+	MUST(sem_wait(&refused) == 0);
+	refuses = false;
+	pass_time(OPENING_SECONDS + 2);
+	expect_failure("Connection timed out");
+	serving_end();
+}
+
+Test(connect, a_log_line_of_a_connection_that_is_not_made_names_no_listener)
+{
+	int ends[2], saved = dup(STDERR_FILENO);
+	serve("");
+	struct connection *c = connect_to("slow.test", 80);
+	MUST(saved >= 0 && pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+	MUST(dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
+	memset(c->connector, 'x', 3); /* the title must not be taken from there */
+	log_set_format(LOG_AS_JSON);
+	connection_log(c, LOG_NOTICE, "waits");
+	log_set_format(LOG_AS_TEXT);
+	MUST(dup2(saved, STDERR_FILENO) == STDERR_FILENO);
+	char *line = fd_text(ends[0]);
+	cr_assert(strstr(line, "\"listener\":\"\""), "%s", line);
+	free(line);
+	close(ends[0]);
+	close(ends[1]);
+	close(saved);
+	connection_abort(c);
+	STEP_UNTIL(n_out_closed == 1);
+	sem_post(&answer_slowly);
+	serving_end();
+}
+
 /* Limits and drains. */
+
+static int error_of_reconnect;
+
+static void connect_again(struct connection *c)
+{
+	static const struct protocol persistent = {.data = out_data, .closed = connect_again};
+	struct worker *w = connection_worker(c);
+	errno = 0;
+	if (++n_out_closed < 5 && !worker_connect(w, "127.0.0.1:1", &persistent, NULL))
+		error_of_reconnect = errno;
+}
+
+Test(connect, a_forced_stop_ends_although_each_closed_connection_is_made_again)
+{
+	static const struct protocol persistent = {.data = out_data, .closed = connect_again};
+	serve("");
+	cr_assert(worker_connect(serving.w, "slow.test:80", &persistent, NULL));
+	workers_close_connections(serving.workers);
+	STEP_UNTIL(n_out_closed);
+	cr_assert_eq(n_out_closed, 1);
+	cr_assert_eq(error_of_reconnect, ESHUTDOWN);
+	sem_post(&answer_slowly);
+	serving_end();
+}
 
 Test(connect, the_limit_counts_open_connections)
 {

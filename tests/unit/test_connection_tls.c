@@ -1,4 +1,5 @@
 /* data/connection with TLS: failures, ends, limits, and writes of the service. */
+/* build: WRAP send */
 /* test: NEEDS TLS */
 #include "certificates.h"
 #include "fixture.h"
@@ -13,6 +14,18 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+/* Replaces send(2). */
+ssize_t __real_send(int fd, const void *bytes, size_t n, int flags);
+ssize_t __wrap_send(int fd, const void *bytes, size_t n, int flags);
+
+static int send_error; /* errno, 0: it does not fail */
+
+ssize_t __wrap_send(int fd, const void *bytes, size_t n, int flags)
+{
+	errno = send_error;
+	return send_error ? -1 : __real_send(fd, bytes, n, flags);
+}
 
 static struct certificate *authority, *person; /* `person`: of the client */
 
@@ -206,6 +219,19 @@ Test(connection_tls, an_aborted_connection_sends_no_close_notify)
 	send_text(&c, "x");
 	STEP_UNTIL(serving.n_closed);
 	cr_assert_eq(read_some(&c, &byte, 1), -1);
+	client_end(&c);
+	serving_end();
+}
+
+Test(connection_tls, a_shutdown_that_cannot_send_close_notify_ends_the_connection)
+{
+	serve_tls("", "");
+	struct client c = client_open();
+	send_error = ENOMEM;
+	connection_shutdown(serving.last);
+	step_all();
+	cr_assert_eq(serving.n_closed, 1);
+	send_error = 0;
 	client_end(&c);
 	serving_end();
 }

@@ -4,6 +4,7 @@
 #include "serving.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -108,6 +109,19 @@ Test(places, a_connection_with_unsent_bytes_has_a_user_timeout)
 	connection_write(serving.last, pattern(0, 1 << 20), 1 << 20);
 	step_all();
 	cr_assert_eq(option(IPPROTO_TCP, TCP_USER_TIMEOUT), 7000);
+	close(client);
+	serving_end();
+}
+
+/* The kernel takes milliseconds as an int. */
+Test(places, the_user_timeout_of_a_year_is_the_longest_one)
+{
+	serve("limits { idle_timeout = 31536000 }");
+	int client = client_new();
+	slow_down();
+	connection_write(serving.last, pattern(0, 1 << 20), 1 << 20);
+	step_all();
+	cr_assert_eq(option(IPPROTO_TCP, TCP_USER_TIMEOUT), INT_MAX);
 	close(client);
 	serving_end();
 }

@@ -23,10 +23,12 @@ int __real_listen(int fd, int backlog);
 int __wrap_listen(int fd, int backlog);
 
 static size_t n_listening;
+static int last_backlog;
 
 int __wrap_listen(int fd, int backlog)
 {
 	n_listening++;
+	last_backlog = backlog;
 	return __real_listen(fd, backlog);
 }
 
@@ -363,6 +365,28 @@ Test(snapshot, an_address_can_be_used_again_while_its_removed_listener_is_open)
 	cr_assert_eq(retired.n, 0);
 	listeners_clear(&retired);
 	retire(three, NULL);
+	EXPECT_NOTHING_LEFT();
+}
+
+Test(snapshot, a_stored_socket_gets_the_backlog_of_its_section)
+{
+	char text[256];
+	struct errors e = {0};
+	struct listeners passed = {0};
+	struct snapshot *one = load_snapshot(NULL, 1, "listen a { address = \"127.0.0.1:0\" }\n");
+	struct listener *l = listener_ref(one->listener[0]);
+	cr_assert(listeners_adopt(&passed, dup(l->fds[0]), "stored", KEEPER_STORE, &e));
+	snprintf(text, sizeof(text), "listen a { address = \"127.0.0.1:%u\" backlog = 7 }\n",
+		 address_port(&l->actual));
+	struct snapshot *two = snapshot_new(load_listeners(text), NULL, &passed, &none, 1, &e);
+	cr_assert(two && e.n == 0, "%s", errors_text(&e, 0));
+	cr_assert_eq(two->listener[0], passed.listener[0]);
+	snapshot_apply_sections(two);
+	cr_assert_eq(last_backlog, 7);
+	listeners_clear(&passed);
+	listener_unref(l);
+	retire(one, NULL);
+	retire(two, NULL);
 	EXPECT_NOTHING_LEFT();
 }
 

@@ -121,7 +121,7 @@ inline unref_untaken(s, w, next_untaken)
 /* [[daemon/data/worker.c:worker_report_progress: eventfd_write(w->workers->progress_fd, 1)]] */
 #define report_progress progress = true
 
-/* [[daemon/data/worker.c:worker_report_if_drained: if ((w->orders_done & ORDER_DRAIN) && !w->n_connections]]
+/* [[daemon/data/worker.c:worker_report_if_drained: if (worker_drains(w) && !w->n_connections]]
  * [[daemon/data/worker.c:worker_report_if_drained: !atomic_exchange(&w->drained, true)]]
  * [[daemon/data/worker.c:worker_report_if_drained: worker_report_progress(w)]] */
 inline note_if_drained()

@@ -89,7 +89,7 @@ end:	d_step {
  * [[daemon/data/acceptor.c:acceptors_update: retire_acceptor(a)]]
  * [[daemon/data/acceptor.c:acceptors_update: add_all_acceptors(w, s)]]
  * [[daemon/data/acceptor.c:retire_acceptor: start_accepting(a)]]
- * [[daemon/data/acceptor.c:retire_acceptor: add_sockets(a->worker, a->listener, &a->opening, a->sites)]]
+ * [[daemon/data/acceptor.c:retire_acceptor: add_sockets(a->worker, a->listener, &a->opening)]]
  * [[daemon/data/acceptor.c:add_sockets: if (!l->refuses && !listener_is_assigned(]] */
 proctype worker(byte i)
 {
@@ -191,7 +191,7 @@ active proctype control()
 	:: current == R -> break
 	:: current < R ->
 		/* [[daemon/control/reload.c:prepare_and_commit: if (prepare(d, &p, e))]]
-		 * [[daemon/data/snapshot.c:add_listeners: listener_listen(b->s->listener[i], b->opened[i], e)]]
+		 * [[daemon/data/snapshot.c:add_listeners: listener_listen(b->s->listener[i], b->s->section[i], e)]]
 		 * [[daemon/control/reload.c:prepare_and_commit: commit(d, &p)]]
 		 * [[daemon/control/reload.c:commit: switch_listeners(d, new, old)]]
 		 * [[daemon/control/reload.c:switch_listeners: listener_retire(old->listener[i])]]
