@@ -51,7 +51,7 @@ static void await_end(int client)
 
 Test(skeleton, a_bad_reload_is_rejected_with_file_and_line)
 {
-	char place[32];
+	char place[64];
 	daemon_start(SERVICE_CONFIG(""));
 	config_write(SERVICE_CONFIG("nonsense = 1\n"));
 	snprintf(place, sizeof(place), "skeld.conf:%d: ", service_listens() ? 4 : 3);
