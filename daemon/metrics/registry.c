@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LABEL_MAX = 1024 };
+
 const double histogram_bounds[HISTOGRAM_BUCKETS - 1] = {
 	5e-6, 1e-5,   2.5e-5, 5e-5, 1e-4,   2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3,
 	1e-2, 2.5e-2, 5e-2,   1e-1, 2.5e-1, 5e-1,   1,	  2.5,	10};
@@ -86,17 +88,17 @@ static struct metric_family with_labels(const struct metric_family *f)
 
 /* Prometheus text. */
 
+/* The title of a section may be no UTF-8, which Prometheus requires: escape it as in the log. */
 static void write_label(const struct metric_family *f, unsigned i, FILE *out)
 {
-	char number[16];
+	char number[16], text[LABEL_MAX];
+	const char *value = label_value(f, i, number);
+	text_escape(text, sizeof(text), value, strlen(value));
 	fprintf(out, "{%s=\"", f->label);
-	for (const char *text = label_value(f, i, number); *text; text++) {
-		if (*text == '\\' || *text == '"')
+	for (const char *p = text; *p; p++) {
+		if (*p == '\\' || *p == '"')
 			fputc('\\', out);
-		if (*text == '\n')
-			fputs("\\n", out);
-		else
-			fputc(*text, out);
+		fputc(*p, out);
 	}
 	fputs("\"}", out);
 }
@@ -128,8 +130,9 @@ static void write_histogram(const struct metric_family *f, FILE *out)
 			(unsigned long long)seen);
 	}
 	unsigned long long count = histogram_count(&h);
-	fprintf(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.9g\n%s_count %llu\n", name, count, name,
-		h.sum, name, count);
+	fprintf(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum ", name, count, name);
+	print_number(h.sum, out);
+	fprintf(out, "\n%s_count %llu\n", name, count);
 }
 
 void registry_write(const struct registry *r, FILE *out)

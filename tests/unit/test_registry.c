@@ -154,14 +154,16 @@ Test(registry, large_numbers_keep_their_digits)
 
 Test(registry, labels_are_escaped)
 {
-	static const char *const labels[] = {"plain", "a\"b", "a\\b", "a\nb", "\xc3\xa9", ""};
-	double numbers[] = {1, 2, 3, 4, 5, 6};
-	registry_add(&all, &(struct metric_family){&counter, "by", labels, 6, .value = number,
+	static const char *const labels[] = {"plain",	 "a\"b", "a\\b", "a\nb",
+					     "\xc3\xa9", "",	 "\xc3"};
+	double numbers[] = {1, 2, 3, 4, 5, 6, 7};
+	registry_add(&all, &(struct metric_family){&counter, "by", labels, 7, .value = number,
 						   .context = numbers});
 	expect(false,
 	       "# HELP a_total Things done.\n# TYPE a_total counter\n"
 	       "a_total{by=\"plain\"} 1\na_total{by=\"a\\\"b\"} 2\na_total{by=\"a\\\\b\"} 3\n"
-	       "a_total{by=\"a\\nb\"} 4\na_total{by=\"\xc3\xa9\"} 5\na_total{by=\"\"} 6\n");
+	       "a_total{by=\"a\\\\x0ab\"} 4\na_total{by=\"\xc3\xa9\"} 5\na_total{by=\"\"} 6\n"
+	       "a_total{by=\"\\\\xc3\"} 7\n");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -235,6 +237,17 @@ Test(registry, histogram_buckets_are_cumulative)
 		      "l_seconds_bucket{le=\"1\"} 4\nl_seconds_bucket{le=\"2.5\"} 4\n"
 		      "l_seconds_bucket{le=\"10\"} 5\nl_seconds_bucket{le=\"+Inf\"} 6\n"
 		      "l_seconds_sum 110.300011\nl_seconds_count 6\n");
+	EXPECT_NOTHING_LEFT();
+}
+
+/* After months: a rate over a minute must still be exact. */
+Test(registry, a_large_sum_keeps_its_fraction)
+{
+	struct histogram h = {.sum = 1234567890.125};
+	add_histogram(&latency, &h);
+	char *text = rendered(false);
+	cr_assert(strstr(text, "\nl_seconds_sum 1234567890.125\n"), "%s", text);
+	free(text);
 	EXPECT_NOTHING_LEFT();
 }
 
