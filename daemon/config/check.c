@@ -27,18 +27,26 @@ static const char *file_of(const struct location *l, const char *file)
 	return l->file ? l->file : file;
 }
 
-/* Another process opens the log later. A missing directory is a permanent error: report it now. */
-static void check_log_directory(const struct config *c, const char *file, struct errors *e)
+/* Can a log never be opened there, because FILE is no file or its DIRECTORY is missing? */
+static bool is_no_file(const char *file, const char *directory)
 {
 	struct stat st;
+	if (stat(file, &st) == 0)
+		return S_ISDIR(st.st_mode) || S_ISSOCK(st.st_mode);
+	return errno == ENAMETOOLONG || errno == ENOTDIR ||
+	       (errno == ENOENT && stat(directory, &st) < 0 && errno == ENOENT);
+}
+
+/* Another process opens the log later. Report a permanent error now. */
+static void check_log_file(const struct config *c, const char *file, struct errors *e)
+{
 	char quoted[OPTION_QUOTED_MAX];
 	const struct location *where = &c->log.location;
 	int length = (int)(strrchr(c->log.file, '/') - c->log.file);
 	char *directory = strndup(c->log.file, length ? (size_t)length : 1);
 	if (!directory)
 		errors_add_no_memory(e, file_of(where, file), where->line);
-	else if (stat(directory, &st) == 0 ? !S_ISDIR(st.st_mode)
-					   : errno == ENOENT || errno == ENOTDIR)
+	else if (is_no_file(c->log.file, directory))
 		errors_add(e, file_of(where, file), where->line,
 			   "log.file = %s: expected a file in an existing directory",
 			   option_quote(c->log.file, quoted));
@@ -201,7 +209,7 @@ static void check_log_and_admin(struct config *c, const char *file, struct error
 		errors_add(e, file_of(log_section, file), log_section->line,
 			   "log.target = \"file\": log.file is missing, expected an absolute path");
 	else if (c->log.target == LOG_TO_FILE)
-		check_log_directory(c, file, e);
+		check_log_file(c, file, e);
 	else if (*c->log.file)
 		errors_add(&c->warnings, file_of(log_section, file), log_section->line,
 			   "log.file = %s has no effect: set log.target = \"file\" to use it",

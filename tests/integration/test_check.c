@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 DAEMON_SUITE(check);
@@ -126,6 +128,26 @@ Test(check, missing_log_directory_is_an_error_with_its_line)
 	expect_accepted("log { target = \"file\" file = \"/x.log\" }\n", "file = \"/x.log\"");
 	expect_accepted("log { target = \"stderr\" file = \"/no/such/directory/x.log\" }\n",
 			"target = \"stderr\"");
+}
+
+/* The start would fail with exit code 1, which a service manager takes as a reason to try again. */
+Test(check, a_log_file_that_can_be_no_file_is_an_error)
+{
+	char text[1024];
+	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "socket"};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	MUST(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+	close(fd);
+	snprintf(text, sizeof(text), "log { target = \"file\" file = \"%s/socket\" }\n", test_dir);
+	expect_rejected_text(text, "skeld.conf:1: log.file");
+	snprintf(text, sizeof(text), "log { target = \"file\" file = \"%s\" }\n", test_dir);
+	expect_rejected_text(text, "skeld.conf:1: log.file");
+	snprintf(text, sizeof(text), "log { target = \"file\" file = \"%s/%0300d\" }\n", test_dir,
+		 0);
+	expect_rejected_text(text, "skeld.conf:1: log.file");
+	expect_rejected_text("log { target = \"file\" file = \"/\" }\n",
+			     "skeld.conf:1: log.file = \"/\"");
+	expect_accepted("log { target = \"file\" file = \"/dev/null\" }\n", "\"/dev/null\"");
 }
 
 Test(check, a_mistake_in_an_address_is_named_with_its_section)

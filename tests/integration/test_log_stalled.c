@@ -198,7 +198,8 @@ Test(log_stalled, a_log_file_that_cannot_be_reopened_does_not_reject_a_reload)
 	path_in("skeld.log", path);
 	config_write(TO_FILE, test_dir, path);
 	start(-1);
-	MUST(rename(path, path_in("moved.log", moved)) == 0 && mkdir(path, 0755) == 0);
+	/* A FIFO that no process reads. A directory would be an error of the configuration. */
+	MUST(rename(path, path_in("moved.log", moved)) == 0 && mkfifo(path, 0600) == 0);
 	expect_all_well();
 	AWAIT(log_file_has(moved, " warning cannot reopen the log "));
 	daemon_finish();
