@@ -76,7 +76,9 @@ static void change_name(void)
 	char *area = program_invocation_name, buffer[4096];
 	int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
 	size_t size = 0;
-	for (ssize_t n = 0; fd >= 0 && (n = read(fd, buffer, sizeof(buffer))) > 0;)
+	/* If ld.so(8) was executed with the program as its argument, its name comes first. */
+	for (ssize_t n = 0; fd >= 0 && (n = read(fd, buffer, sizeof(buffer))) > 0 &&
+			    (size || strncmp(buffer, area, (size_t)n) == 0);)
 		size += (size_t)n;
 	if (fd >= 0)
 		close(fd);

@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <link.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -92,6 +93,36 @@ Test(loader, the_loader_keeps_the_command_line_if_its_name_does_not_fit)
 	cr_assert_str_eq(command_line(daemon_pid), "d|-cskeld.conf|-rrun");
 	cr_assert_str_eq(command_line(loader()), "loader");
 	daemon_finish();
+}
+
+static int find_interpreter(struct dl_phdr_info *program, size_t size, void *path)
+{
+	(void)size;
+	for (size_t i = 0; i < program->dlpi_phnum; i++)
+		if (program->dlpi_phdr[i].p_type == PT_INTERP)
+			*(const char **)path =
+				(const char *)(program->dlpi_addr + program->dlpi_phdr[i].p_vaddr);
+	return 1; /* only the first one, which is this program */
+}
+
+/* As the launchers of some bundles start a program. */
+static void by_the_dynamic_linker(void)
+{
+	const char *linker = NULL;
+	char path[64];
+	dl_iterate_phdr(find_interpreter, &linker);
+	if (!linker || clearenv() != 0 || setenv("FIRST", "7", 1) != 0)
+		_exit(99);
+	execl(linker, linker, daemon_binary, "-T", "-c", path_in("skeld.conf", path), (char *)NULL);
+}
+
+/* Its path is longer than the first variable, which follows the arguments in memory. */
+Test(loader, the_name_of_the_loader_overwrites_no_environment)
+{
+	config_write("drain_timeout = ${FIRST}\n");
+	daemon_prepare = by_the_dynamic_linker;
+	cr_assert_eq(skeld_run("-T", NULL), 0, "%s", command_err.bytes);
+	cr_assert(strstr(command_out.bytes, "drain_timeout = 7\n"), "%s", command_out.bytes);
 }
 
 /* An inherited descriptor would keep a port, a connection or a lock in use. */
