@@ -422,12 +422,15 @@ static int command_stop(struct target *t)
 	int failed = is_stopping(t) ? 0 : send_signal(t, SIGTERM, true);
 	if (failed)
 		return failed;
-	int seconds =
-		status_seconds(t, "lame_duck") + status_seconds(t, "drain_timeout") + WAIT_SECONDS;
-	double deadline = clock_seconds(CLOCK_MONOTONIC) + seconds;
+	double began = clock_seconds(CLOCK_MONOTONIC);
 	enum wait_result result;
-	while ((result = wait_for_change(t, deadline)) == WAIT_CHANGED)
-		;
+	int seconds = 0;
+	do { /* there is no status before the start is complete, and none at the end */
+		int longest = status_seconds(t, "lame_duck") + status_seconds(t, "drain_timeout") +
+			      WAIT_SECONDS;
+		seconds = longest > seconds ? longest : seconds;
+		result = wait_for_change(t, began + seconds);
+	} while (result == WAIT_CHANGED);
 	if (result == WAIT_TIMEOUT)
 		return no_outcome(t, "stop", seconds);
 	struct stat st;
