@@ -449,5 +449,5 @@ int selftest_run(const struct arguments *a, const struct service *svc)
 	say(&score, "self-test: %u checks passed, %u failed", score.passed, score.failed);
 	if (a->tap)
 		printf("1..%u\n", score.passed + score.failed);
-	return score.failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return score.failed || ferror(stdout) ? EXIT_FAILURE : EXIT_SUCCESS; /* flushed by lines */
 }

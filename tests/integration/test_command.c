@@ -265,6 +265,7 @@ Test(command, output_that_cannot_be_written_exits_with_1)
 	cr_assert_eq(skeld_run("--version", NULL), 1);
 	cr_assert_eq(skeld_run("-c", config_path, "-t", NULL), 1);
 	cr_assert_eq(skeld_run("-c", config_path, "-T", NULL), 1);
+	cr_assert_eq(skeld_run("-c", config_path, "--self-test=burst", NULL), 1);
 }
 
 static bool write_all(const char *path, const char *text)
