@@ -261,11 +261,11 @@ void runtime_close(struct runtime *r)
 {
 	if (r->dir < 0)
 		return;
-	bool ours = check_pid_file(r->dir, r->pid) != PID_FILE_FOREIGN;
-	for (size_t i = N_FILES; ours && i-- > 0;)
+	enum pid_file found = check_pid_file(r->dir, r->pid);
+	for (size_t i = N_FILES; found != PID_FILE_FOREIGN && i-- > 0;)
 		if (unlinkat(r->dir, files[i], 0) < 0 && errno != ENOENT)
 			log_warning("cannot remove %s/%s: %s", r->path, files[i], strerror(errno));
-	if (r->made && ours)
+	if (r->made && found == PID_FILE_OURS) /* else the path may lead to another directory */
 		rmdir(r->path);
 	close(r->pid);
 	close(r->dir);

@@ -50,6 +50,17 @@ Test(runtime, an_existing_directory_is_kept_at_the_end)
 	EXPECT_NOTHING_LEFT();
 }
 
+/* An operator removes the directory, and systemd-tmpfiles(8) creates it again. */
+Test(runtime, a_directory_of_the_same_name_is_kept_at_the_end)
+{
+	struct runtime r;
+	open_well(&r, "run");
+	MUST(unlink("run/skeld.pid") == 0 && rmdir("run") == 0 && mkdir("run", 0700) == 0);
+	runtime_close(&r);
+	cr_assert_eq(mode_of("run"), S_IFDIR | 0700);
+	EXPECT_NOTHING_LEFT();
+}
+
 Test(runtime, close_removes_the_daemons_files_and_no_others)
 {
 	static const char *const files[] = {"skeld.pid", "status", "stats.prom"};
