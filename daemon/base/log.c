@@ -63,11 +63,11 @@ static enum { NO_WRITER, WRITER_RUNS, WRITER_STOPS } writer_state;
 static pthread_t writer;
 static bool writing; /* lines are being written, perhaps by a thread that is not the writer */
 static enum { IS_AWAKE, LINGERS, WAITS } writer_sleep;
-static bool is_urgent;		/* do not let the writer linger */
-static int work = -1;		/* eventfd(2): wakes the writer */
-static sem_t started;		/* the writer runs */
-static pthread_cond_t progress; /* CLOCK_MONOTONIC: lines were written */
-static bool stalled; /* the writer did not finish within WAIT_MS: do not wait for it again */
+static bool is_urgent;		    /* do not let the writer linger */
+static int work = -1;		    /* eventfd(2): wakes the writer */
+static sem_t started;		    /* the writer runs */
+static pthread_cond_t progress;	    /* CLOCK_MONOTONIC: lines were written */
+static uint64_t stalled_at = NEVER; /* n_out when the writer did not finish within WAIT_MS */
 static struct sigaction before[N_CRASH_SIGNALS];
 
 static _Atomic bool is_child; /* forked: there is no writer here */
@@ -483,30 +483,40 @@ static struct timespec in_wait_ms(void)
 	return timespec_of_ns(now_ns() + WAIT_MS * INT64_C(1000000));
 }
 
-void log_flush(void)
+/* Returns whether the writer has finished within WAIT_MS. Does not wait for a writer that has not
+ * gone on since it was too late. With the lock. */
+static bool await_writer(void)
 {
 	struct timespec until = in_wait_ms();
-	if (atomic_load(&is_child))
-		return;
-	pthread_mutex_lock(&lock);
-	while (!stalled && (has_work() || writing)) {
+	int error = n_out == stalled_at ? ETIMEDOUT : 0;
+	while (error != ETIMEDOUT && (has_work() || writing)) {
 		is_urgent = true;
 		if (must_wake())
 			eventfd_write(work, 1);
-		stalled = pthread_cond_timedwait(&progress, &lock, &until) == ETIMEDOUT;
+		error = pthread_cond_timedwait(&progress, &lock, &until);
 	}
+	bool finished = !has_work() && !writing;
+	stalled_at = finished ? NEVER : n_out;
+	return finished;
+}
+
+void log_flush(void)
+{
+	if (atomic_load(&is_child))
+		return;
+	pthread_mutex_lock(&lock);
+	await_writer();
 	pthread_mutex_unlock(&lock);
 }
 
 void log_stop(void)
 {
-	log_flush();
 	pthread_mutex_lock(&lock);
-	bool runs = writer_state == WRITER_RUNS;
-	if (!stalled && runs)
+	bool finished = await_writer(), runs = finished && writer_state == WRITER_RUNS;
+	if (runs)
 		writer_state = WRITER_STOPS;
 	pthread_mutex_unlock(&lock);
-	if (stalled)
+	if (!finished)
 		return;
 	if (runs) {
 		eventfd_write(work, 1);

@@ -217,6 +217,18 @@ Test(log_writer, a_full_pipe_blocks_no_thread)
 	end();
 }
 
+/* Such as a terminal that is paused during the start: the last lines of the process still arrive.
+ */
+Test(log_writer, a_stop_waits_for_a_destination_that_has_recovered)
+{
+	int reader = start_on_pipe();
+	log_flood();
+	log_flush(); /* the writer does not finish */
+	expect_flood(reader);
+	close(reader);
+	end(); /* with the writer */
+}
+
 Test(log_writer, a_pipe_that_another_process_made_non_blocking_loses_no_line)
 {
 	enum { LINES = 1000 };
