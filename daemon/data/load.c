@@ -174,8 +174,8 @@ int load_request(struct load *l, struct config *c, struct tls_sites *old, struct
 		return -1;
 	}
 	struct load_job *j = new_job(l->service, c, old);
-	int error = j ? start(j) : ENOMEM;
-	if (error) {
+	int error = j ? start(j) : errno;
+	if (!j || error) {
 		struct place p = place_of(l, c, false);
 		ADD_ERROR(p, e, "section %s: cannot start the thread that loads: %s", p.name,
 			  strerror(error));

@@ -262,19 +262,19 @@ Test(load, time_in_which_the_process_was_stopped_does_not_count)
 
 Test(load, a_load_that_cannot_start_is_an_error_and_leaves_nothing)
 {
-	static const char text[] = "skeld.conf:3: section thing: cannot start the thread that "
-				   "loads: ";
+	static const int reasons[] = {EAGAIN, EMFILE, ENOMEM, ENOMEM};
+	char text[256];
 	for (int i = 0; i < 4; i++) {
+		snprintf(text, sizeof(text),
+			 "skeld.conf:3: section thing: cannot start the thread that loads: %s",
+			 strerror(reasons[i]));
 		no_thread = i == 0;
 		no_eventfd = i == 1;
 		no_memory = i > 1 ? i - 1 : 0;
 		cr_assert_null(load_wait(&its_load, config, NULL, &e));
 		no_thread = no_eventfd = false;
 		cr_assert_eq(no_memory, 0);
-		cr_assert_eq(e.n, 1);
-		cr_assert_eq(strncmp(errors_text(&e, 0), text, strlen(text)), 0, "%s",
-			     errors_text(&e, 0));
-		errors_clear(&e);
+		expect_one_error(text);
 		cr_assert(!its_load.conclusive && !its_load.busy && load_end(&its_load, 0));
 	}
 	MUST(sem_post(&may_return) == 0);
