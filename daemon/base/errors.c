@@ -52,7 +52,9 @@ void errors_add_no_memory(struct errors *e, const char *file, unsigned line)
 
 bool errors_is_transient(int error)
 {
-	static const int transient[] = {ENOMEM, EMFILE, ENFILE, EIO, ESTALE, EAGAIN, EINTR};
+	/* The second line: a network file system, or a service that has users and groups. */
+	static const int transient[] = {ENOMEM, EMFILE,	   ENFILE,   EIO,	EAGAIN,	     EINTR,
+					ESTALE, ETIMEDOUT, ENOTCONN, EHOSTDOWN, ECONNREFUSED};
 	for (size_t i = 0; i < sizeof(transient) / sizeof(*transient); i++)
 		if (error == transient[i])
 			return true;

@@ -35,6 +35,15 @@ Test(config_errors, all_errors_are_reported)
 	EXPECT_NOTHING_LEFT();
 }
 
+/* A start fails with 1 then: a service manager tries again, as it does not with 78. */
+Test(config_errors, a_network_that_is_down_is_transient)
+{
+	static const int errors[] = {EIO, ESTALE, ETIMEDOUT, ENOTCONN, EHOSTDOWN, ECONNREFUSED};
+	for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++)
+		cr_assert(errors_is_transient(errors[i]), "%s", strerror(errors[i]));
+	cr_assert(!errors_is_transient(ENOENT) && !errors_is_transient(EACCES));
+}
+
 Test(config_errors, lines_are_right_after_each_kind_of_comment)
 {
 	expect_error("# one\n#\nworkers = x\n", "skeld.conf:3: workers");
