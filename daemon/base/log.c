@@ -483,8 +483,8 @@ static struct timespec in_wait_ms(void)
 	return timespec_of_ns(now_ns() + WAIT_MS * INT64_C(1000000));
 }
 
-/* Returns whether the writer has finished within WAIT_MS. Does not wait for a writer that has not
- * gone on since it was too late. With the lock. */
+/* Returns whether the writer finishes within WAIT_MS. Waits only if the writer has written a line
+ * since the last wait in vain. With the lock. */
 static bool await_writer(void)
 {
 	struct timespec until = in_wait_ms();

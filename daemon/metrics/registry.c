@@ -88,7 +88,7 @@ static struct metric_family with_labels(const struct metric_family *f)
 
 /* Prometheus text. */
 
-/* The title of a section may be no UTF-8, which Prometheus requires: escape it as in the log. */
+/* Prometheus requires UTF-8, but a title can have any bytes: escape it as in the log. */
 static void write_label(const struct metric_family *f, unsigned i, FILE *out)
 {
 	char number[16], text[LABEL_MAX];
