@@ -345,10 +345,12 @@ static void look_for_loss(struct connection *c)
 static void repeat_offer(struct connection *c, size_t limit)
 {
 	size_t before = buffered(c->in);
+	const struct protocol *p = c->protocol;
 	c->offer_again = false;
 	if (before)
 		offer(c, NULL, 0);
-	if (buffered(c->in) == before) /* nothing was consumed: another call would change nothing */
+	/* Nothing was consumed: another call would change nothing. */
+	if (buffered(c->in) == before && c->protocol == p)
 		c->offer_again = c->offer_again && buffered(c->out) > limit / 2;
 }
 

@@ -319,6 +319,27 @@ Test(protocol, bytes_behind_an_upgrade_go_to_the_new_protocol)
 	serving_end();
 }
 
+static size_t hold_then_upgrade(struct connection *c, const char *bytes, size_t n)
+{
+	if (serving.n_data == 1)
+		connection_hold(c);
+	else
+		upgrade(c, bytes, n);
+	return 0;
+}
+
+Test(protocol, an_upgrade_that_consumes_nothing_after_a_hold_offers_all_to_the_new_protocol)
+{
+	int client = serve_one(hold_then_upgrade, "", "plus12");
+	STEP_UNTIL(serving.n_data == 1);
+	connection_release(serving.last);
+	client_expect(client, "!");
+	cr_assert_eq(n_upgraded, 6);
+	close(client);
+	STEP_UNTIL(serving.n_closed == 1);
+	serving_end();
+}
+
 /* Facts. */
 
 Test(protocol, peer_and_listener_are_known)
