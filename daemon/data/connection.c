@@ -186,7 +186,7 @@ static size_t read_header(struct connection *c, const char *bytes, size_t n)
 static size_t consume(struct connection *c, const char *bytes, size_t n)
 {
 	size_t header = c->state == AWAITS_PROXY_HEADER ? read_header(c, bytes, n) : 0;
-	if (c->state != OPEN || header == n)
+	if (c->state != OPEN || header == n || c->paused)
 		return header;
 	c->in_grace_period = false;
 	size_t used = c->protocol->data(c, bytes + header, n - header);

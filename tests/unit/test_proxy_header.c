@@ -70,6 +70,28 @@ Test(proxy_header, bytes_behind_the_header_are_data)
 	serving_end();
 }
 
+static int pause_at_once(struct connection *c)
+{
+	connection_read_pause(c);
+	return 0;
+}
+
+/* A proxy that has no backend yet must not get bytes. */
+Test(proxy_header, bytes_behind_the_header_wait_while_the_connection_is_paused)
+{
+	serve_proxied();
+	serving.opened = pause_at_once;
+	int client = client_connect_only();
+	SEND(client, V4 "first");
+	STEP_UNTIL(serving.n_opened == 1);
+	step_all();
+	cr_assert_eq(serving.n_data, 0);
+	connection_read_resume(serving.last);
+	client_expect(client, "first");
+	close(client);
+	serving_end();
+}
+
 Test(proxy_header, a_header_can_arrive_byte_by_byte)
 {
 	static const char bytes[] = V6 "x";
