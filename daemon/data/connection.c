@@ -399,12 +399,14 @@ static void discard(struct connection *c)
 
 static void read_or_look(struct connection *c)
 {
-	if (c->state == LINGERING)
+	bool looks = c->awaited == LOSS && !may_read(c);
+	if (c->state == LINGERING) {
 		discard(c);
-	else if (c->awaited == LOSS && !may_read(c))
+		return;
+	}
+	if (looks)
 		look_for_loss(c);
-	else
-		exchange(c, true);
+	exchange(c, !looks); /* `ended` may have released C */
 }
 
 /* Closing. */

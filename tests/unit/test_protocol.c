@@ -81,6 +81,29 @@ Test(protocol, a_held_connection_with_a_full_buffer_learns_at_once_that_its_peer
 	serving_end();
 }
 
+static void cancel(struct connection *c)
+{
+	serving.data = echo;
+	connection_release(c);
+}
+
+Test(protocol, a_release_in_ended_offers_the_bytes_that_filled_the_buffer)
+{
+	char many[5000];
+	memset(many, 'x', sizeof(many) - 1);
+	many[sizeof(many) - 1] = '\0';
+	serving.opened = hold_at_once;
+	serving.ended = cancel;
+	int client = serve_one(keep_all, "limits { buffer = 4096 }", many);
+	STEP_UNTIL(buffered(serving.last->in) == 4096);
+	step_all();
+	MUST(shutdown(client, SHUT_WR) == 0);
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert_eq(count_of(COUNT_SENT), sizeof(many) - 1);
+	close(client);
+	serving_end();
+}
+
 /* The end of the test forces a stop in the turn of the release: the connection is freed once. */
 Test(protocol, a_held_connection_with_a_full_buffer_notices_a_reset)
 {
