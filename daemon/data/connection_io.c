@@ -331,6 +331,7 @@ bool connection_send(struct connection *c, const void *bytes, size_t n)
 	struct worker *w = c->worker;
 	if (c->state == CONNECTING) {
 		append(c, &c->out, bytes, n);
+		connection_schedule(c); /* it may have failed */
 		return c->state != ENDED;
 	}
 	size_t queued = buffered(c->out), limit = connection_buffer_limit(c);

@@ -1,5 +1,5 @@
 /* data/connection, data/connector, data/resolver: outgoing connections. */
-/* build: WRAP getaddrinfo post_queue_add pthread_cond_signal */
+/* build: WRAP evbuffer_new getaddrinfo post_queue_add pthread_cond_signal */
 #include "base/log.h"
 #include "data/connector.h"
 #include "fixture.h"
@@ -109,6 +109,17 @@ int __wrap_post_queue_add(struct post_queue *q, void (*run)(struct worker *w, vo
 		return __real_post_queue_add(q, run, arg);
 	sem_post(&refused);
 	return ENOMEM;
+}
+
+/* Replaces evbuffer_new(): memory may be short. */
+struct evbuffer *__real_evbuffer_new(void);
+struct evbuffer *__wrap_evbuffer_new(void);
+
+static bool lacks_memory;
+
+struct evbuffer *__wrap_evbuffer_new(void)
+{
+	return lacks_memory ? NULL : __real_evbuffer_new();
 }
 
 /* Replaces pthread_cond_signal(3): a thread may take long to wake. */
@@ -302,6 +313,17 @@ Test(connect, a_connection_that_is_given_up_is_closed_once)
 	connection_close(c);
 	STEP_UNTIL(n_out_closed == 1);
 	cr_assert_eq(count_of(COUNT_CONNECT_FAILED), 0, "the service gave it up");
+	sem_post(&answer_slowly);
+	serving_end();
+}
+
+Test(connect, early_bytes_that_find_no_memory_end_the_connection_at_once)
+{
+	serve("");
+	struct connection *c = connect_to("slow.test", 80);
+	lacks_memory = true;
+	cr_assert_eq(connection_write(c, "early", 5), -1);
+	STEP_UNTIL(n_out_closed == 1);
 	sem_post(&answer_slowly);
 	serving_end();
 }
