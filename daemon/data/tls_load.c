@@ -20,7 +20,8 @@
  */
 static const char ciphers[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
 
-/* Bytes of a client's certificate and its chain. OpenSSL allocates what the client announces. */
+/* Bytes of a client's certificate and its chain. OpenSSL allocates what the client announces, and
+ * takes the limit from the first site of a listener. */
 enum { CLIENT_CHAIN_MAX = 32768 };
 
 enum option { CERTIFICATE, KEY, CLIENT_CA, N_FILES };
@@ -121,7 +122,6 @@ static bool trust_client_ca(SSL_CTX *ctx, STACK_OF(X509) * all)
 		X509 *x = sk_X509_value(all, i);
 		good = X509_STORE_add_cert(store, x) > 0 && SSL_CTX_add_client_CA(ctx, x) > 0;
 	}
-	SSL_CTX_set_max_cert_list(ctx, CLIENT_CHAIN_MAX);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	/* Every certificate of the file is trusted, also one whose issuer is not in the file. */
 	return good && X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN) > 0;
@@ -147,6 +147,7 @@ static bool set_options(SSL_CTX *ctx, int min_version)
 	/* NO_AUTO_CHAIN: send what is in the file, and no certificate of the client CA. */
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_max_cert_list(ctx, CLIENT_CHAIN_MAX);
 	if (SSL_CTX_get_security_level(ctx) < TLS_SECURITY_LEVEL)
 		SSL_CTX_set_security_level(ctx, TLS_SECURITY_LEVEL);
 	SSL_CTX_set_client_hello_cb(ctx, tls_session_on_client_hello, NULL);

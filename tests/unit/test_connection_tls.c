@@ -284,16 +284,17 @@ static size_t count_answered(struct connection *c, const char *bytes, size_t n)
 	return n;
 }
 
-/* As with the hello, OpenSSL would allocate memory for all of it. */
-Test(connection_tls, an_announced_client_certificate_of_96_kib_is_rejected)
+/* As with the hello, OpenSSL would allocate memory for all of it. CONF: other sections. */
+static void expect_announced_certificate_rejected(const char *conf)
 {
 	static const char certificate[] = "\x16\3\3\0\4\x0b\1\x80\0";
 	char ca[PATH_IN_MAX], option[PATH_IN_MAX + 32];
 	int waiting = 0;
 	snprintf(option, sizeof(option), "client_ca = \"%s\"", path_in("ca.pem", ca));
-	serve_tls(option, "");
+	serve_tls(option, conf);
 	struct client c = client_begin();
-	MUST(SSL_set_max_proto_version(c.ssl, TLS1_2_VERSION) == 1);
+	MUST(SSL_set_max_proto_version(c.ssl, TLS1_2_VERSION) == 1 &&
+	     SSL_set_tlsext_host_name(c.ssl, "a.example") == 1);
 	SSL_do_handshake(c.ssl);
 	flush(&c);
 	STEP_UNTIL(ioctl(c.fd, FIONREAD, &waiting) == 0 && waiting > 0);
@@ -301,6 +302,25 @@ Test(connection_tls, an_announced_client_certificate_of_96_kib_is_rejected)
 	STEP_UNTIL(closed_by(CLOSED_TLS) == 1);
 	client_end(&c);
 	serving_end();
+}
+
+Test(connection_tls, an_announced_client_certificate_of_96_kib_is_rejected)
+{
+	expect_announced_certificate_rejected("");
+}
+
+/* A session begins with the settings of the first site. */
+Test(connection_tls, an_announced_client_certificate_of_96_kib_is_rejected_by_the_second_site)
+{
+	char conf[256], certificate[PATH_IN_MAX], key[PATH_IN_MAX];
+	struct certificate *first = certificate_new(NULL, .name = "b", .names = "DNS:b.example");
+	certificates_write("cert-b.pem", first);
+	key_write("key-b.pem", first);
+	certificate_free(first);
+	snprintf(conf, sizeof(conf), "tls \"b\" { certificate = \"%s\" key = \"%s\" }",
+		 path_in("cert-b.pem", certificate), path_in("key-b.pem", key));
+	serving.listen = "tls = {\"b\", \"a\"}";
+	expect_announced_certificate_rejected(conf);
 }
 
 /* The first bytes were sent before: this must not be a way around the limit. */
