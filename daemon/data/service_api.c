@@ -140,6 +140,8 @@ void connection_abort(struct connection *c)
 	if (c->state >= ENDED)
 		return;
 	c->aborted = true;
+	if (c->worker->running == c)
+		c->worker->n_gathered = 0;
 	if (c->fd >= 0)
 		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	connection_end(c, CLOSED_BY_SERVICE);

@@ -277,6 +277,25 @@ Test(protocol, abort_discards_and_resets)
 	serving_end();
 }
 
+static size_t write_little_and_abort(struct connection *c, const char *bytes, size_t n)
+{
+	(void)bytes;
+	connection_write(c, "little", 6);
+	connection_abort(c);
+	return n;
+}
+
+Test(protocol, abort_discards_what_the_same_callback_has_written)
+{
+	char byte;
+	int client = serve_one(write_little_and_abort, "", "go");
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert(recv(client, &byte, 1, 0) < 0 && errno == ECONNRESET);
+	cr_assert_eq(count_of(COUNT_SENT), 0);
+	close(client);
+	serving_end();
+}
+
 static size_t answer_and_shut_down(struct connection *c, const char *bytes, size_t n)
 {
 	(void)bytes;
