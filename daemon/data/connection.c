@@ -633,6 +633,8 @@ static bool wait_closing(struct connection *c)
 {
 	if (!buffered(c->out) && !c->holds)
 		connection_end_tls(c);
+	if (c->state != CLOSING)
+		return false;
 	bool unsent = buffered(c->out) > 0;
 	if (!unsent && !c->holds) {
 		finish(c);

@@ -88,7 +88,7 @@ struct connection {
 	bool called_ending : 1;	  /* `ending` was called */
 	bool shutting_down : 1;	  /* connection_shutdown(): nothing more is written */
 	bool shut_down : 1;	  /* and the FIN was sent */
-	bool aborted : 1;	  /* connection_abort(): no close_notify */
+	bool aborted : 1;	  /* bytes were discarded: no close_notify */
 	bool is_unix : 1;	  /* of the socket; a PROXY header may differ */
 	int16_t error;		  /* errno, or a negative error of getaddrinfo(3); 0: none */
 	uint64_t received, sent;  /* bytes, for the log */

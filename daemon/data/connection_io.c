@@ -172,6 +172,7 @@ static void end_debtor(struct connection *c)
 			    suppressed);
 	c->state = ENDED;
 	c->reason = CLOSED_MEMORY;
+	c->aborted = true;
 	free_buffer(&c->out);
 	if (w->running != c) /* `data` may be using `in` */
 		free_buffer(&c->in);
@@ -219,7 +220,8 @@ void connection_free_buffers(struct connection *c, bool all)
 /* N is the result of a send(2) of WANTED bytes. Returns how many were sent. */
 static size_t record_sent(struct connection *c, ssize_t n, size_t wanted)
 {
-	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+	/* ENDED: only close_notify is lost. */
+	if (n < 0 && errno != EAGAIN && errno != EINTR && c->state < ENDED) {
 		c->reason = CLOSED_ERROR; /* also if CLOSING: bytes are lost */
 		connection_fail_errno(c, "send");
 		return 0;

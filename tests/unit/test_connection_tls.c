@@ -236,6 +236,59 @@ Test(connection_tls, a_shutdown_that_cannot_send_close_notify_ends_the_connectio
 	serving_end();
 }
 
+/* A client may close its socket as soon as it has sent close_notify. */
+Test(connection_tls, a_client_that_does_not_wait_for_close_notify_is_no_error)
+{
+	serve_tls("", "");
+	struct client c = client_open();
+	SSL_shutdown(c.ssl);
+	flush(&c);
+	send_error = EPIPE;
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert_eq(closed_by(CLOSED_BY_PEER), 1);
+	send_error = 0;
+	client_end(&c);
+	serving_end();
+}
+
+/* Unread bytes of the client would let the connection linger. */
+Test(connection_tls, a_close_that_cannot_send_close_notify_ends_the_connection)
+{
+	serve_tls("", "");
+	struct client c = client_open();
+	send_text(&c, "x");
+	send_error = EPIPE;
+	connection_close(serving.last);
+	step_all();
+	cr_assert_eq(closed_by(CLOSED_ERROR), 1);
+	send_error = 0;
+	client_end(&c);
+	serving_end();
+}
+
+static size_t keep_all(struct connection *c, const char *bytes, size_t n)
+{
+	(void)c, (void)bytes, (void)n;
+	return 0;
+}
+
+Test(connection_tls, a_connection_that_is_closed_for_its_memory_sends_no_close_notify)
+{
+	char byte;
+	serving.data = keep_all;
+	serve_tls("", "limits { memory = 1M buffer = 2M }");
+	struct client c = client_open();
+	while (!serving.n_closed) {
+		SSL_write(c.ssl, pattern(0, 16384), 16384);
+		flush(&c);
+		step_all();
+	}
+	cr_assert_eq(closed_by(CLOSED_MEMORY), 1);
+	cr_assert_eq(read_some(&c, &byte, 1), -1);
+	client_end(&c);
+	serving_end();
+}
+
 /* Limits. */
 
 Test(connection_tls, sessions_beyond_the_memory_limit_are_closed)
