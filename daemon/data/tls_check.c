@@ -32,18 +32,24 @@ static const char *issuer_text(X509 *x, char out[static NAME_TEXT_MAX])
 	return name_text(X509_get_issuer_name(x), out);
 }
 
+/* The functions of the C library know no date after 2038 if time_t has 32 bits. */
+static const struct tm epoch = {.tm_year = 70, .tm_mday = 1};
+
 /* Seconds since the epoch. A date that cannot be read is in the past. */
 static int64_t seconds(const ASN1_TIME *t)
 {
 	struct tm tm;
-	return ASN1_TIME_to_tm(t, &tm) > 0 ? (int64_t)timegm(&tm) : 0;
+	int days = 0, rest = 0;
+	if (ASN1_TIME_to_tm(t, &tm) > 0)
+		OPENSSL_gmtime_diff(&days, &rest, &epoch, &tm);
+	return (int64_t)days * DAY + rest;
 }
 
 const char *tls_date(int64_t t, char out[static TLS_DATE_MAX])
 {
-	struct tm tm;
-	time_t at = (time_t)t;
-	if (!gmtime_r(&at, &tm) || !strftime(out, TLS_DATE_MAX, "%Y-%m-%d", &tm))
+	struct tm tm = epoch;
+	if (!OPENSSL_gmtime_adj(&tm, (int)(t / DAY), (long)(t % DAY)) ||
+	    !strftime(out, TLS_DATE_MAX, "%Y-%m-%d", &tm))
 		snprintf(out, TLS_DATE_MAX, "%lld", (long long)t);
 	return out;
 }

@@ -2,7 +2,7 @@
 /* build: WRAP fstat fstat64 */
 /* test: NEEDS TLS */
 #include "certificates.h"
-#include "data/tls_internal.h"
+#include "data/tls_check.h"
 #include "fixture.h"
 
 #include <errno.h>
@@ -145,6 +145,20 @@ Test(tls_sites, a_chain_and_its_key_are_loaded)
 	STACK_OF(X509) * chain;
 	SSL_CTX_get0_chain_certs(server->site[0]->context, &chain);
 	cr_assert_eq(sk_X509_num(chain), 1);
+}
+
+/* Also if time_t has 32 bits. */
+Test(tls_sites, a_certificate_that_is_valid_beyond_2038_is_loaded)
+{
+	enum { DAYS = 25 * 365 };
+	char date[TLS_DATE_MAX];
+	struct certificate *own = certificate_new(NULL, .name = "a", .to = (long)DAYS * DAY);
+	certificates_write("chain.pem", own);
+	key_write("key.pem", own);
+	certificate_free(own);
+	load_good();
+	cr_assert_eq((tls_sites_expiry(sites, 0) - time(NULL) + 60) / DAY, DAYS);
+	cr_assert_str_eq(tls_date(INT64_C(4102444800), date), "2100-01-01");
 }
 
 Test(tls_sites, the_admin_server_has_its_own_sites)
