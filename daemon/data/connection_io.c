@@ -117,7 +117,7 @@ void connection_fail_connect(struct connection *c, int error)
 
 static size_t memory_limit(const struct worker *w) /* KiB */
 {
-	return (size_t)w->snapshot->config->limits.memory / 1024 / w->workers->n_workers;
+	return (size_t)(w->snapshot->config->limits.memory / 1024) / w->workers->n_workers;
 }
 
 bool connection_is_memory_short(const struct worker *w)

@@ -118,3 +118,17 @@ Test(memory, a_connection_with_unsent_bytes_is_not_read_while_memory_is_short)
 	client_expect(client[CLIENTS - 1], "a");
 	end_clients();
 }
+
+/* 1 TiB is more than a size_t of 32 bits can hold. */
+Test(memory, the_largest_limit_closes_no_connection)
+{
+	enum { MUCH = 2 << 20 };
+	serve("limits { memory = 1024G }");
+	int one = client_new();
+	slow_down();
+	connection_write(serving.last, pattern(0, MUCH), MUCH);
+	cr_assert_gt(buffered(serving.last->out), MUCH / 2);
+	client_expect_pattern(one, MUCH);
+	close(one);
+	serving_end();
+}
