@@ -195,6 +195,19 @@ static size_t consume(struct connection *c, const char *bytes, size_t n)
 	return header + used;
 }
 
+/* Remove the USED bytes. A buffer keeps its memory until it is empty, and limits.memory counts only
+ * bytes: copy a small rest of many bytes. */
+static void drop_consumed(struct connection *c, size_t used)
+{
+	enum { MANY = 4096 };
+	evbuffer_drain(c->in, used);
+	if (used < MANY || buffered(c->in) >= MANY)
+		return;
+	int rest = evbuffer_remove(c->in, c->worker->scratch, MANY);
+	connection_free_buffers(c, false);
+	connection_store(c, c->worker->scratch, (size_t)rest);
+}
+
 /* Offer the unconsumed bytes to the service, followed by N new BYTES. */
 static void offer(struct connection *c, const char *bytes, size_t n)
 {
@@ -212,7 +225,7 @@ static void offer(struct connection *c, const char *bytes, size_t n)
 	size_t all = buffered(c->in);
 	const char *whole = (const char *)evbuffer_pullup(c->in, -1);
 	size_t used = whole ? consume(c, whole, all) : 0;
-	evbuffer_drain(c->in, used < all ? used : all);
+	drop_consumed(c, used < all ? used : all);
 	connection_account(c);
 	if (!whole)
 		connection_fail_no_memory(c);

@@ -3,6 +3,7 @@
 #include "serving.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -129,6 +130,34 @@ Test(memory, the_largest_limit_closes_no_connection)
 	connection_write(serving.last, pattern(0, MUCH), MUCH);
 	cr_assert_gt(buffered(serving.last->out), MUCH / 2);
 	client_expect_pattern(one, MUCH);
+	close(one);
+	serving_end();
+}
+
+static size_t heap(void)
+{
+	struct mallinfo2 m = mallinfo2();
+	return m.uordblks + m.hblkhd;
+}
+
+/* One byte would hold the memory of all bytes that were received before it. */
+Test(memory, a_small_rest_of_many_bytes_needs_little_memory)
+{
+	enum { MUCH = 60000, LITTLE = 16384 };
+	static char lines[MUCH + 1];
+	memset(lines, '\n', MUCH);
+	lines[MUCH - 1] = 'x';
+	serving.data = echo_lines;
+	serve("");
+	int one = client_new();
+	size_t before = heap();
+	for (int i = 0; i < 2; i++) {
+		client_send(one, i ? lines : "x");
+		STEP_UNTIL(count_of(COUNT_RECEIVED) == (i ? MUCH + 1 : 1));
+		step_all();
+	}
+	cr_assert_eq(buffered(serving.last->in), 1);
+	cr_assert_lt(heap(), before + LITTLE, "%zu bytes", heap() - before);
 	close(one);
 	serving_end();
 }
