@@ -16,8 +16,9 @@
  * addresses of a name are tried in turn. Returns a connection with the callbacks of P and with
  * connection_data() DATA; the service may write to it at once. `opened` is called when the peer has
  * accepted the connection. If that fails or takes more than 5 seconds, only `closed` is called, and
- * connection_error() has the reason. Returns NULL and errno: EINVAL, the address is malformed;
- * EAGAIN, limits.outgoing is reached; ESHUTDOWN, the daemon stops; ENOMEM.
+ * connection_error() has the reason. connection_close() before `opened` discards what was written:
+ * to send bytes and close, call it in `opened`. Returns NULL and errno: EINVAL, the address is
+ * malformed; EAGAIN, limits.outgoing is reached; ESHUTDOWN, the daemon stops; ENOMEM.
  *
  * A drain closes the connection like an accepted one, as soon as it has nothing to send: hold the
  * connection while the service waits for an answer.
