@@ -254,7 +254,13 @@ static void note_peer_end(struct connection *c)
 	connection_log(c, LOG_DEBUG, "peer closed its side: unsent=%zu", buffered(c->out));
 	if (c->state == AWAITS_TLS && c->tls->ssl)
 		worker_add(c->worker, COUNT_TLS + TLS_FAILED, 1);
-	call_ended(c);
+}
+
+/* Has the peer ended, and is the service not waiting to get the bytes before that? close_notify may
+ * arrive with bytes that a pause has left. */
+static bool is_at_end(const struct connection *c)
+{
+	return c->peer_ended && !(c->paused && buffered(c->in));
 }
 
 /* N encrypted BYTES have arrived. */
@@ -384,6 +390,10 @@ static void exchange(struct connection *c, bool readable)
 		}
 		if (c->offer_again && has_room && !c->paused) {
 			repeat_offer(c, limit);
+			continue;
+		}
+		if (c->state == OPEN && is_at_end(c) && !c->called_ended) {
+			call_ended(c);
 			continue;
 		}
 		if (!may_read(c) || (!readable && !c->unread))
@@ -606,7 +616,7 @@ static bool is_over(struct connection *c)
 		if (call_ending(c, ENDING_DRAIN))
 			connection_flush(c);
 		connection_begin_close(c, CLOSED_DRAIN);
-	} else if (c->peer_ended && all_sent) {
+	} else if (is_at_end(c) && all_sent) {
 		connection_end(c, in && !has_header ? CLOSED_PROXY : CLOSED_BY_PEER);
 	} else {
 		return false;

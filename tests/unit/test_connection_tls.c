@@ -541,6 +541,58 @@ Test(connection_tls, bytes_that_a_pause_has_left_are_offered_on_resume)
 	serving_end();
 }
 
+/* The end arrives with the bytes that a pause leaves: it comes behind them all the same. */
+static void expect_end_behind(const char *offered, unsigned n_data)
+{
+	step_all();
+	cr_assert_eq(serving.n_data, n_data);
+	cr_assert_eq(serving.n_ended, 0);
+	cr_assert_eq(serving.n_closed, 0);
+	connection_read_resume(serving.last);
+	STEP_UNTIL(serving.n_closed == 1);
+	cr_assert_eq(serving.n_ended, 1);
+	cr_assert_str_eq(serving.offered, offered);
+}
+
+Test(connection_tls, an_end_behind_bytes_that_a_pause_has_left_waits)
+{
+	serving.data = pause_at_once;
+	serve_tls("", "");
+	struct client c = client_open();
+	MUST(SSL_write(c.ssl, "onetwo", 6) == 6);
+	SSL_shutdown(c.ssl);
+	flush(&c);
+	STEP_UNTIL(serving.n_data == 1);
+	expect_end_behind("[onetwo][two]", 1);
+	client_end(&c);
+	serving_end();
+}
+
+static int pause_in_opened(struct connection *c)
+{
+	connection_read_pause(c);
+	return 0;
+}
+
+Test(connection_tls, an_end_behind_bytes_of_a_connection_that_opened_pauses_waits)
+{
+	serving.opened = pause_in_opened;
+	serve_tls("", "");
+	struct client c = client_begin();
+	while (SSL_do_handshake(c.ssl) != 1) {
+		flush(&c);
+		step();
+		MUST(take(&c));
+	}
+	MUST(SSL_write(c.ssl, "all", 3) == 3);
+	SSL_shutdown(c.ssl);
+	flush(&c);
+	STEP_UNTIL(serving.n_opened == 1);
+	expect_end_behind("[all]", 0);
+	client_end(&c);
+	serving_end();
+}
+
 static size_t hold_it(struct connection *c, const char *bytes, size_t n)
 {
 	(void)bytes;
