@@ -3,22 +3,29 @@
 #include "base/log.h"
 #include "base/text.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A file and its name may contain control characters: escape them. Frees TEXT. */
-static char *escape(char *text)
+/* FILE and TEXT may contain control characters: escape them. LINE may be 0. */
+static struct error new_error(const char *file, unsigned line, const char *text)
 {
-	size_t length = strlen(text), size = 4 * length + 1;
-	char *line = malloc(size);
-	if (line)
-		text_escape(line, size, text, length);
-	free(text);
-	return line;
+	const size_t digits_max = 16, size = 4 * (strlen(file) + strlen(text)) + digits_max;
+	struct error error = {.text = malloc(size)};
+	char *end = error.text;
+	if (!end)
+		return error;
+	if (*file) {
+		error.file_length = text_escape(error.text, size, file, strlen(file));
+		error.line = line;
+		end += error.file_length;
+		end += sprintf(end, line ? ":%u: " : ": ", line);
+	}
+	text_escape(end, size - (size_t)(end - error.text), text, strlen(text));
+	error.message = end;
+	return error;
 }
 
 void errors_add(struct errors *e, const char *file, unsigned line, const char *format, ...)
@@ -32,16 +39,9 @@ void errors_add(struct errors *e, const char *file, unsigned line, const char *f
 	if (vasprintf(&text, format, ap) < 0)
 		text = NULL;
 	va_end(ap);
-	char *located = NULL;
-	int n = !text || !file ? -1
-		: line	       ? asprintf(&located, "%s:%u: %s", file, line, text)
-			       : asprintf(&located, "%s: %s", file, text);
-	if (n >= 0) { /* without memory for the location, keep the text alone */
-		free(text);
-		text = located;
-	}
-	e->text[i] = text ? escape(text) : NULL;
-	e->transient = e->transient || !e->text[i];
+	e->error[i] = text ? new_error(file ? file : "", line, text) : (struct error){0};
+	e->transient = e->transient || !e->error[i].text;
+	free(text);
 }
 
 void errors_add_no_memory(struct errors *e, const char *file, unsigned line)
@@ -61,9 +61,16 @@ bool errors_is_transient(int error)
 	return false;
 }
 
+const struct error *errors_get(const struct errors *e, size_t i)
+{
+	static char text[] = "out of memory";
+	static const struct error no_memory = {.text = text, .message = text};
+	return i < errors_stored(e) && e->error[i].text ? &e->error[i] : &no_memory;
+}
+
 const char *errors_text(const struct errors *e, size_t i)
 {
-	return i < errors_stored(e) && e->text[i] ? e->text[i] : "out of memory";
+	return errors_get(e, i)->text;
 }
 
 size_t errors_stored(const struct errors *e)
@@ -80,49 +87,38 @@ static const char *copy_part(char out[static PART_MAX], const char *from, size_t
 	return out;
 }
 
-/* TEXT may begin with "FILE:LINE: ", see errors_add(). Returns the length of this without its end,
- * 0 if there is none; FILE has N bytes. */
-static size_t find_location(const char *text, size_t *n)
+/* MESSAGE may begin with `OPTION = "VALUE"`; in VALUE, a backslash precedes each quote. */
+static void add_option(struct log_field *f, const char *message, char option[static PART_MAX],
+		       char value[static PART_MAX])
 {
-	const char *end = strstr(text, ": "), *digits = end;
-	while (digits && digits > text && isdigit((unsigned char)digits[-1]))
-		digits--;
-	if (!end || digits == end || digits - text < 2 || digits[-1] != ':' ||
-	    memchr(text, ' ', (size_t)(digits - text)))
-		return 0;
-	*n = (size_t)(digits - text) - 1;
-	return (size_t)(end - text);
-}
-
-/* TEXT may begin with `OPTION = "VALUE": `. */
-static struct log_field *add_option(struct log_field *f, const char *text,
-				    char option[static PART_MAX], char value[static PART_MAX])
-{
-	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_.");
-	const char *begin = text + n + strlen(" = \"");
-	const char *end = n && strncmp(text + n, " = \"", 4) == 0 ? strstr(begin, "\": ") : NULL;
-	if (!end)
-		return f;
-	*f++ = (struct log_field)LOG_TEXT("option", copy_part(option, text, n));
-	*f++ = (struct log_field)LOG_TEXT("value", copy_part(value, begin, (size_t)(end - begin)));
-	return f;
+	size_t n = strspn(message, "abcdefghijklmnopqrstuvwxyz0123456789_.");
+	const char *begin = message + n + strlen(" = \""), *end = begin;
+	if (!n || strncmp(message + n, " = \"", 4) != 0)
+		return;
+	while (*end && *end != '"')
+		end += *end == '\\' && end[1] ? 2 : 1;
+	f[0] = (struct log_field)LOG_TEXT("option", copy_part(option, message, n));
+	f[1] = (struct log_field)LOG_TEXT("value", copy_part(value, begin, (size_t)(end - begin)));
 }
 
 void errors_log(const struct errors *e, int level, const char *event)
 {
 	for (size_t i = 0; i < errors_stored(e); i++) {
 		char location[PART_MAX], file[PART_MAX], option[PART_MAX], value[PART_MAX];
+		const struct error *error = errors_get(e, i);
+		const char *text = error->text;
+		size_t n = (size_t)(error->message - text);
 		struct log_about about = {.event = event};
 		struct log_field *f = about.field;
-		const char *text = errors_text(e, i);
-		size_t n, length = find_location(text, &n);
-		if (length && length < PART_MAX) {
-			about.prefix = copy_part(location, text, length);
-			*f++ = (struct log_field)LOG_TEXT("file", copy_part(file, text, n));
-			*f++ = (struct log_field)LOG_NUMBER("line", atoll(text + n + 1));
-			text += length + strlen(": ");
+		if (n && n < PART_MAX) { /* else the text has the location */
+			about.prefix = copy_part(location, text, n - strlen(": "));
+			*f++ = (struct log_field)LOG_TEXT(
+				"file", copy_part(file, text, error->file_length));
+			if (error->line)
+				*f++ = (struct log_field)LOG_NUMBER("line", error->line);
+			text = error->message;
 		}
-		add_option(f, text, option, value);
+		add_option(f, error->message, option, value);
 		log_about(level, &about, "%s", text);
 	}
 }
@@ -130,11 +126,11 @@ void errors_log(const struct errors *e, int level, const char *event)
 void errors_move(struct errors *to, struct errors *from)
 {
 	for (size_t i = 0; i < from->n; i++, to->n++) {
-		char *text = i < ERRORS_MAX ? from->text[i] : NULL;
+		struct error error = i < ERRORS_MAX ? from->error[i] : (struct error){0};
 		if (to->n < ERRORS_MAX)
-			to->text[to->n] = text;
+			to->error[to->n] = error;
 		else
-			free(text);
+			free(error.text);
 	}
 	to->transient = to->transient || from->transient;
 	*from = (struct errors){0};
@@ -143,6 +139,6 @@ void errors_move(struct errors *to, struct errors *from)
 void errors_clear(struct errors *e)
 {
 	for (size_t i = 0; i < errors_stored(e); i++)
-		free(e->text[i]);
+		free(e->error[i].text);
 	*e = (struct errors){0};
 }

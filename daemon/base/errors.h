@@ -17,10 +17,17 @@
 
 enum { ERRORS_MAX = 100 }; /* texts in a list; further errors are only counted */
 
+struct error {
+	char *text;	     /* "FILE:LINE: MESSAGE", escaped (base/text.h); owned */
+	const char *message; /* in TEXT */
+	size_t file_length;  /* of FILE, 0 if there is none */
+	unsigned line;	     /* 0 if there is none */
+};
+
 struct errors {
-	char *text[ERRORS_MAX]; /* "FILE:LINE: TEXT", escaped (base/text.h); owned */
-	size_t n;		/* errors, also those beyond ERRORS_MAX */
-	bool transient;		/* memory, descriptors or a disk failed: a retry may succeed */
+	struct error error[ERRORS_MAX];
+	size_t n;	/* errors, also those beyond ERRORS_MAX */
+	bool transient; /* memory, descriptors or a disk failed: a retry may succeed */
 };
 
 /* Append an error. The text begins with FILE unless FILE is NULL, and has LINE unless it is 0. If
@@ -34,7 +41,8 @@ void errors_add_no_memory(struct errors *e, const char *file, unsigned line);
 /* Is ERROR, an errno(3), a temporary failure, so that a retry may succeed? */
 bool errors_is_transient(int error);
 
-/* The text of error I, never NULL. */
+/* Error I, and its text; "out of memory" if there was no memory for it. Never NULL. */
+const struct error *errors_get(const struct errors *e, size_t i);
 const char *errors_text(const struct errors *e, size_t i);
 
 /* The number of texts that errors_text() has: n, at most ERRORS_MAX. */

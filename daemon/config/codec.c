@@ -55,12 +55,22 @@ static void write_value(const struct service_option *o, const void *base, FILE *
 		write_string(list[i], out);
 }
 
+static void write_errors(const struct errors *e, FILE *out)
+{
+	write_number(e->n, out);
+	for (size_t i = 0; i < errors_stored(e); i++) {
+		const struct error *error = errors_get(e, i);
+		fprintf(out, "%.*s", (int)error->file_length, error->text);
+		write_string("", out);
+		write_number(error->line, out);
+		write_string(error->message, out);
+	}
+}
+
 static void write_config(const struct config *c, FILE *out)
 {
 	write_string(c->file ? c->file : "", out);
-	write_number(c->warnings.n, out);
-	for (size_t i = 0; i < errors_stored(&c->warnings); i++)
-		write_string(errors_text(&c->warnings, i), out);
+	write_errors(&c->warnings, out);
 	write_location(&c->log.location, out);
 	write_location(&c->admin.location, out);
 	write_location(&c->service_location, out);
@@ -79,10 +89,8 @@ static void write_config(const struct config *c, FILE *out)
 
 void config_encode(const struct config *c, const struct errors *e, FILE *out)
 {
-	write_number(e->n, out);
 	write_number(e->transient, out);
-	for (size_t i = 0; i < errors_stored(e); i++)
-		write_string(errors_text(e, i), out);
+	write_errors(e, out);
 	if (c)
 		write_config(c, out);
 	write_string(end_mark, out);
@@ -132,15 +140,21 @@ static bool read_location(struct reader *r, struct location *l)
 	return true;
 }
 
-/* Read the texts of N errors, of which at most ERRORS_MAX have one. */
-static bool read_errors(struct reader *r, unsigned long long n, struct errors *e)
+/* Of all errors, at most ERRORS_MAX have a text. */
+static bool read_errors(struct reader *r, struct errors *e)
 {
-	const char *text = "";
-	for (size_t i = 0; i < n && i < ERRORS_MAX && (text = read_string(r)); i++)
-		errors_add(e, NULL, 0, "%s", text);
-	if (n > ERRORS_MAX)
+	unsigned long long n, line;
+	bool good = read_number(r, UINT_MAX, &n);
+	for (size_t i = 0; good && i < n && i < ERRORS_MAX; i++) {
+		const char *file = read_string(r);
+		const char *message = read_number(r, UINT_MAX, &line) ? read_string(r) : NULL;
+		good = message;
+		if (good)
+			errors_add(e, file, (unsigned)line, "%s", message);
+	}
+	if (good && n > ERRORS_MAX)
 		e->n += (size_t)n - ERRORS_MAX;
-	return text;
+	return good;
 }
 
 static bool read_titles(struct reader *r, struct config *c, const struct section *s)
@@ -181,9 +195,9 @@ static bool read_config(struct reader *r, struct config *c)
 {
 	unsigned long long n;
 	struct section s;
-	if (!read_optional(r, &c->file) || !read_number(r, UINT_MAX, &n) ||
-	    !read_errors(r, n, &c->warnings) || !read_location(r, &c->log.location) ||
-	    !read_location(r, &c->admin.location) || !read_location(r, &c->service_location))
+	if (!read_optional(r, &c->file) || !read_errors(r, &c->warnings) ||
+	    !read_location(r, &c->log.location) || !read_location(r, &c->admin.location) ||
+	    !read_location(r, &c->service_location))
 		return false;
 	for (size_t i = 0; schema_section(c->schema, i, &s); i++)
 		if (s.max && !read_titles(r, c, &s))
@@ -206,12 +220,13 @@ bool config_decode(const char *bytes, size_t n, const struct service_schema *ser
 		   struct config **c, struct errors *e)
 {
 	struct reader r = {bytes, bytes + n};
-	unsigned long long n_errors = 0, transient = 0;
-	bool good = read_number(&r, UINT_MAX, &n_errors) && read_number(&r, 1, &transient);
+	unsigned long long transient = 0;
+	size_t before = e->n;
+	bool good = read_number(&r, 1, &transient) && read_errors(&r, e);
+	bool has_errors = e->n > before;
 	e->transient = e->transient || transient;
-	good = good && read_errors(&r, n_errors, e);
-	*c = good && !n_errors ? config_new(service) : NULL;
-	good = good && (n_errors || (*c && read_config(&r, *c)));
+	*c = good && !has_errors ? config_new(service) : NULL;
+	good = good && (has_errors || (*c && read_config(&r, *c)));
 	const char *last = good ? read_string(&r) : NULL;
 	if (last && strcmp(last, end_mark) == 0 && r.next == r.end)
 		return true;

@@ -1,7 +1,7 @@
 /*
  * The result of a parse as bytes, which the parser writes to the daemon (config/loader.h).
  *
- * The bytes are strings, each ended by a NUL: the number of errors, whether they are transient, the
+ * The bytes are strings, each ended by a NUL: whether the errors are transient, their number, the
  * errors; then, if there are none, the configuration in the order of write_config(); last an end
  * mark, so that a truncated answer is detected. There is no version: both processes run the same
  * code.

@@ -31,7 +31,7 @@ static bool compare(struct daemon *d, struct errors *e)
 	struct errors *changes = &d->reload.changes;
 	bool good = config_compare(d->current->config, d->reload.config, add_change, changes);
 	for (size_t i = 0; i < errors_stored(changes); i++)
-		good = good && changes->text[i];
+		good = good && changes->error[i].text;
 	if (!good)
 		errors_add_no_memory(e, NULL, 0);
 	return good;

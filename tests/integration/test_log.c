@@ -409,6 +409,22 @@ Test(log, a_change_in_json_has_whole_values_that_contain_separators)
 		  "%s", log_text());
 }
 
+Test(log, an_error_in_json_has_the_whole_file_name_and_value)
+{
+	MUST(mkdir("a: b 7: c", 0755) == 0);
+	file_write("a: b 7: c/more", "limits { connections = 'x\": expected' }\n");
+	config_write(BASE "log { format = \"json\" }\n");
+	daemon_spawn();
+	notify_wait("READY=1");
+	config_write(BASE "log { format = \"json\" }\ninclude('a: b 7: c/more')\n");
+	daemon_reload_and_wait();
+	cr_assert(log_contains("\"event\":\"reload_error\",\"message\":\"limits.connections = "),
+		  "%s", log_text());
+	cr_assert(log_contains("/a: b 7: c/more\",\"line\":1,\"option\":\"limits.connections\","
+			       "\"value\":\"x\\\\\\\": expected\""),
+		  "%s", log_text());
+}
+
 Test(log, a_reload_changes_the_format)
 {
 	daemon_start(BASE);
