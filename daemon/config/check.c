@@ -57,21 +57,23 @@ static void check_log_file(const struct config *c, const char *file, struct erro
 static void check_kind(const struct config *c, const struct listen_config *l, struct errors *e)
 {
 	const struct location *where = &l->location;
+	char quoted[OPTION_QUOTED_MAX];
 	struct address a;
 	if (!address_parse(l->address, &a))
 		return;
+	option_quote(l->address, quoted);
 	if (!a.datagram && c->schema->no_connections)
 		errors_add(e, where->file, where->line,
-			   "listen.address = \"%s\": expected udp:host:port, the service takes no "
+			   "listen.address = %s: expected udp:host:port, the service takes no "
 			   "connections",
-			   l->address);
+			   quoted);
 	if (!a.datagram)
 		return;
 	if (!c->schema->datagrams)
 		errors_add(e, where->file, where->line,
-			   "listen.address = \"%s\": expected an address without udp:, the service "
+			   "listen.address = %s: expected an address without udp:, the service "
 			   "takes no datagrams",
-			   l->address);
+			   quoted);
 	if (l->proxy)
 		errors_add(e, where->file, where->line,
 			   "listen.proxy = \"true\": expected \"false\" with a udp: address");
@@ -125,49 +127,50 @@ static const struct tls_config *find_tls(const struct config *c, const char *tit
 	return NULL;
 }
 
-static void report_no_section(const char *name, const char *title, const char *nearest,
-			      const char *file, unsigned line, struct errors *e)
-{
-	char quoted[OPTION_QUOTED_MAX], other[OPTION_QUOTED_MAX], hint[OPTION_QUOTED_MAX + 32] = "";
-	if (nearest)
-		snprintf(hint, sizeof(hint), "; did you mean %s?", option_quote(nearest, other));
-	errors_add(e, file, line, "%s: there is no section tls %s%s", name,
-		   option_quote(title, quoted), hint);
-}
+/* A list of titles of tls sections, the option SECTION.tls. */
+struct titles {
+	char *const *title;
+	const char *file, *section, *where;
+	unsigned line;
+};
 
-/* Check the titles in TLS, the option of the section NAME, and mark the tls sections as USED. */
-static void check_titles(const struct config *c, char *const *tls, const char *name,
-			 const char *file, unsigned line, bool used[], struct errors *e)
+/* Check the titles, and mark the tls sections as USED. */
+static void check_titles(const struct config *c, const struct titles *t, bool used[],
+			 struct errors *e)
 {
-	char quoted[OPTION_QUOTED_MAX];
+	char quoted[OPTION_QUOTED_MAX], other[OPTION_QUOTED_MAX];
 	const char *nearest;
-	for (size_t i = 0; tls[i]; i++) {
-		const struct tls_config *t = find_tls(c, tls[i], &nearest);
+	for (size_t i = 0; t->title[i]; i++) {
+		const struct tls_config *found = find_tls(c, t->title[i], &nearest);
 		size_t j = 0;
-		while (strcmp(tls[i], tls[j]) != 0)
+		while (strcmp(t->title[i], t->title[j]) != 0)
 			j++;
+		option_quote(t->title[i], quoted);
 		if (j < i)
-			errors_add(e, file, line, "%s: %s is in the list more than once", name,
-				   option_quote(tls[i], quoted));
-		else if (!t)
-			report_no_section(name, tls[i], nearest, file, line, e);
+			errors_add(e, t->file, t->line,
+				   "%s.tls = %s: expected each title only once%s", t->section,
+				   quoted, t->where);
+		else if (!found)
+			errors_add(e, t->file, t->line,
+				   "%s.tls = %s: expected the title of a tls section%s%s%s",
+				   t->section, quoted, nearest ? "; did you mean " : "",
+				   nearest ? option_quote(nearest, other) : "", t->where);
 		else
-			used[t - c->tls] = true;
+			used[found - c->tls] = true;
 	}
 }
 
 static void check_section(const struct tls_config *t, bool used, struct config *c, struct errors *e)
 {
+	const char *const paths[] = {t->certificate, t->key};
+	static const char *const names[] = {"certificate", "key"};
 	const char *file = t->location.file;
 	unsigned line = t->location.line;
-	if (!*t->certificate)
-		errors_add(e, file, line,
-			   "tls \"%s\" has no certificate: expected the path of a "
-			   "PEM file",
-			   t->title);
-	if (!*t->key)
-		errors_add(e, file, line, "tls \"%s\" has no key: expected the path of a PEM file",
-			   t->title);
+	for (size_t i = 0; i < 2; i++)
+		if (!*paths[i])
+			errors_add(e, file, line,
+				   "tls.%s = \"\": expected the path of a PEM file (tls \"%s\")",
+				   names[i], t->title);
 	if (!used)
 		errors_add(&c->warnings, file, line,
 			   "tls \"%s\" is not used: expected its title in listen.tls or "
@@ -179,18 +182,22 @@ static void check_tls(struct config *c, const char *file, struct errors *e)
 {
 	bool used[CONFIG_TLS_MAX] = {false};
 	struct address a;
-	char name[512];
+	char where[300], quoted[OPTION_QUOTED_MAX];
 	for (size_t i = 0; i < c->n_listen; i++) {
 		const struct listen_config *l = &c->listen[i];
-		const char *in = file_of(&l->location, file);
-		snprintf(name, sizeof(name), "listen.tls (listen \"%s\")", l->title);
-		check_titles(c, l->tls, name, in, l->location.line, used, e);
+		const struct titles t = {l->tls, file_of(&l->location, file), "listen", where,
+					 l->location.line};
+		snprintf(where, sizeof(where), " (listen \"%s\")", l->title);
+		check_titles(c, &t, used, e);
 		if (*l->tls && address_parse(l->address, &a) && a.datagram)
-			errors_add(e, in, l->location.line, "%s: expected \"\" with a udp: address",
-				   name);
+			errors_add(e, t.file, t.line,
+				   "listen.tls = %s: expected \"\" with a udp: address%s",
+				   option_quote(*l->tls, quoted), where);
 	}
-	check_titles(c, c->admin.tls, "admin.tls", file_of(&c->admin.location, file),
-		     c->admin.location.line, used, e);
+	check_titles(c,
+		     &(struct titles){c->admin.tls, file_of(&c->admin.location, file), "admin", "",
+				      c->admin.location.line},
+		     used, e);
 	for (size_t i = 0; i < c->n_tls; i++)
 		check_section(&c->tls[i], used[i], c, e);
 }

@@ -32,23 +32,19 @@ static void add_read_error(const char *path, int error, const char *from, unsign
 	e->transient = e->transient || errors_is_transient(error);
 }
 
-int config_file_open(const char *path, struct stat *st, const char *from, unsigned line,
-		     struct errors *e)
+int config_file_open(const char *path, struct stat *st, const char **kind)
 {
 	/* Check before open(2): opening a device can have effects (tapes, watchdogs). */
-	int fd = -1;
-	int result = stat(path, st);
+	int fd = -1, result = stat(path, st);
+	*kind = NULL;
 	if (result == 0 && S_ISREG(st->st_mode)) {
 		fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 		result = fd < 0 ? -1 : fstat(fd, st); /* the path may lead elsewhere by now */
 	}
-	if (result < 0)
-		add_read_error(path, errno, from, line, e);
-	else if (!S_ISREG(st->st_mode))
-		errors_add(e, from, line, "%s is %s: expected a regular file", path,
-			   describe_type(st->st_mode));
-	else
+	if (result == 0 && S_ISREG(st->st_mode))
 		return fd;
+	if (result == 0)
+		*kind = describe_type(st->st_mode);
 	if (fd >= 0)
 		close(fd);
 	return -1;
@@ -108,7 +104,12 @@ int config_file_read(const char *path, size_t budget, const char *from, unsigned
 		     struct config_file *f, struct errors *e)
 {
 	struct stat st;
-	int fd = config_file_open(path, &st, from, line, e);
+	const char *kind;
+	int fd = config_file_open(path, &st, &kind);
+	if (fd < 0 && kind)
+		errors_add(e, from, line, "%s is %s: expected a regular file", path, kind);
+	else if (fd < 0)
+		add_read_error(path, errno, from, line, e);
 	if (fd < 0)
 		return -1;
 	/* Ignore st_size: the file may grow while it is read. */

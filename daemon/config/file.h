@@ -39,10 +39,9 @@ int config_file_read(const char *path, size_t budget, const char *from, unsigned
 
 /*
  * Open PATH for reading if it is a regular file, and store its properties in ST. Does not wait for
- * FIFOs and devices, and does not open them. Returns the descriptor, or -1 and an error at
- * FROM:LINE.
+ * FIFOs and devices, and does not open them. Returns the descriptor; or -1, and in KIND what PATH
+ * is ("a directory"), or NULL and errno.
  */
-int config_file_open(const char *path, struct stat *st, const char *from, unsigned line,
-		     struct errors *e);
+int config_file_open(const char *path, struct stat *st, const char **kind);
 
 #endif

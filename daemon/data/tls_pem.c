@@ -1,7 +1,9 @@
 #include "data/tls_pem.h"
 
 #include "base/log.h"
+#include "base/text.h"
 #include "config/file.h"
+#include "config/option.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,17 +18,22 @@
 void tls_report(const struct tls_place *p, int level, const char *format, ...)
 {
 	struct errors *list = level == LOG_WARNING ? p->warnings : p->e;
-	char *text = NULL;
+	char *path = NULL, *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&path, &size);
 	va_list ap;
+	if (out)
+		option_print_text(p->path, out);
 	va_start(ap, format);
 	if (vasprintf(&text, format, ap) < 0)
 		text = NULL;
 	va_end(ap);
-	if (text)
-		errors_add(list, p->file, p->line, "tls.%s = \"%s\": %s (tls \"%s\")", p->option,
-			   p->path, text, p->title);
+	if (text_close_stream(out, &path) && text)
+		errors_add(list, p->file, p->line, "tls.%s = %s: %s (tls \"%s\")", p->option, path,
+			   text, p->title);
 	else
 		errors_add_no_memory(list, p->file, p->line);
+	free(path);
 	free(text);
 }
 
@@ -69,11 +76,22 @@ static bool is_unchanged(const struct stat *a, const struct stat *b, size_t n)
 	       is_same_time(&a->st_mtim, &b->st_mtim) && is_same_time(&a->st_ctim, &b->st_ctim);
 }
 
+static void report_unreadable(const struct tls_place *p, int error)
+{
+	tls_report(p, LOG_ERR, "cannot read the file: %s", strerror(error));
+	p->e->transient = p->e->transient || errors_is_transient(error);
+}
+
 bool tls_file_read(const struct tls_place *p, struct tls_file *f)
 {
 	struct stat before, after;
+	const char *kind;
 	*f = (struct tls_file){0};
-	int fd = config_file_open(p->path, &before, p->file, p->line, p->e);
+	int fd = config_file_open(p->path, &before, &kind);
+	if (fd < 0 && kind)
+		tls_report(p, LOG_ERR, "the path leads to %s: expected a regular file", kind);
+	else if (fd < 0)
+		report_unreadable(p, errno);
 	if (fd < 0)
 		return false;
 	f->mode = before.st_mode;
@@ -84,8 +102,7 @@ bool tls_file_read(const struct tls_place *p, struct tls_file *f)
 	if (!f->bytes) {
 		errors_add_no_memory(p->e, p->file, p->line);
 	} else if (!is_read) {
-		tls_report(p, LOG_ERR, "cannot read the file: %s", strerror(error));
-		p->e->transient = p->e->transient || errors_is_transient(error);
+		report_unreadable(p, error);
 	} else if (f->n > TLS_FILE_MAX) {
 		tls_report(p, LOG_ERR, "the file is too large: expected at most %d bytes",
 			   TLS_FILE_MAX);

@@ -80,20 +80,20 @@ Test(config_tls, a_section_that_is_missing_is_printed_as_a_comment)
 Test(config_tls, an_unknown_title_is_rejected)
 {
 	expect_error(SITE("site") "listen x {\ntls = {site, sit}\n}\n",
-		     "skeld.conf:4: listen.tls (listen \"x\"): there is no section tls \"sit\"; "
-		     "did you mean \"site\"?");
+		     "skeld.conf:4: listen.tls = \"sit\": expected the title of a tls section; did "
+		     "you mean \"site\" (listen \"x\")");
 	expect_error("listen x { }\nadmin { tls = site }\n",
-		     "skeld.conf:2: admin.tls: there is no section tls \"site\"");
+		     "skeld.conf:2: admin.tls = \"site\": expected the title of a tls section");
 	EXPECT_NOTHING_LEFT();
 }
 
 Test(config_tls, a_title_in_a_list_twice_is_rejected)
 {
 	expect_error(SITE("a") SITE("b") "listen x { tls = {a, b, a} }\n",
-		     "skeld.conf:3: listen.tls (listen \"x\"): \"a\" is in the list more than "
-		     "once");
+		     "skeld.conf:3: listen.tls = \"a\": expected each title only once (listen "
+		     "\"x\")");
 	expect_error(SITE("a") "admin { tls = {a, a} }\n",
-		     "skeld.conf:2: admin.tls: \"a\" is in the list more than once");
+		     "skeld.conf:2: admin.tls = \"a\": expected each title only once");
 	EXPECT_NOTHING_LEFT();
 }
 
@@ -132,8 +132,8 @@ Test(config_tls, sections_of_two_kinds_may_have_the_same_title)
 Test(config_tls, a_section_needs_a_certificate_and_a_key)
 {
 	static const char *const begins[] = {
-		"skeld.conf:2: tls \"a\" has no certificate: expected the path",
-		"skeld.conf:2: tls \"a\" has no key: expected the path"};
+		"skeld.conf:2: tls.certificate = \"\": expected the path of a PEM file (tls \"a\")",
+		"skeld.conf:2: tls.key = \"\": expected the path of a PEM file (tls \"a\")"};
 	expect_errors("tls a {\n}\nlisten x { tls = a }\n", begins, 2);
 	expect_error("tls a { certificate = c key = /k }\n",
 		     "skeld.conf:1: tls.certificate = \"c\": expected an absolute path");
@@ -148,7 +148,8 @@ Test(config_tls, a_section_needs_a_certificate_and_a_key)
 Test(config_tls, datagrams_have_no_tls)
 {
 	expect_error(SITE("a") "listen x { address = \"udp:127.0.0.1:1\" tls = a }\n",
-		     "skeld.conf:2: listen.tls (listen \"x\"): expected \"\" with a udp:");
+		     "skeld.conf:2: listen.tls = \"a\": expected \"\" with a udp: address (listen "
+		     "\"x\")");
 	EXPECT_NOTHING_LEFT();
 }
 

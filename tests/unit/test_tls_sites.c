@@ -283,16 +283,16 @@ Test(tls_sites, the_server_name_selects_the_site)
 
 Test(tls_sites, a_missing_file_and_one_that_is_no_file_are_rejected)
 {
-	config.tls[0].certificate = "missing.pem";
+	config.tls[0].certificate = "missing\".pem";
 	cr_assert_not(load_sites());
-	cr_assert_str_eq(errors_text(&e, 0),
-			 "skeld.conf:7: cannot read missing.pem: No such file or directory");
+	cr_assert_str_eq(
+		errors_text(&e, 0),
+		"skeld.conf:7: tls.certificate = \"missing\\\".pem\": cannot read the file: "
+		"No such file or directory (tls \"site\")");
 	cr_assert_not(e.transient);
 	config.tls[0].certificate = "fifo";
 	MUST(mkfifo("fifo", 0600) == 0);
-	cr_assert_not(load_sites());
-	cr_assert_str_eq(errors_text(&e, 0),
-			 "skeld.conf:7: fifo is a FIFO: expected a regular file");
+	expect_error("certificate", "fifo", "leads to a FIFO: expected a regular file");
 }
 
 Test(tls_sites, a_file_that_changes_while_it_is_read_is_rejected)
