@@ -284,7 +284,7 @@ static const struct {
 	  "accepted"},
 	 {.n = 1, .value = sum_counter, .tag = COUNT_ACCEPTED}},
 	{{"skeld_connections_closed_total", METRIC_COUNTER, "Connections closed, by reason",
-	  "connections", "closed by"},
+	  "connections", "closed"},
 	 {NULL, "reason", close_reasons, N_CLOSE_REASONS, sum_counter, .tag = COUNT_CLOSED}},
 	{{"skeld_received_bytes_total", METRIC_COUNTER, "Bytes received from clients", "bytes",
 	  "received"},

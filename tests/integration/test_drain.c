@@ -163,7 +163,7 @@ Test(drain, an_answer_after_the_deadline_is_cut_off)
 	cr_assert_eq(daemon_stop(SIGTERM), 0);
 	client_expect(client, "goodbye\n");
 	cr_assert(log_contains("drained: cut_off=1"), "%s", log_text());
-	cr_assert(log_contains("closed_by_deadline=1"), "%s", log_text());
+	cr_assert(log_contains("closed_deadline=1"), "%s", log_text());
 }
 
 Test(drain, draining_is_called_for_each_connection)
@@ -183,7 +183,7 @@ Test(drain, draining_is_called_for_each_connection)
 		cr_assert_str_eq(text, "goodbye\n");
 	}
 	cr_assert_eq(daemon_wait_exit(), 0);
-	cr_assert(log_contains("closed_by_drain=100"), "%s", log_text());
+	cr_assert(log_contains("closed_drain=100"), "%s", log_text());
 }
 
 Test(drain, a_request_that_is_never_finished_is_cut_off_at_the_deadline)
@@ -195,7 +195,7 @@ Test(drain, a_request_that_is_never_finished_is_cut_off_at_the_deadline)
 	cr_assert_eq(daemon_stop(SIGTERM), 0);
 	client_expect(client, "goodbye\n");
 	cr_assert(log_contains("drained: cut_off=1"), "%s", log_text());
-	cr_assert(log_contains("closed_by_deadline=1"), "%s", log_text());
+	cr_assert(log_contains("closed_deadline=1"), "%s", log_text());
 }
 
 Test(drain, a_request_that_is_finished_in_time_is_answered)
@@ -227,7 +227,7 @@ Test(drain, a_client_that_does_not_read_delays_the_drain_until_the_deadline)
 	client_expect_eof(idle);
 	cr_assert_eq(daemon_wait_exit(), 0);
 	cr_assert(log_contains("drained: cut_off=5"), "%s", log_text());
-	cr_assert(log_contains("closed_by_deadline=5"), "%s", log_text());
+	cr_assert(log_contains("closed_deadline=5"), "%s", log_text());
 }
 
 /* Answers become due in the same turn of the loop in which the drain begins. The connections wait

@@ -182,7 +182,7 @@ static double closed_by(const char *reason)
 	return stats_value(metric);
 }
 
-/* In the last statistics: "open=0 accepted=12 closed_by_peer=3 closed_by_error=9". */
+/* In the last statistics: "open=0 accepted=12 closed_peer=3 closed_error=9". */
 static void expect_connections_accounted(void)
 {
 	const char *line = log_line_with("stats connections:"), *at;
@@ -190,8 +190,8 @@ static void expect_connections_accounted(void)
 	int used;
 	cr_assert(line &&
 		  sscanf(strstr(line, "open"), "open=%ld accepted=%ld", &open, &accepted) == 2);
-	at = strstr(line, " closed_by");
-	for (char reason[16]; sscanf(at, " closed_by_%15[a-z]=%ld%n", reason, &n, &used) == 2;
+	at = strstr(line, " closed_");
+	for (char reason[16]; sscanf(at, " closed_%15[a-z]=%ld%n", reason, &n, &used) == 2;
 	     at += used)
 		sum += n;
 	cr_assert_eq(accepted, sum + open, "%s", line);
