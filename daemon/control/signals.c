@@ -196,6 +196,9 @@ int signals_start(struct daemon *d)
 	d->signals.ignores_hangup =
 		sigaction(SIGHUP, NULL, &inherited) == 0 && inherited.sa_handler == SIG_IGN;
 	for (size_t i = 0; i < N_SIGNALS; i++) {
+		/* At the end libevent restores this. SIG_IGN, inherited from nohup(1) or a shell,
+		 * would discard a pending signal, which signals_log_late() could not log. */
+		signal(table[i].signal, SIG_DFL);
 		struct event *e = evsignal_new(d->base, table[i].signal, on_signals, d);
 		d->signals.event[i] = e;
 		if (!e || event_add(e, NULL) < 0 ||

@@ -50,6 +50,12 @@ static _Noreturn void become(const char *const argv[], int out, int err)
 	    (setgroups(0, NULL) < 0 || setresgid(daemon_uid, daemon_uid, daemon_uid) < 0 ||
 	     setresuid(daemon_uid, daemon_uid, daemon_uid) < 0))
 		_exit(126);
+	/* A test under nohup(1), or in the background of a shell, has inherited ignored signals. */
+	sigset_t none;
+	for (int i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (daemon_prepare)
 		daemon_prepare();

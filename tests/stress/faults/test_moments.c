@@ -165,6 +165,19 @@ Test(moments, signals_at_each_call_of_stop_are_handled)
 	try_phase(STOP);
 }
 
+static void ignore_signals(void)
+{
+	for (size_t i = 0; i < SIGNALS; i++)
+		signal(signals[i], SIG_IGN);
+}
+
+/* nohup(1) ignores SIGHUP, and a shell SIGINT and SIGQUIT of a job in the background. */
+Test(moments, signals_ignored_by_the_parent_are_handled_at_each_call_of_stop)
+{
+	daemon_prepare = ignore_signals;
+	try_phase(STOP);
+}
+
 /* Stale files may exist: -s does not trust them, and the daemon starts again. */
 static void expect_unhindered(enum phase phase, int stop)
 {
