@@ -69,7 +69,7 @@ static void on_connected(void *arg, int fd, const struct address *peer, int erro
 	c->connector = NULL;
 	if (c->state != CONNECTING) { /* ended in this turn: its machine runs next */
 		if (fd >= 0)
-			evutil_closesocket(fd);
+			connector_discard(fd);
 		return;
 	}
 	if (fd < 0) {

@@ -31,12 +31,19 @@ struct connector {
 	struct event timer; /* the next attempt, or the report of a failure, is due */
 };
 
+void connector_discard(int fd)
+{
+	const struct linger reset = {.l_onoff = 1};
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	close(fd);
+}
+
 static void end_attempt(struct attempt *a)
 {
 	if (a->fd < 0)
 		return;
 	event_del(&a->event);
-	close(a->fd);
+	connector_discard(a->fd);
 	a->fd = -1;
 	a->connector->n_open--;
 }

@@ -28,4 +28,8 @@ struct connector *connector_new(struct worker *w, const char *address, connector
 /* Give up: DONE is not called. C may be NULL. */
 void connector_free(struct connector *c);
 
+/* Close the socket of an unused connection. The peer may have accepted it: reset it, so that the
+ * peer does not take it for an empty stream. */
+void connector_discard(int fd);
+
 #endif

@@ -162,6 +162,15 @@ static void abort_it(evutil_socket_t fd, short what, void *c)
 	connection_abort(c);
 }
 
+/* The peer has accepted the connection, before the worker knew that it was made. */
+static void expect_reset(int listener)
+{
+	char byte;
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	cr_assert(fd >= 0 && recv(fd, &byte, 1, 0) < 0 && errno == ECONNRESET, "%m");
+	close(fd);
+}
+
 /* In the second turn of the loop, the event of the test runs before that of the connected socket.
  */
 Test(connect, a_connection_that_is_aborted_in_the_turn_in_which_it_connects_is_not_opened)
@@ -172,11 +181,30 @@ Test(connect, a_connection_that_is_aborted_in_the_turn_in_which_it_connects_is_n
 	struct event *first = evtimer_new(serving.w->base, abort_it, connect_to("127.0.0.1", port));
 	MUST(event_base_loop(serving.w->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
 	cr_assert_eq(n_out_opened, 0);
+	await_fd(listener, POLLIN, deadline(), "the connection");
 	event_active(first, EV_TIMEOUT, 1);
 	STEP_UNTIL(n_out_closed == 1);
 	step_all();
 	cr_assert_eq(n_out_opened, 0);
+	expect_reset(listener);
 	event_free(first);
+	close(listener);
+	serving_end();
+}
+
+Test(connect, a_connection_that_is_aborted_before_it_is_known_to_be_made_is_reset)
+{
+	unsigned port;
+	int listener = listen_on_loopback(&port);
+	serve("");
+	struct connection *c = connect_to("127.0.0.1", port);
+	MUST(event_base_loop(serving.w->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
+	cr_assert_eq(n_out_opened, 0);
+	await_fd(listener, POLLIN, deadline(), "the connection");
+	connection_abort(c);
+	STEP_UNTIL(n_out_closed == 1);
+	cr_assert_eq(n_out_opened, 0);
+	expect_reset(listener);
 	close(listener);
 	serving_end();
 }
