@@ -19,6 +19,10 @@
  * O_CLOEXEC, as the daemon does. A child of fork(2) that does not call exec(2) keeps the listening
  * sockets open. A child does not inherit the locks of the daemon. Wait for the child, for example
  * with waitpid(2) when its pidfd_open(2), watched by worker_base(), is readable.
+ *
+ * As PID 1 of a container, the daemon reaps the children of its main thread, which it cannot
+ * distinguish from orphans: those of `begin`, and those of each thread that has ended, for example
+ * of `load`. Wait for such a child before the callback returns or the thread ends.
  */
 #ifndef SKELD_SERVICE_THREAD_H
 #define SKELD_SERVICE_THREAD_H
