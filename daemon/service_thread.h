@@ -17,8 +17,9 @@
  * Do not use system(3), popen(3), or posix_spawn(3) without attributes for signals: the child
  * inherits the signal mask of the thread, so that kill(1) cannot end it. Open descriptors with
  * O_CLOEXEC, as the daemon does. A child of fork(2) that does not call exec(2) keeps the listening
- * sockets open. A child does not inherit the locks of the daemon. Wait for the child, for example
- * with waitpid(2) when its pidfd_open(2), watched by worker_base(), is readable.
+ * sockets open. A child does not inherit the locks of the daemon. Wait for each child by its pid,
+ * because the configuration loader is a child, too: for example with waitpid(2) when its
+ * pidfd_open(2), watched by worker_base(), is readable.
  *
  * As PID 1 of a container, the daemon reaps the children of its main thread, which it cannot
  * distinguish from orphans: those of `begin`, and those of each thread that has ended, for example
