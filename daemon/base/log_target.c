@@ -210,9 +210,10 @@ int log_target_reopen(struct log_target *t)
 		return 0;
 	/* The number of the descriptor stays: log_chown() may use it on another thread. */
 	int fd = open_file(t->file);
+	struct stat st;
 	int error = fd >= 0 && dup3(fd, t->fd, O_CLOEXEC) >= 0 ? 0 : errno;
-	if (!error)
-		t->has_partial_line = false;
+	if (!error && fstat(fd, &st) == 0 && st.st_size == 0)
+		t->has_partial_line = false; /* otherwise it may be the same file */
 	if (fd >= 0)
 		close(fd);
 	return error;

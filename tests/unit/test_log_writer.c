@@ -357,6 +357,34 @@ Test(log_writer, a_file_that_cannot_be_reopened_keeps_the_previous_one)
 	end();
 }
 
+/* The limit has the effect of a full disk: a line is cut. */
+static void limit_files(rlim_t bytes)
+{
+	MUST(setrlimit(RLIMIT_FSIZE, &(struct rlimit){bytes, RLIM_INFINITY}) == 0);
+}
+
+Test(log_writer, after_a_cut_line_a_reopened_file_continues_on_a_new_line)
+{
+	MUST(log_start() == 0 && signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	use_file("log");
+	limit_files(10);
+	log_info("one");
+	log_flush();
+	MUST(strlen(file_text("log")) == 10);
+	log_reopen();
+	limit_files(RLIM_INFINITY);
+	log_info("two");
+	log_flush();
+	cr_assert(file_text("log")[10] == '\n' && strstr(file_text("log"), " info    two\n"), "%s",
+		  file_text("log"));
+	MUST(rename("log", "log.1") == 0);
+	log_reopen();
+	log_info("three");
+	log_flush();
+	cr_assert(file_text("log")[0] != '\n', "%s", file_text("log"));
+	end();
+}
+
 static void set_time_zone(const char *name)
 {
 	MUST(setenv("TZ", name, 1) == 0);
