@@ -1,5 +1,5 @@
 /*
- * The state of the control plane: the structure that every file of this room works on, the one
+ * The state of the control plane: the structure that every file of this folder works on, the one
  * function that changes the state, and functions that several of the files share.
  *
  * The control plane is one thread with one event base. It is driven by signals, by timers and by
