@@ -26,7 +26,8 @@
 struct connection *worker_connect(struct worker *w, const char *address, const struct protocol *p,
 				  void *data);
 
-/* Why C has failed, for example "Connection refused"; "" if it has not. */
+/* Why C has failed, for example "Connection refused"; "" if it has not. Before `opened`, C has no
+ * address: connection_peer() returns NULL, and connection_log() begins the line with ?:0. */
 const char *connection_error(const struct connection *c);
 
 /* Send no more: when the output queue is sent, the peer sees the end of the stream. C still

@@ -285,7 +285,7 @@ static void check_reloads(struct selftest *t, const struct daemon *d)
 		      "at most %d signals of one kind in a turn of the loop: %llu of %d",
 		      MAX_PER_TURN, (unsigned long long)t->in_one_turn, FLOOD_OF_ONE);
 		check(t, signal_queue_received(SIGUSR1) > t->in_one_turn,
-		      "more of them in later turns: %llu",
+		      "more SIGUSR1 in later turns: %llu",
 		      (unsigned long long)signal_queue_received(SIGUSR1));
 		check(t, flood_received() >= FLOOD_RECEIVED, "a flood of %llu signals arrived",
 		      (unsigned long long)flood_received());
@@ -328,7 +328,7 @@ static void on_stopping(void *context, struct daemon *d)
 	struct selftest *t = context;
 	if (!t->daemon)
 		return;
-	check(t, !t->stalled, "the daemon stopped, no signal took %d s", STALL_SECONDS);
+	check(t, !t->stalled, "every signal was handled within %d s", STALL_SECONDS);
 	check_order(t);
 	signaller_stop(&t->signaller);
 	check_accounts(t, d);
