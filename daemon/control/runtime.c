@@ -81,15 +81,18 @@ static enum lock_result report_lock(const struct runtime *r, int error, struct e
 	return LOCK_FAILED;
 }
 
-/* Returns false and errno if that fails. */
+/* Returns false and errno if that fails; EAGAIN: the file was just removed. */
 static bool open_pid_file(struct runtime *r, bool *created)
 {
 	r->pid = openat(r->dir, "skeld.pid", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	*created = r->pid >= 0;
 	if (*created)
 		return r->owner.uid == geteuid() || fchown(r->pid, r->owner.uid, r->owner.gid) == 0;
-	if (errno == EEXIST)
+	if (errno == EEXIST) {
 		r->pid = openat(r->dir, "skeld.pid", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+		if (r->pid < 0 && errno == ENOENT)
+			errno = EAGAIN;
+	}
 	return r->pid >= 0;
 }
 
@@ -97,7 +100,7 @@ static enum lock_result try_lock(struct runtime *r, struct errors *e)
 {
 	bool created;
 	if (!open_pid_file(r, &created)) {
-		if (errno == ENOENT) /* it was just removed */
+		if (errno == EAGAIN)
 			return LOCK_RETRY;
 		errors_add(e, NULL, 0, "cannot open %s/skeld.pid: %s", r->path, strerror(errno));
 		return LOCK_FAILED;

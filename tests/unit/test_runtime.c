@@ -134,6 +134,15 @@ Test(runtime, a_path_that_is_no_directory_is_rejected)
 	EXPECT_NOTHING_LEFT();
 }
 
+/* Nor in a directory that was removed after it was opened: each open(2) fails with ENOENT. */
+Test(runtime, a_directory_in_which_no_file_can_be_created_is_rejected)
+{
+	if (access("/proc/self", F_OK) < 0)
+		cr_skip_test("/proc is not mounted");
+	expect_refused("/proc", "cannot open /proc/skeld.pid: ");
+	EXPECT_NOTHING_LEFT();
+}
+
 /* The kernel lets no process make a directory there: EPERM, or EROFS in a container. */
 Test(runtime, a_directory_that_cannot_be_created_is_reported_with_the_reason)
 {
