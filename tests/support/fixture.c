@@ -54,6 +54,7 @@ static void start_janitor(void)
 
 void fixture_enter(void)
 {
+	umask(022); /* daemons of other users read what the tests write */
 	MUST(mkdtemp(test_dir));
 	start_janitor();
 	MUST(chdir(test_dir) == 0);
