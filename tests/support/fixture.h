@@ -62,6 +62,8 @@ extern void (*fixture_on_wait)(void);
 extern void (*fixture_on_failure)(struct text *details);
 
 /* full-only: begin */
+bool has_ipv6(void); /* can this machine listen on [::1]? */
+
 #include "leaks.h"
 /* full-only: end */
 

@@ -120,9 +120,10 @@ Test(listener, an_ipv6_listener_does_not_accept_ipv4)
 {
 	struct errors e = {0};
 	struct address six = address_of("[::]:0");
-	struct listener *l = listener_open(&config, &six, 1, false, &e);
-	if (!l)
+	if (!has_ipv6())
 		cr_skip_test("no IPv6 here");
+	struct listener *l = listener_open(&config, &six, 1, false, &e);
+	cr_assert(l, "%s", errors_text(&e, 0));
 	struct address four = address_of("0.0.0.0:0");
 	address_set_port(&four, address_port(&l->actual));
 	struct listener *other = listener_open(&config, &four, 1, false, &e);
@@ -297,11 +298,7 @@ Test(listener, a_handshake_that_has_begun_completes_after_the_retirement)
 
 Test(listener, an_ipv6_handshake_that_has_begun_completes_after_the_retirement)
 {
-	int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct address a = address_of("[::1]:0");
-	bool possible = probe >= 0 && bind(probe, (const struct sockaddr *)&a.sa, a.length) == 0;
-	close(probe);
-	if (!possible)
+	if (!has_ipv6())
 		cr_skip_test("no IPv6 here");
 	expect_handshake_to_complete("[::1]:0");
 }
@@ -466,10 +463,12 @@ Test(listener, a_retired_udp_listener_keeps_its_queue_and_receives_nothing_more)
 	expect_retired("udp:127.0.0.1:0", "udp:127.0.0.1:0", "udp:0.0.0.0:0");
 	expect_retired("udp:127.0.0.1:0", "udp:127.0.0.1:0", "udp:127.0.0.1:0");
 	expect_retired("udp:0.0.0.0:0", "udp:127.0.0.1:0", "udp:0.0.0.0:0");
-	expect_retired("udp:[::]:0", "udp:[::1]:0", "udp:[::]:0");
 	expect_retired("udp:0.0.0.0:0", "udp:127.0.0.1:0", "udp:127.0.0.1:0");
-	expect_retired("udp:[::1]:0", "udp:[::1]:0", "udp:[::]:0");
-	expect_retired("udp:[::]:0", "udp:[::1]:0", "udp:[::1]:0");
+	if (has_ipv6()) {
+		expect_retired("udp:[::]:0", "udp:[::1]:0", "udp:[::]:0");
+		expect_retired("udp:[::1]:0", "udp:[::1]:0", "udp:[::]:0");
+		expect_retired("udp:[::]:0", "udp:[::1]:0", "udp:[::1]:0");
+	}
 	EXPECT_NOTHING_LEFT();
 }
 

@@ -24,11 +24,14 @@ static void expect(struct signal_arrival a, const char *expected)
 	cr_assert_str_eq(is, expected, "%s", is);
 }
 
-/* "user NAME" of /etc/passwd, or "uid N". */
+/* "user NAME" of /etc/passwd, or "uid N". 65534 is the uid of all unmapped users. */
 static const char *user_of(uid_t uid)
 {
 	static char text[128];
-	snprintf(text, sizeof(text), "uid %u", (unsigned)uid);
+	if (uid == 65534)
+		return "unknown user";
+	snprintf(text, sizeof(text), "uid %u%s", (unsigned)uid,
+		 uid == getuid() ? ", the user of this daemon" : "");
 	FILE *in = fopen("/etc/passwd", "re");
 	for (const struct passwd *entry; in && (entry = fgetpwent(in));)
 		if (entry->pw_uid == uid) {
