@@ -161,12 +161,13 @@ Test(signals, inherited_ignored_signals_are_handled)
 	cr_assert_eq(daemon_stop(SIGTERM), 0);
 }
 
-Test(signals, sigpipe_changes_nothing)
+/* SIGTTOU, the third ignored signal, stops only jobs of a shell: see test_terminal.c. */
+Test(signals, sigpipe_and_sigxfsz_are_ignored)
 {
 	daemon_start(BASE);
 	daemon_signal(SIGPIPE);
-	int client = client_connect("main");
-	client_echo(client, "still here\n");
+	daemon_signal(SIGXFSZ);
+	client_echo(client_connect("main"), "still here\n");
 	daemon_reload_and_wait();
 	daemon_finish();
 }

@@ -118,6 +118,7 @@ Test(terminal, background_job_may_write_to_a_terminal_with_tostop)
 	daemon_spawn();
 	notify_wait("READY=1");
 	daemon_prepare = NULL;
+	MUST(kill((pid_t)status_number("pid"), SIGTTOU) == 0); /* the log writer blocks its own */
 	cr_assert_eq(skeld_run("-r", runtime_dir, "-s", "stop", NULL), 0, "%s", command_err.bytes);
 	cr_assert_eq(daemon_wait_exit(), 0);
 }
