@@ -82,6 +82,29 @@ static void expect_part(const char *message, const char *part)
 	cr_assert(strstr(message, part), "no %s in %s", part, message);
 }
 
+Test(log, a_quiet_life_logs_its_milestones_and_nothing_else)
+{
+	static const char *const milestones[] = {
+		" notice  starting: ",	 " info    listening: ", " notice  ready: ",
+		" notice  SIGHUP from ", " reloaded: ",		 " notice  SIGTERM from ",
+		" notice  draining: ",	 " notice  drained: ",	 " notice  stats ",
+		" notice  stopped: "};
+	enum { N = sizeof(milestones) / sizeof(*milestones) };
+	size_t n = 0;
+	daemon_start(BASE);
+	daemon_reload_and_wait();
+	cr_assert_eq(daemon_stop(SIGTERM), 0);
+	char copy[strlen(log_text()) + 1], *rest = strcpy(copy, log_text());
+	for (char *line; (line = strsep(&rest, "\n")) && *line;) {
+		if (strstr(line, " responding")) /* a slow machine: the health of the worker */
+			continue;
+		n -= n && strstr(line, " stats ") && strstr(milestones[n - 1], " stats ");
+		cr_assert(n < N && strstr(line, milestones[n]), "milestone %zu: %s", n, line);
+		n++;
+	}
+	cr_assert_eq(n, N);
+}
+
 Test(log, the_journal_gets_fields)
 {
 	if (!sandbox_can_mount())
