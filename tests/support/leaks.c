@@ -4,6 +4,8 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #ifdef __has_feature
@@ -37,4 +39,15 @@ bool memory_leaks(void)
 #else
 	return false;
 #endif
+}
+
+void fixture_leave_nothing(void)
+{
+	bool left = open_descriptors() != descriptors_before, lost = memory_leaks();
+	fixture_leave();
+	if (!left && !lost)
+		return;
+	fprintf(stderr, "# a %s was left by %s\n", left ? "descriptor" : "block of memory",
+		criterion_current_test->name);
+	abort();
 }

@@ -42,8 +42,7 @@ static void teardown(void)
 {
 	tls_io_free(&io);
 	tls_sites_unref(sites);
-	EXPECT_NOTHING_LEFT();
-	fixture_leave();
+	fixture_leave_nothing();
 }
 
 TestSuite(tls_session, .init = setup, .fini = teardown);

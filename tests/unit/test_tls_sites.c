@@ -78,8 +78,7 @@ static void teardown(void)
 	certificate_free(leaf);
 	certificate_free(intermediate);
 	certificate_free(root);
-	EXPECT_NOTHING_LEFT();
-	fixture_leave();
+	fixture_leave_nothing();
 }
 
 TestSuite(tls_sites, .init = setup, .fini = teardown);

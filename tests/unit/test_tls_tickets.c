@@ -69,8 +69,7 @@ static void teardown(void)
 	SSL_CTX_free(server);
 	SSL_CTX_free(other_server);
 	certificate_free(certificate);
-	EXPECT_NOTHING_LEFT();
-	fixture_leave();
+	fixture_leave_nothing();
 }
 
 TestSuite(tls_tickets, .init = fixture_enter, .fini = teardown);
