@@ -154,7 +154,7 @@ static const char *const items[] = {
 	"   \t\n",
 };
 
-/* unit/test_config_bytes.c tries each byte. */
+/* unit/test_config_bytes.c cuts at each byte. */
 Test(config_files, a_truncated_file_is_rejected)
 {
 	enum { STEP = 7 };

@@ -1,13 +1,10 @@
 /*
- * config/parse: every configuration file of the tree, truncated at every byte, and with every byte
- * removed, doubled, and replaced by each special character. A result is accepted only if it is
- * complete (see complete.h), and then its printed form loads to the same configuration.
+ * config/parse: every configuration file of the tree, truncated at every byte. A result is accepted
+ * only if it is complete (see complete.h), and then its printed form loads to the same
+ * configuration. stress/fuzz/fuzz_config.c tries other changes.
  */
-/* build: SOURCES ../stress/fuzz/complete.c ../stress/fuzz/mutate.c */
-/* test: TIMEOUT 120 */
-/* test: NAME long ENV SKELD_LONG=1 TIMEOUT 1800 LABELS long */
+/* build: SOURCES ../stress/fuzz/complete.c */
 #include "../stress/fuzz/complete.h"
-#include "../stress/fuzz/mutate.h"
 #include "fixture.h"
 #include "loading.h"
 
@@ -167,51 +164,6 @@ static void try_cuts(const char *name, const char *text, size_t n)
 Test(config_bytes, a_truncated_file_is_accepted_only_if_it_is_complete)
 {
 	each_file(try_cuts);
-}
-
-/* Each of three tests, which run in parallel, takes a third of the bytes: one in 6 of them, or with
- * $SKELD_LONG all. With AddressSanitizer, one in 30: a load takes 25 times as long. */
-static size_t part;
-
-static void try_mutants(const char *name, const char *text, size_t n)
-{
-	static char mutant[TEXT_MAX + 1];
-	const size_t step = getenv("SKELD_LONG") ? 3 : ADDRESS_SANITIZED ? 90 : 18;
-	size_t good = 0, tried = 0;
-	for (size_t at = part; at < n; at += step)
-		for (size_t which = CUT + 1; which < MUTATIONS; which++, tried++)
-			good += loads(mutant, mutate(mutant, text, n, at, which));
-	cr_assert(good < tried, "%s: all of %zu accepted", name, tried);
-}
-
-Test(config_bytes, mutations_of_the_first_third_of_the_bytes_do_no_harm)
-{
-	part = 0;
-	each_file(try_mutants);
-}
-
-Test(config_bytes, mutations_of_the_second_third_of_the_bytes_do_no_harm)
-{
-	part = 1;
-	each_file(try_mutants);
-}
-
-Test(config_bytes, mutations_of_the_last_third_of_the_bytes_do_no_harm)
-{
-	part = 2;
-	each_file(try_mutants);
-}
-
-/* A file that includes an existing file. */
-Test(config_bytes, mutations_of_an_include_statement_do_no_harm)
-{
-	char text[2 * PATH_IN_MAX], included[PATH_IN_MAX];
-	file_write("x", "drain_timeout = 5\n");
-	snprintf(text, sizeof(text), "workers = 1\ninclude ( \"%s\" )\nlame_duck = 1\n",
-		 path_in("x", included));
-	cr_assert(loads(text, strlen(text)));
-	for (part = 0; part < 3; part++)
-		try_mutants("include", text, strlen(text));
 }
 
 /* The negative controls. */
