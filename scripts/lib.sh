@@ -118,6 +118,7 @@ build() { # DIR TARGET [CMAKE OPTION...]
 	[[ ! -t 1 ]] || quiet=()
 	shift 2
 	echo "building $dir"
-	cmake -S . -B "$dir" "$@" >/dev/null
+	cmake -S . -B "$dir" "$@" >/dev/null ||
+		die "cmake fails. If $dir is from another directory, or from a compiler that is gone, remove it: rm -r $dir"
 	cmake --build "$dir" --target "$target" --parallel "$(nproc)" "${quiet[@]}" | sed -u '/no work to do/d' | on_one_line '^\['
 }
