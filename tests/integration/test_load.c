@@ -298,6 +298,19 @@ Test(load, a_start_and_a_check_that_hang_exit_with_1)
 		  log_text());
 }
 
+Test(load, a_check_that_hangs_ends_with_sigint)
+{
+	char path[PATH_IN_MAX];
+	int fd;
+	MUST(mkfifo(path_in("fifo", path), 0644) == 0);
+	configure("fifo", "");
+	spawn((const char *const[]){daemon_binary, "-c", config_path, "-t", NULL});
+	AWAIT((fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC)) >= 0); /* `load` reads it */
+	daemon_signal(SIGINT);
+	cr_assert_eq(daemon_wait_exit(), 128 + SIGINT);
+	close(fd);
+}
+
 static size_t lines(const char *text)
 {
 	size_t n = 0;
