@@ -89,10 +89,18 @@ const char *connection_error(const struct connection *c)
 	return !c->error ? "" : c->error > 0 ? strerror(c->error) : gai_strerror(c->error);
 }
 
+/* Also if C is closing: bytes may be lost. */
+static void fail(struct connection *c)
+{
+	if (c->state < ENDED)
+		c->reason = CLOSED_ERROR;
+	connection_end(c, CLOSED_ERROR);
+}
+
 void connection_fail_no_memory(struct connection *c)
 {
 	worker_warn_no_memory(c->worker);
-	connection_end(c, CLOSED_ERROR);
+	fail(c);
 }
 
 void connection_fail_errno(struct connection *c, const char *call)
@@ -103,7 +111,7 @@ void connection_fail_errno(struct connection *c, const char *call)
 	if (error == ENOMEM || error == ENOBUFS)
 		connection_fail_no_memory(c);
 	else
-		connection_end(c, CLOSED_ERROR); /* normal in a network, so no warning */
+		fail(c); /* normal in a network, so no warning */
 }
 
 void connection_fail_connect(struct connection *c, int error)
@@ -222,7 +230,6 @@ static size_t record_sent(struct connection *c, ssize_t n, size_t wanted)
 {
 	/* ENDED: only close_notify is lost. */
 	if (n < 0 && errno != EAGAIN && errno != EINTR && c->state < ENDED) {
-		c->reason = CLOSED_ERROR; /* also if CLOSING: bytes are lost */
 		connection_fail_errno(c, "send");
 		return 0;
 	}

@@ -1,5 +1,5 @@
 /* data/connection with TLS: failures, ends, limits, and writes of the service. */
-/* build: WRAP send */
+/* build: WRAP evbuffer_new send */
 /* test: NEEDS TLS */
 #include "certificates.h"
 #include "fixture.h"
@@ -25,6 +25,17 @@ ssize_t __wrap_send(int fd, const void *bytes, size_t n, int flags)
 {
 	errno = send_error;
 	return send_error ? -1 : __real_send(fd, bytes, n, flags);
+}
+
+/* Replaces evbuffer_new(): memory may be short. */
+struct evbuffer *__real_evbuffer_new(void);
+struct evbuffer *__wrap_evbuffer_new(void);
+
+static bool lacks_memory;
+
+struct evbuffer *__wrap_evbuffer_new(void)
+{
+	return lacks_memory ? NULL : __real_evbuffer_new();
 }
 
 static struct certificate *authority, *person; /* `person`: of the client */
@@ -285,6 +296,30 @@ Test(connection_tls, a_connection_that_is_closed_for_its_memory_sends_no_close_n
 	}
 	cr_assert_eq(closed_by(CLOSED_MEMORY), 1);
 	cr_assert_eq(read_some(&c, &byte, 1), -1);
+	client_end(&c);
+	serving_end();
+}
+
+static size_t answer_and_close(struct connection *c, const char *bytes, size_t n)
+{
+	(void)bytes, (void)n;
+	connection_write(c, "answer", 6);
+	connection_close(c);
+	return 0;
+}
+
+/* The bytes that `data` does not consume find no memory. */
+Test(connection_tls, a_close_whose_answer_is_lost_sends_no_close_notify)
+{
+	char byte;
+	serving.data = answer_and_close;
+	serve_tls("", "");
+	struct client c = client_open();
+	lacks_memory = true;
+	send_text(&c, "x");
+	STEP_UNTIL(serving.n_closed);
+	cr_assert_eq(read_some(&c, &byte, 1), -1);
+	cr_assert_eq(closed_by(CLOSED_ERROR), 1);
 	client_end(&c);
 	serving_end();
 }
