@@ -4,8 +4,6 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,15 +18,6 @@ static const char *runtime_path(const char *name)
 	static char path[128];
 	snprintf(path, sizeof(path), "%s/%s", runtime_dir, name);
 	return path;
-}
-
-Test(runtime, the_pid_file_has_the_pid)
-{
-	daemon_start(BASE);
-	const char *text = file_text(runtime_path("skeld.pid"));
-	cr_assert_not_null(text);
-	cr_assert_eq(strtol(text, NULL, 10), daemon_pid);
-	daemon_finish();
 }
 
 Test(runtime, a_second_instance_fails_to_start)
@@ -61,13 +50,14 @@ Test(runtime, a_second_instance_prints_the_reason)
 	daemon_finish();
 }
 
-Test(runtime, runtime_files_are_removed_at_exit)
+Test(runtime, runtime_files_have_their_content_until_they_are_removed_at_exit)
 {
 	static const char *const names[] = {"skeld.pid", "status", "stats.prom"};
 	daemon_start(BASE);
 	stats_dump();
 	for (size_t i = 0; i < 3; i++)
 		cr_assert(runtime_file_exists(names[i]), "%s", names[i]);
+	cr_assert_eq(strtol(file_text(runtime_path("skeld.pid")), NULL, 10), daemon_pid);
 	daemon_finish();
 	/* Also no temporary file: the directory can be removed. */
 	cr_assert_eq(rmdir(runtime_dir), 0, "something is left in %s", runtime_dir);
@@ -83,17 +73,6 @@ Test(runtime, a_crash_does_not_prevent_the_next_start)
 	daemon_start(BASE);
 	expect_status("generation", "1");
 	daemon_finish();
-}
-
-Test(runtime, a_link_instead_of_the_pid_file_is_not_followed)
-{
-	char victim[64];
-	file_write_bytes(path_in("victim", victim), "precious\n", 9);
-	MUST(symlink(victim, runtime_path("skeld.pid")) == 0);
-	config_write("%s", BASE);
-	daemon_spawn();
-	cr_assert_eq(daemon_wait_exit(), 1);
-	cr_assert_str_eq(file_text(victim), "precious\n");
 }
 
 Test(runtime, a_missing_runtime_directory_is_created)
@@ -143,51 +122,6 @@ Test(runtime, the_status_file_has_the_state)
 	expect_status("last_reload_error", "");
 	expect_status("reloads_ok", "2");
 	expect_status("reloads_rejected", "1");
-	daemon_finish();
-}
-
-struct reader {
-	char path[96];
-	atomic_bool stop;
-	_Atomic long reads;
-	long bad;
-};
-
-/* The status file is complete: it has every key, and the last line ends with a newline. */
-static void *read_status(void *arg)
-{
-	static const char *const keys[] = {"pid=",	    "\nstate=",	      "\ngeneration=",
-					   "\nreloads_ok=", "\nlast_reload=", "\nstarted="};
-	struct reader *r = arg;
-	for (; !atomic_load(&r->stop); r->reads++) {
-		char text[8192];
-		FILE *file = fopen(r->path, "re");
-		size_t n = file ? fread(text, 1, sizeof(text) - 1, file) : 0;
-		if (file)
-			fclose(file);
-		text[n] = '\0';
-		bool good = n && text[n - 1] == '\n';
-		for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
-			good = good && strstr(text, keys[i]);
-		r->bad += !good;
-	}
-	return NULL;
-}
-
-Test(runtime, the_status_file_is_replaced_atomically)
-{
-	struct reader r = {0};
-	pthread_t thread;
-	daemon_start(BASE);
-	snprintf(r.path, sizeof(r.path), "%s/status", runtime_dir);
-	MUST(pthread_create(&thread, NULL, read_status, &r) == 0);
-	for (int i = 0; i < 50 || atomic_load(&r.reads) <= 100; i++) {
-		config_write(BASE "%s", i % 2 ? "nonsense_that_makes_the_file_longer = 1\n" : "");
-		daemon_reload_and_wait();
-	}
-	atomic_store(&r.stop, true);
-	pthread_join(thread, NULL);
-	cr_assert_eq(r.bad, 0, "%ld of %ld reads were incomplete", r.bad, atomic_load(&r.reads));
 	daemon_finish();
 }
 

@@ -261,3 +261,14 @@ Test(config_bytes, bare_libconfuse_accepts_truncated_files)
 	}
 	cr_assert_gt(wrong, 10, "%zu", wrong);
 }
+
+Test(config_bytes, bare_libconfuse_changes_live_variables_although_it_rejects_the_file)
+{
+	long port = 8080;
+	cfg_opt_t options[] = {CFG_SIMPLE_INT("port", &port), CFG_END()};
+	cfg_t *cfg = cfg_init(options, 0);
+	cfg_set_error_function(cfg, ignore_message);
+	cr_assert_neq(cfg_parse_buf(cfg, "port = 80\nnonsense = 1\n"), CFG_SUCCESS);
+	cr_assert_eq(port, 80);
+	cfg_free(cfg);
+}

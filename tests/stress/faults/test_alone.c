@@ -21,7 +21,7 @@
 Test(alone, bare_libconfuse_exits_without_memory)
 {
 	struct trial *t = trial_new("libconfuse alone");
-	const char *const argv[] = {NAIVE_BINARY, "reload", config_path, config_path, NULL};
+	const char *const argv[] = {LIBCONFUSE_ALONE, config_path, NULL};
 	size_t died = 0;
 	bool hit = true;
 	config_write("port = 8080\n");
