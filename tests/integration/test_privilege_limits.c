@@ -24,12 +24,7 @@ static void setup(void)
 	MUST(rmdir(runtime_dir) == 0);
 }
 
-static void teardown(void)
-{
-	daemon_fixture_leave();
-}
-
-TestSuite(privilege_limits, .init = setup, .fini = teardown);
+TestSuite(privilege_limits, .init = setup, .fini = daemon_fixture_leave);
 
 #define AS_NOBODY "user = \"nobody\"\n"
 

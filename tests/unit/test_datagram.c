@@ -85,6 +85,16 @@ static int client_of(const char *host)
 	return fd;
 }
 
+/* A client whose request the service has recorded, and not answered. */
+static int serve_request(void)
+{
+	serve_udp(record, UDP);
+	int client = client_of("udp:127.0.0.1:0");
+	client_send(client, "request");
+	STEP_UNTIL(serving.n_datagrams == 1);
+	return client;
+}
+
 static void send_times(int fd, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -181,10 +191,7 @@ Test(datagram, one_turn_of_the_loop_receives_one_batch)
 
 Test(datagram, datagram_sent_outside_of_the_callback_leaves_in_the_same_turn)
 {
-	serve_udp(record, UDP);
-	int client = client_of("udp:127.0.0.1:0");
-	client_send(client, "request");
-	STEP_UNTIL(serving.n_datagrams == 1);
+	int client = serve_request();
 	cr_assert_eq(datagram_send(serving.w, &last, "later", 5), 0);
 	cr_assert_eq(n_sends, 0);
 	step();
@@ -196,10 +203,7 @@ Test(datagram, datagram_sent_outside_of_the_callback_leaves_in_the_same_turn)
 
 Test(datagram, full_socket_refuses_and_counts_until_the_turn_ends)
 {
-	serve_udp(record, UDP);
-	int client = client_of("udp:127.0.0.1:0");
-	client_send(client, "request");
-	STEP_UNTIL(serving.n_datagrams == 1);
+	int client = serve_request();
 	send_error = EAGAIN;
 	send_failures = 1;
 	for (unsigned i = 0; i < BATCH; i++)
@@ -217,10 +221,7 @@ Test(datagram, full_socket_refuses_and_counts_until_the_turn_ends)
 
 Test(datagram, failed_answer_does_not_stop_the_others)
 {
-	serve_udp(record, UDP);
-	int client = client_of("udp:127.0.0.1:0");
-	client_send(client, "request");
-	STEP_UNTIL(serving.n_datagrams == 1);
+	int client = serve_request();
 	send_error = EPERM;
 	send_failures = 1;
 	cr_assert_eq(datagram_send(serving.w, &last, "first", 5), 0);
@@ -238,10 +239,7 @@ Test(datagram, answers_larger_than_the_gathering_buffer_are_all_sent)
 {
 	enum { LARGE = 60000, N = 4 };
 	static char is[LARGE + 1];
-	serve_udp(record, UDP);
-	int client = client_of("udp:127.0.0.1:0");
-	client_send(client, "request");
-	STEP_UNTIL(serving.n_datagrams == 1);
+	int client = serve_request();
 	for (size_t i = 0; i < N; i++) {
 		cr_assert_eq(datagram_send(serving.w, &last, pattern(i, LARGE), LARGE), 0);
 		if (i % 2 == 0) /* the queue of the client takes few of them */
@@ -368,10 +366,7 @@ Test(datagram, queue_of_a_socket_unit_is_left_to_the_unit)
 
 Test(datagram, held_worker_still_answers_from_a_removed_listener)
 {
-	serve_udp(record, UDP);
-	int client = client_of("udp:127.0.0.1:0");
-	client_send(client, "request");
-	STEP_UNTIL(serving.n_datagrams == 1);
+	int client = serve_request();
 	worker_hold(serving.w);
 	remove_listener("");
 	cr_assert_eq(datagram_send(serving.w, &last, "late", 4), 0);

@@ -96,12 +96,7 @@ static void setup(void)
 	config = load_good("thing {\n\tsize = 5\n}\n");
 }
 
-static void teardown(void)
-{
-	fixture_leave();
-}
-
-TestSuite(load, .init = setup, .fini = teardown);
+TestSuite(load, .init = setup, .fini = fixture_leave);
 
 static void expect_one_error(const char *text)
 {
