@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,31 @@ Test(privileges, root_is_dropped_and_needed_files_change_their_owner)
 	expect_loader_of(nobody->pw_uid);
 	daemon_finish();
 	cr_assert(!runtime_file_exists("skeld.pid"));
+}
+
+enum { GROUP_OF_ROOT = 424242 };
+
+static void in_another_group(void)
+{
+	if (setgroups(1, (const gid_t[]){GROUP_OF_ROOT}) < 0)
+		_exit(125);
+}
+
+Test(privileges, supplementary_groups_of_root_are_dropped)
+{
+	static const char *const users[] = {AS_NOBODY, "user = \"65000\"\ngroup = \"65001\"\n"};
+	char config[256], path[32], group[32];
+	snprintf(group, sizeof(group), "%d", GROUP_OF_ROOT);
+	daemon_prepare = in_another_group;
+	for (size_t i = 0; i < 2; i++) {
+		MUST(rmdir(runtime_dir) == 0 || errno == ENOENT);
+		snprintf(config, sizeof(config), BASE "%s", users[i]);
+		daemon_start(config);
+		snprintf(path, sizeof(path), "/proc/%d/status", (int)daemon_pid);
+		const char *groups = strstr(file_text(path), "\nGroups:");
+		cr_assert(groups && !strstr(groups, group), "%s", groups);
+		daemon_finish();
+	}
 }
 
 Test(privileges, a_configuration_that_the_user_cannot_read_is_a_warning)
