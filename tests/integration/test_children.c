@@ -45,6 +45,24 @@ Test(children, spawned_child_has_default_signal_handling)
 	daemon_finish();
 }
 
+/* As a service manager, and a parent that ignores the ends of its children. */
+static void as_a_service(void)
+{
+	static const char *const names[] = {"WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE"};
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		setenv(names[i], "0", 1);
+	signal(SIGCHLD, SIG_IGN);
+}
+
+Test(children, spawned_child_has_no_variable_of_the_service_manager_and_its_end_is_known)
+{
+	daemon_prepare = as_a_service;
+	daemon_start(BASE);
+	expect_output("spawn", "env | grep -E '^(NOTIFY|WATCHDOG|FDSTORE)'; exit 3",
+		      "status 768\n");
+	daemon_finish();
+}
+
 Test(children, spawned_child_has_the_standard_descriptors_only)
 {
 	daemon_start(BASE);

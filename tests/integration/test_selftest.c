@@ -32,7 +32,7 @@ Test(selftest, the_self_test_passes)
 	expect_passed(skeld_run("--self-test", NULL));
 }
 
-Test(selftest, order_prints_each_step_of_each_signal)
+Test(selftest, order_prints_each_step_of_each_signal_and_notifies_no_one)
 {
 	static const char *const steps[] = {
 		"starting send_signals for ", "sending SIGHUP",	 "yielding control",
@@ -41,6 +41,8 @@ Test(selftest, order_prints_each_step_of_each_signal)
 		"signal_handler('SIGUSR1')",  "sending SIGINT",	 "yielding control",
 		"signal_handler('SIGINT')"};
 	expect_passed(skeld_run("--self-test=order", NULL));
+	read_notices();
+	cr_assert_eq(notices.size, 0, "it notifies the service manager: %s", notices.bytes);
 	const char *at = command_out.bytes;
 	for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
 		const char *found = strstr(at, steps[i]);
