@@ -142,11 +142,13 @@ Test(load, a_rejected_reload_keeps_the_object)
 /* The load succeeds, and a later step of the reload does not. */
 Test(load, an_object_of_a_reload_that_fails_later_is_unloaded)
 {
+	char fifo[PATH_IN_MAX];
 	start("");
 	file_write("other", "two");
+	MUST(mkfifo(path_in("fifo", fifo), 0600) == 0); /* no process reads it: open(2) fails */
 	config_write("workers = 2\nadmin { address = \"\" }\nloads { file = \"%s/other\" }\n"
 		     "log { target = \"file\" file = \"%s\" }\n",
-		     test_dir, test_dir);
+		     test_dir, fifo);
 	daemon_reload_and_wait();
 	expect_rejected(1, "skeld.conf:4: ");
 	cr_assert_eq(log_count("calls unload: two"), 1, "%s", log_text());
