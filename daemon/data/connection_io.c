@@ -25,7 +25,9 @@ void connection_log(const struct connection *c, int level, const char *format, .
 		*(struct sockaddr_in *)&a.sa = c->peer.v4;
 	else if (c->peer.family == AF_INET6)
 		*(struct sockaddr_in6 *)&a.sa = c->peer.v6;
-	if (c->peer.family != AF_UNIX)
+	if (!c->peer.family)
+		strcpy(peer, "not connected");
+	else if (c->peer.family != AF_UNIX)
 		address_format(&a, peer);
 	const struct log_about about = {
 		.prefix = peer,

@@ -400,7 +400,7 @@ Test(connect, a_result_that_cannot_be_posted_times_out)
 	serving_end();
 }
 
-Test(connect, a_log_line_of_a_connection_that_is_not_made_names_no_listener)
+Test(connect, a_log_line_of_a_connection_that_is_not_made_says_so)
 {
 	int ends[2], saved = dup(STDERR_FILENO);
 	serve("");
@@ -414,6 +414,7 @@ Test(connect, a_log_line_of_a_connection_that_is_not_made_names_no_listener)
 	MUST(dup2(saved, STDERR_FILENO) == STDERR_FILENO);
 	char *line = fd_text(ends[0]);
 	cr_assert(strstr(line, "\"listener\":\"\""), "%s", line);
+	cr_assert(strstr(line, "\"peer\":\"not connected\""), "%s", line);
 	free(line);
 	close(ends[0]);
 	close(ends[1]);
