@@ -186,7 +186,8 @@ Test(loader, only_one_parser_runs_at_a_time)
 	file_write("skeld.conf", good);
 	expect_one_error("skeld.conf: the previous configuration loader has not ended");
 	cr_assert_eq(loader.pid, 0);
-	MUST(kill(held, SIGKILL) == 0);
+	siginfo_t end; /* the loader waits for the process itself */
+	MUST(kill(held, SIGKILL) == 0 && waitid(P_PID, (id_t)held, &end, WEXITED | WNOWAIT) == 0);
 	expect_good();
 	expect_nothing_left();
 }
