@@ -131,8 +131,8 @@ Test(loader, the_loader_has_no_descriptor_of_the_daemon)
 	char path[64], what[256];
 	int sockets = 0, pipes = 0;
 	daemon_start(BASE);
-	int pidfd = open_pidfd(
-		loader()); /* the next loader is forked when there are descriptors to inherit */
+	/* The next loader is forked when there are descriptors to inherit. */
+	int pidfd = open_pidfd(loader());
 	MUST(kill(loader(), SIGKILL) == 0);
 	AWAIT(has_ended(pidfd));
 	close(pidfd);
