@@ -234,28 +234,34 @@ static bool decode(const struct reader *r, struct block *b, size_t padding)
 	return false;
 }
 
-/* Read the lines of B behind the first one. */
+/* Read the lines of B behind the first one. An old form of a key has a header, with an empty line
+ * behind it (RFC 1421). */
 static bool read_block(struct reader *r, struct block *b)
 {
+	enum { BEGIN, HEADER, BODY } part = BEGIN;
 	struct line l, label;
 	size_t padding = 0;
-	bool has_header = false;
 	while (next_line(r, &l)) {
 		if (is_boundary(&l, "END", &label) && label.n == b->label.n &&
 		    memcmp(label.text, b->label.text, label.n) == 0)
 			return decode(r, b, padding);
-		if (!b->n_base64 && (memchr(l.text, ':', l.n) || (has_header && !l.n))) {
-			has_header = true; /* RFC 1421: an old form of a key */
+		if (part < BODY && memchr(l.text, ':', l.n)) {
+			part = HEADER;
 			b->is_encrypted = b->is_encrypted || is(&l, "Proc-Type: 4,ENCRYPTED");
 			continue;
 		}
-		if (padding || !is_base64(&l, &padding)) {
+		if (part == HEADER && !l.n) {
+			part = BODY;
+			continue;
+		}
+		if (part == HEADER || padding || !is_base64(&l, &padding)) {
 			tls_report(r->place, LOG_ERR,
 				   "line %u: unexpected text in the PEM block that begins in line "
 				   "%u: expected base64, or -----END %.*s-----",
 				   r->line, b->line, (int)b->label.n, b->label.text);
 			return false;
 		}
+		part = BODY;
 		memcpy(b->base64 + b->n_base64, l.text, l.n);
 		b->n_base64 += l.n;
 	}

@@ -375,6 +375,9 @@ Test(tls_sites, a_damaged_block_is_rejected)
 				"-----END CERTIFICATE-----\n");
 	expect_error("certificate", "chain.pem", "line 3: unexpected text in the PEM block");
 	certificates_write("chain.pem", leaf, intermediate);
+	file_write("key.pem", "-----BEGIN PRIVATE KEY-----\nA: b\nAAAA\n"
+			      "-----END PRIVATE KEY-----\n"); /* no empty line */
+	expect_error("key", "key.pem", "line 3: unexpected text in the PEM block");
 	file_write("key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
 	expect_error("key", "key.pem", "cannot decode the private key: ");
 }
