@@ -25,11 +25,24 @@ static int no_password(char *out, int size, int writes, void *arg)
 	return -1;
 }
 
+/* A key may come before the certificates. The daemon skips it, OpenSSL may reject it. */
+static const char *find_certificates(const char *bytes, size_t n)
+{
+	static const char begin[] = "-----BEGIN CERTIFICATE-----";
+	const char *at = bytes, *end = bytes + n;
+	while ((at = memmem(at, (size_t)(end - at), begin, strlen(begin))) && at > bytes &&
+	       at[-1] != '\n')
+		at++;
+	CHECK(at, "no certificate begins");
+	return at;
+}
+
 /* OpenSSL skips what is between the blocks: it may find less only behind a block that it rejects.
  */
 static void compare_certificates(STACK_OF(X509) * chain, const char *bytes, size_t n)
 {
-	BIO *in = BIO_new_mem_buf(bytes, (int)n);
+	const char *begin = find_certificates(bytes, n);
+	BIO *in = BIO_new_mem_buf(begin, (int)(bytes + n - begin));
 	int i = 0;
 	for (X509 *x; (x = PEM_read_bio_X509(in, NULL, no_password, NULL)); i++) {
 		CHECK(i < sk_X509_num(chain), "OpenSSL finds more than %d", i);
