@@ -195,8 +195,8 @@ static size_t consume(struct connection *c, const char *bytes, size_t n)
 	return header + used;
 }
 
-/* Remove the USED bytes. A buffer keeps its memory until it is empty, and limits.memory counts only
- * bytes: copy a small rest of many bytes. */
+/* Remove the USED bytes. libevent keeps the memory of a buffer until it is empty, but limits.memory
+ * counts only bytes. So copy a small rest, and free the memory of the bytes before it. */
 static void drop_consumed(struct connection *c, size_t used)
 {
 	enum { MANY = 4096 };
@@ -256,8 +256,8 @@ static void note_peer_end(struct connection *c)
 		worker_add(c->worker, COUNT_TLS + TLS_FAILED, 1);
 }
 
-/* Has the peer ended, and is the service not waiting to get the bytes before that? close_notify may
- * arrive with bytes that a pause has left. */
+/* Has the peer ended, and was the service offered all bytes before the end? While reading is
+ * paused, bytes may wait although close_notify has arrived behind them. */
 static bool is_at_end(const struct connection *c)
 {
 	return c->peer_ended && !(c->paused && buffered(c->in));
